@@ -1,0 +1,37 @@
+"""llmlab: how large language models work, in small modules that the notebooks derive and then trust.
+
+`import llmlab` is light: PyTorch is imported when a module that needs it is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .tokenization import BPETokenizer
+    from .transformer import Transformer
+
+__version__ = "0.1.0"
+__all__ = ["data_path", "load_model"]
+
+
+def data_path(name: str) -> Path:
+    """The path of a file that ships with the course, in a clone and in an installed wheel alike.
+
+    Raises FileNotFoundError naming the folders that were searched.
+    """
+    package = Path(__file__).resolve().parent
+    folders = [package / "data", package.parent / "data"]
+    for folder in folders:
+        if (folder / name).exists():
+            return folder / name
+    raise FileNotFoundError(f"no data file {name!r}; looked in {' and '.join(map(str, folders))}")
+
+
+def load_model() -> tuple[Transformer, BPETokenizer]:
+    """The trained model that ships with the course and its tokenizer, ready for evaluation, in float32."""
+    from . import checkpoint, tokenization
+
+    model = checkpoint.load(data_path("model.safetensors"))
+    return model, tokenization.BPETokenizer.load(data_path("tokenizer.json"))

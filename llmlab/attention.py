@@ -1,0 +1,190 @@
+"""Attention: each token asks the tokens before it, and takes a weighted mean of what they hold.
+
+softmax(q·kᵀ / √d) · v (Vaswani et al. 2017, section 3.2.1), in several heads (3.2.2), which may share their keys and
+values in groups (Ainslie et al. 2023). A boolean mask is True where a query may look.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .norms import RMSNorm
+from .rope import rotate
+from .tap import tap, tapped
+
+if TYPE_CHECKING:
+    from .kv_cache import Cache
+    from .transformer import ModelConfig
+
+
+# Masks: (T, S), True where query t may look at key s ----------------------------------------------------------------
+
+
+def causal_mask(
+    n_queries: int, n_keys: int | None = None, *, device: torch.device | str | None = None
+) -> Tensor:
+    """Query t may look at the keys up to its own position. Returns (T, S) booleans.
+
+    With more keys than queries the queries are the last ones: the diagonal ends in the lower right corner.
+    """
+    n_keys = n_queries if n_keys is None else n_keys
+    if n_keys < n_queries:
+        raise ValueError(
+            f"expected at least as many keys as queries, got {n_queries} queries and {n_keys} keys"
+        )
+    ones = torch.ones(n_queries, n_keys, dtype=torch.bool, device=device)
+    return ones.tril(n_keys - n_queries)  # (T, S)
+
+
+def prefix_mask(n_tokens: int, n_prefix: int) -> Tensor:
+    """Causal, but the first `n_prefix` tokens see one another in both directions (Raffel et al. 2020). (T, T)."""
+    if not 0 <= n_prefix <= n_tokens:
+        raise ValueError(f"expected 0 <= n_prefix <= {n_tokens}, got {n_prefix}")
+    mask = causal_mask(n_tokens)
+    mask[:, :n_prefix] = True
+    return mask
+
+
+def document_mask(document_ids: Tensor) -> Tensor:
+    """Causal within each packed document. document_ids (..., T), equal for tokens of one document -> (..., T, T)."""
+    same = document_ids[..., :, None] == document_ids[..., None, :]  # (..., T, T)
+    return same & causal_mask(document_ids.shape[-1], device=document_ids.device)
+
+
+def sliding_window_mask(n_queries: int, window: int, n_keys: int | None = None) -> Tensor:
+    """Causal, and at most `window` keys back, its own included (Beltagy et al. 2020, section 3.1). (T, S)."""
+    if window < 1:
+        raise ValueError(f"expected a window of at least 1 key, got {window}")
+    mask = causal_mask(n_queries, n_keys)
+    return mask & ~mask.tril(mask.shape[1] - n_queries - window)
+
+
+# The written-out form -----------------------------------------------------------------------------------------------
+
+
+def repeat_kv(x: Tensor, n_heads: int) -> Tensor:
+    """Give each query head its group's keys or values. x (B, G, S, d) -> (B, H, S, d); head h reads group h·G // H."""
+    n_kv_heads = x.shape[-3]
+    if n_heads % n_kv_heads:
+        raise ValueError(f"expected n_heads divisible by n_kv_heads, got {n_heads} and {n_kv_heads}")
+    return x if n_heads == n_kv_heads else x.repeat_interleave(n_heads // n_kv_heads, dim=-3)
+
+
+def attention_scores(q: Tensor, k: Tensor) -> Tensor:
+    """q·kᵀ / √d. q (..., T, d), k (..., S, d) -> (..., T, S)."""
+    if q.shape[-1] != k.shape[-1]:
+        raise ValueError(f"expected queries and keys of one width, got {tuple(q.shape)} and {tuple(k.shape)}")
+    return q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+
+
+def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Softmax over the keys that the mask allows. scores (..., T, S), mask broadcastable to it -> (..., T, S).
+
+    Forbidden weights are exactly 0. A row in which everything is forbidden is all 0, as in PyTorch's fused kernel.
+    """
+    if mask is None:
+        return scores.softmax(dim=-1)
+    if mask.dtype != torch.bool:
+        raise ValueError(f"expected a boolean mask, True where a query may look; got dtype {mask.dtype}")
+    empty = ~mask.any(dim=-1, keepdim=True)  # rows without a single key: −∞ everywhere would give NaN
+    weights = scores.masked_fill(~(mask | empty), float("-inf")).softmax(dim=-1)
+    return weights.masked_fill(~mask, 0.0)
+
+
+def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q·kᵀ / √d) · v, written out. q (B, H, T, d), k and v (B, G, S, d), mask (..., T, S) -> (B, H, T, d).
+
+    Vaswani et al. 2017, equation 1. With G < H kv heads, H / G query heads share one (grouped-query attention).
+    """
+    if q.dim() >= 3:
+        k, v = repeat_kv(k, q.shape[-3]), repeat_kv(v, q.shape[-3])  # (B, H, S, d)
+    weights = masked_softmax(attention_scores(q, k), mask)  # (B, H, T, S)
+    return weights @ v  # (B, H, T, d)
+
+
+def fused_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False
+) -> Tensor:
+    """The same by PyTorch's fused kernel. q (B, H, T, d), k and v (B, G, S, d) -> (B, H, T, d).
+
+    `causal=True` needs as many queries as keys: PyTorch aligns its causal mask to the top left.
+    """
+    batch, n_heads, n_queries, head_dim = q.shape
+    n_kv_heads = k.shape[1]
+    if n_queries == 1 and n_heads != n_kv_heads and (mask is None or mask.dim() < 4 or mask.shape[1] == 1):
+        # One query a head: the heads of a group line up as if they were the queries of one head. Nothing is repeated.
+        grouped = q.view(batch, n_kv_heads, n_heads // n_kv_heads, head_dim)
+        return F.scaled_dot_product_attention(grouped, k, v, attn_mask=mask).view(batch, n_heads, 1, head_dim)
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=n_heads != n_kv_heads
+    )
+
+
+# The module ---------------------------------------------------------------------------------------------------------
+
+
+class Attention(nn.Module):
+    """Multi-head attention with grouped keys and values: (B, T, D) -> (B, T, D).
+
+    Written out while tensors are recorded (`llmlab.trace`), by PyTorch's fused kernel otherwise; both agree.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.n_heads, self.n_kv_heads, self.head_dim = config.n_heads, config.n_kv_heads, config.head_dim
+        self.rope_layout = config.rope_layout
+        bias = config.bias != "none"
+        self.q_proj = nn.Linear(config.d_model, self.n_heads * self.head_dim, bias=bias)
+        self.k_proj = nn.Linear(config.d_model, self.n_kv_heads * self.head_dim, bias=bias)
+        self.v_proj = nn.Linear(config.d_model, self.n_kv_heads * self.head_dim, bias=bias)
+        self.o_proj = nn.Linear(
+            self.n_heads * self.head_dim, config.d_model, bias=config.bias in ("attention", "all")
+        )
+        self.q_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        tables: tuple[Tensor, Tensor] | None = None,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        cache: Cache | None = None,
+        layer: int = 0,
+    ) -> Tensor:
+        """x (B, T, D) -> (B, T, D). `tables`: cos and sin of the positions; `mask` (..., T, S), or `causal`."""
+        batch, n_tokens, _ = x.shape
+        q = self.q_proj(x).view(batch, n_tokens, self.n_heads, self.head_dim).transpose(1, 2)  # (B, H, T, d)
+        k = (
+            self.k_proj(x).view(batch, n_tokens, self.n_kv_heads, self.head_dim).transpose(1, 2)
+        )  # (B, G, T, d)
+        v = (
+            self.v_proj(x).view(batch, n_tokens, self.n_kv_heads, self.head_dim).transpose(1, 2)
+        )  # (B, G, T, d)
+        if self.q_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if tables is not None:
+            q, k = rotate(q, *tables, self.rope_layout), rotate(k, *tables, self.rope_layout)
+        q, k, v = tap(self, "q", q), tap(self, "k", k), tap(self, "v", v)
+        if cache is not None:
+            k, v = cache.update(layer, k, v)  # (B, G, S, d): the past and the new
+        attend = self.recorded_attention if tapped() else fused_attention
+        heads = attend(q, k, v, mask, causal=causal)  # (B, H, T, d)
+        return self.o_proj(heads.transpose(1, 2).reshape(batch, n_tokens, -1))  # (B, T, D)
+
+    def recorded_attention(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool
+    ) -> Tensor:
+        """`scaled_dot_product_attention` with its scores and weights offered to listeners."""
+        if causal:
+            mask = causal_mask(q.shape[-2], device=q.device)
+        k, v = repeat_kv(k, self.n_heads), repeat_kv(v, self.n_heads)  # (B, H, S, d)
+        scores = tap(self, "scores", attention_scores(q, k))  # (B, H, T, S)
+        weights = tap(self, "weights", masked_softmax(scores, mask))  # (B, H, T, S)
+        return tap(self, "heads", weights @ v)  # (B, H, T, d)

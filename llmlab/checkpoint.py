@@ -1,0 +1,361 @@
+"""Weights on disk: safetensors with the config in its header, and the folders that Hugging Face's models come in.
+
+Pickle is never read or written: opening a pickled file can run any code. A save is complete or does not happen: the
+file is written beside its place and then moved there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .transformer import ModelConfig, Transformer
+
+# Our own files ------------------------------------------------------------------------------------------------------
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors and JSON metadata to one safetensors file, atomically; what stood there stays if it fails."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()},
+            part,
+            metadata={key: json.dumps(value) for key, value in metadata.items()},
+        )
+        with open(part, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"could not save {path}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and metadata of a safetensors file. A damaged file raises ValueError that names it."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            return {name: file.get_tensor(name) for name in file.keys()}, _read_metadata(metadata)  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a whole safetensors file ({error}); restore it or train again"
+        ) from error
+
+
+def _read_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
+    values = {}
+    for key, text in metadata.items():
+        try:
+            values[key] = json.loads(text)
+        except json.JSONDecodeError:
+            values[key] = text  # written by another program
+    return values
+
+
+def save(model: Transformer, path: str | Path, *, dtype: torch.dtype | None = None, **metadata: Any) -> None:
+    """Write a model, config included, to one file; `dtype` (bfloat16, float16) halves it. `metadata` must be JSON-able."""
+    tensors = {
+        name: tensor if dtype is None else tensor.to(dtype)
+        for name, tensor in model.state_dict().items()
+        if not (name == "head.weight" and model.config.tie_embeddings)
+    }
+    save_tensors(path, tensors, {**metadata, "config": model.config.to_dict()})
+
+
+def load(path: str | Path, *, dtype: torch.dtype = torch.float32) -> Transformer:
+    """Open a model that `save` wrote, in evaluation mode. Raises ValueError where a tensor is missing or misshapen."""
+    tensors, metadata = load_tensors(path)
+    if "config" not in metadata:
+        raise ValueError(
+            f"{path} holds tensors but no llmlab config; open a Hugging Face folder with load_pretrained"
+        )
+    return _filled(ModelConfig.from_dict(metadata["config"]), tensors, str(path), dtype)
+
+
+def _filled(
+    config: ModelConfig, tensors: Mapping[str, Tensor], source: str, dtype: torch.dtype
+) -> Transformer:
+    """A model of this config with exactly these tensors."""
+    with torch.device("meta"):
+        model = Transformer(config)
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if config.tie_embeddings:
+        wanted.pop("head.weight")
+    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if given != wanted:
+        name = min(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
+        raise ValueError(
+            f"{source} does not fit its config: {name} is {given.get(name, 'missing')}, "
+            f"expected {wanted.get(name, 'no such tensor')}"
+        )
+    model = model.to_empty(device="cpu").to(dtype)
+    model.freqs = Transformer.frequencies(config)
+    state = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    if config.tie_embeddings:
+        state["head.weight"] = state["embedding.weight"]
+        model.head.weight = model.embedding.weight
+    model.load_state_dict(state)
+    return model.eval()
+
+
+# Hugging Face folders -----------------------------------------------------------------------------------------------
+
+_LLAMA_NAMES = {
+    "embedding.weight": "model.embed_tokens.weight",
+    "norm.weight": "model.norm.weight",
+    "head.weight": "lm_head.weight",
+}
+_LLAMA_BLOCK_NAMES = {
+    "attention_norm.weight": "input_layernorm.weight",
+    "ffn_norm.weight": "post_attention_layernorm.weight",
+    **{
+        f"attention.{part}_proj.{kind}": f"self_attn.{part}_proj.{kind}"
+        for part in "qkvo"
+        for kind in ("weight", "bias")
+    },
+    "attention.q_norm.weight": "self_attn.q_norm.weight",
+    "attention.k_norm.weight": "self_attn.k_norm.weight",
+    "ffn.gate.weight": "mlp.gate_proj.weight",
+    "ffn.up.weight": "mlp.up_proj.weight",
+    "ffn.down.weight": "mlp.down_proj.weight",
+    "ffn.router.weight": "block_sparse_moe.gate.weight",
+}
+_EXPERT_NAMES = {"gate": "w1", "down": "w2", "up": "w3"}
+
+
+def _llama_name(ours: str) -> str:
+    """What a Llama-like checkpoint calls our parameter."""
+    if ours in _LLAMA_NAMES:
+        return _LLAMA_NAMES[ours]
+    _, layer, rest = ours.split(".", 2)
+    if rest.startswith("ffn.experts."):
+        _, _, number, part, kind = rest.split(".")
+        return f"model.layers.{layer}.block_sparse_moe.experts.{number}.{_EXPERT_NAMES[part]}.{kind}"
+    return f"model.layers.{layer}.{_LLAMA_BLOCK_NAMES[rest]}"
+
+
+def _from_llama(config: ModelConfig, theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        names = list(Transformer(config).state_dict())
+    if config.tie_embeddings:
+        names.remove("head.weight")
+        theirs.pop("lm_head.weight", None)
+    ours = {}
+    for name in names:
+        their_name = _llama_name(name)
+        if their_name not in theirs:
+            raise ValueError(f"the folder's weights have no {their_name}, which its config asks for")
+        ours[name] = theirs.pop(their_name)
+    theirs = {name: tensor for name, tensor in theirs.items() if not name.endswith("rotary_emb.inv_freq")}
+    if theirs:
+        raise ValueError(
+            f"the folder has weights that its config does not explain: {', '.join(sorted(theirs)[:4])}"
+        )
+    return ours
+
+
+def _from_gpt2(config: ModelConfig, theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """GPT-2 keeps its matrices transposed (input × output) and the q, k, v projections side by side in one."""
+    theirs = {name.removeprefix("transformer."): tensor for name, tensor in theirs.items()}
+    ours = {
+        "embedding.weight": theirs.pop("wte.weight"),
+        "position_embedding.weight": theirs.pop("wpe.weight"),
+        "norm.weight": theirs.pop("ln_f.weight"),
+        "norm.bias": theirs.pop("ln_f.bias"),
+    }
+    head = theirs.pop("lm_head.weight", None)
+    if not config.tie_embeddings:
+        ours["head.weight"] = head
+    for layer in range(config.n_layers):
+        old, new = f"h.{layer}.", f"blocks.{layer}."
+        for kind in ("weight", "bias"):
+            ours[f"{new}attention_norm.{kind}"] = theirs.pop(f"{old}ln_1.{kind}")
+            ours[f"{new}ffn_norm.{kind}"] = theirs.pop(f"{old}ln_2.{kind}")
+            fused = theirs.pop(f"{old}attn.c_attn.{kind}").t()  # (3D, D), or (3D,) for the bias
+            for part, piece in zip("qkv", fused.chunk(3, dim=0), strict=True):
+                ours[f"{new}attention.{part}_proj.{kind}"] = piece
+            ours[f"{new}attention.o_proj.{kind}"] = theirs.pop(f"{old}attn.c_proj.{kind}").t()
+            ours[f"{new}ffn.up.{kind}"] = theirs.pop(f"{old}mlp.c_fc.{kind}").t()
+            ours[f"{new}ffn.down.{kind}"] = theirs.pop(f"{old}mlp.c_proj.{kind}").t()
+    theirs = {name: t for name, t in theirs.items() if not name.endswith(("attn.bias", "attn.masked_bias"))}
+    if theirs:
+        raise ValueError(
+            f"the folder has weights that its config does not explain: {', '.join(sorted(theirs)[:4])}"
+        )
+    return ours
+
+
+_GPT2_ACTIVATIONS = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+}
+_ROPE_KEYS = (
+    "rope_type",
+    "factor",
+    "low_freq_factor",
+    "high_freq_factor",
+    "original_max_position_embeddings",
+)
+
+
+def _gpt2_config(hf: Mapping[str, Any]) -> ModelConfig:
+    activation = hf.get("activation_function", "gelu_new")
+    if activation not in _GPT2_ACTIVATIONS:
+        raise ValueError(f"expected activation_function {', '.join(_GPT2_ACTIVATIONS)}, got {activation!r}")
+    return ModelConfig(
+        vocab_size=hf["vocab_size"],
+        d_model=hf["n_embd"],
+        n_layers=hf["n_layer"],
+        n_heads=hf["n_head"],
+        d_ff=hf.get("n_inner") or 4 * hf["n_embd"],
+        max_seq_len=hf["n_positions"],
+        position="learned",
+        norm="layernorm",
+        norm_eps=hf.get("layer_norm_epsilon", 1e-5),
+        ffn=_GPT2_ACTIVATIONS[activation],
+        bias="all",
+        tie_embeddings=hf.get("tie_word_embeddings", True),
+    )
+
+
+def _llama_config(hf: Mapping[str, Any], **family: Any) -> ModelConfig:
+    if hf.get("hidden_act", "silu") != "silu":
+        raise ValueError(f"expected hidden_act silu, got {hf['hidden_act']!r}")
+    if hf.get("mlp_bias"):
+        raise ValueError("expected a model without biases in its feed-forward layers, got mlp_bias=true")
+    rope = hf.get("rope_parameters") or hf.get("rope_scaling") or {}  # the newer and the older name
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    scaling = None
+    if kind != "default":
+        scaling = {key: rope[key] for key in _ROPE_KEYS if key in rope} | {"rope_type": kind}
+    return ModelConfig(
+        vocab_size=hf["vocab_size"],
+        d_model=hf["hidden_size"],
+        n_layers=hf["num_hidden_layers"],
+        n_heads=hf["num_attention_heads"],
+        n_kv_heads=hf.get("num_key_value_heads"),
+        head_dim=hf.get("head_dim"),
+        d_ff=hf["intermediate_size"],
+        max_seq_len=hf["max_position_embeddings"],
+        rope_theta=rope.get("rope_theta", hf.get("rope_theta", 10_000.0)),
+        rope_scaling=scaling,
+        norm_eps=hf.get("rms_norm_eps", 1e-6),
+        tie_embeddings=hf.get("tie_word_embeddings", False),
+        **family,
+    )
+
+
+def _plain_llama(hf: Mapping[str, Any]) -> ModelConfig:
+    return _llama_config(hf, bias="attention" if hf.get("attention_bias") else "none")
+
+
+def _qwen2(hf: Mapping[str, Any]) -> ModelConfig:
+    return _llama_config(hf, bias="qkv", sliding_window=_window(hf) if hf.get("use_sliding_window") else None)
+
+
+def _qwen3(hf: Mapping[str, Any]) -> ModelConfig:
+    return _llama_config(
+        hf, qk_norm=True, sliding_window=_window(hf) if hf.get("use_sliding_window") else None
+    )
+
+
+def _mistral(hf: Mapping[str, Any]) -> ModelConfig:
+    return _llama_config(hf, sliding_window=_window(hf))
+
+
+def _mixtral(hf: Mapping[str, Any]) -> ModelConfig:
+    experts = {"n_experts": hf["num_local_experts"], "n_experts_per_token": hf["num_experts_per_tok"]}
+    return _llama_config(hf, sliding_window=_window(hf), **experts)
+
+
+def _window(hf: Mapping[str, Any]) -> int | None:
+    kinds = hf.get("layer_types") or []
+    if len(set(kinds)) > 1:
+        raise ValueError("expected layers of one kind, got a mixture of full and sliding-window attention")
+    return hf.get("sliding_window") if not kinds or kinds[0] == "sliding_attention" else None
+
+
+_FAMILIES: dict[str, tuple[Callable[[Mapping[str, Any]], ModelConfig], Callable[..., dict[str, Tensor]]]] = {
+    "gpt2": (_gpt2_config, _from_gpt2),
+    "llama": (_plain_llama, _from_llama),
+    "mistral": (_mistral, _from_llama),
+    "mixtral": (_mixtral, _from_llama),
+    "qwen2": (_qwen2, _from_llama),
+    "qwen3": (_qwen3, _from_llama),
+}
+
+
+def load_pretrained(folder_or_hub_id: str | Path, *, dtype: torch.dtype = torch.float32) -> Transformer:
+    """Open a Hugging Face GPT-2, Llama, Mistral, Mixtral, Qwen2 or Qwen3 model, in evaluation mode.
+
+    Takes a folder with `config.json` and safetensors, or a name on the Hugging Face hub such as "openai-community/gpt2",
+    which is downloaded once. Raises ValueError for other families and for pickled weights, ConnectionError with what to
+    do where the hub cannot be reached.
+    """
+    folder = Path(folder_or_hub_id)
+    if not folder.is_dir():
+        folder = _download(str(folder_or_hub_id))
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise FileNotFoundError(f"no config.json in {folder}")
+    hf = json.loads(config_file.read_text(encoding="utf-8"))
+    family = hf.get("model_type")
+    if family not in _FAMILIES:
+        raise ValueError(f"expected a model of type {', '.join(_FAMILIES)}, got {family!r} in {config_file}")
+    read_config, convert = _FAMILIES[family]
+    config = read_config(hf)
+    return _filled(config, convert(config, _folder_tensors(folder)), str(folder), dtype)
+
+
+def _folder_tensors(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a folder, from one safetensors file or from the shards that its index names."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    else:
+        shards = ["model.safetensors"]
+    if not (folder / shards[0]).is_file():
+        pickled = sorted(file.name for file in folder.glob("*.bin"))
+        why = f"; {pickled[0]} is a pickle, which is not opened because it can run code" if pickled else ""
+        raise FileNotFoundError(f"no {shards[0]} in {folder}{why}")
+    tensors: dict[str, Tensor] = {}
+    for shard in shards:
+        tensors |= load_tensors(folder / shard)[0]
+    return tensors
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        patterns = ["*.json", "*.safetensors", "*.txt"]
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except HFValidationError as error:
+        raise FileNotFoundError(f"{name} is neither a folder nor a name on the Hugging Face hub") from error
+    except RepositoryNotFoundError as error:
+        raise FileNotFoundError(
+            f"the Hugging Face hub has no model named {name}, or it is private"
+        ) from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise ConnectionError(
+            f"{name} is not on this machine and the Hugging Face hub cannot be reached: connect to the internet once, "
+            "or give the path of a downloaded folder"
+        ) from error

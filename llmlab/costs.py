@@ -1,0 +1,144 @@
+"""What a model costs: parameters, bytes of weights and cache, floating-point operations, for any config.
+
+A multiplication and an addition count as two operations, and only matrix products are counted: the rest is linear in
+the width and small (Kaplan et al. 2020, section 2.1). Everything is computed from the config; no model is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .ffn import GATES
+from .transformer import ModelConfig
+
+
+def parameters(config: ModelConfig) -> dict[str, int]:
+    """How many parameters each part has; the values add up to the model's total. A tied head counts once."""
+    width, n_layers = config.d_model, config.n_layers
+    q_width, kv_width = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    attention = width * (q_width + 2 * kv_width) + q_width * width
+    if config.bias != "none":
+        attention += q_width + 2 * kv_width
+    if config.bias in ("attention", "all"):
+        attention += width
+    norms_per_layer = 1 if config.ffn == "none" else 2
+    norm = width * (2 if config.norm == "layernorm" and config.bias == "all" else 1)
+    final = norm if config.norm_placement == "pre" else 0
+    qk_norms = n_layers * 2 * config.head_dim if config.qk_norm else 0
+    return {
+        "embedding": config.vocab_size * width,
+        "positions": config.max_seq_len * width if config.position == "learned" else 0,
+        "attention": n_layers * attention,
+        "ffn": n_layers * _ffn_parameters(config),
+        "norms": n_layers * norms_per_layer * norm + final + qk_norms,
+        "head": 0 if config.tie_embeddings else config.vocab_size * width,
+    }
+
+
+def _ffn_parameters(config: ModelConfig, *, active: bool = False) -> int:
+    """Parameters of one feed-forward layer; with `active`, only of the experts that one token visits."""
+    if config.ffn == "none":
+        return 0
+    matrices = 3 if config.ffn in GATES else 2
+    one = matrices * config.d_model * config.d_ff
+    if config.bias == "all":
+        one += (matrices - 1) * config.d_ff + config.d_model
+    if not config.n_experts:
+        return one
+    experts = config.n_experts_per_token if active else config.n_experts
+    return experts * one + config.d_model * config.n_experts
+
+
+def n_parameters(config: ModelConfig) -> int:
+    """All parameters of the model."""
+    return sum(parameters(config).values())
+
+
+def weight_bytes(config: ModelConfig, dtype: torch.dtype = torch.float32) -> int:
+    """Bytes of all weights."""
+    return n_parameters(config) * dtype.itemsize
+
+
+def kv_cache_bytes(
+    config: ModelConfig, n_tokens: int, *, batch_size: int = 1, dtype: torch.dtype = torch.float32
+) -> int:
+    """Bytes of a cache that holds `n_tokens` in each row: 2 · layers · kv heads · head_dim · tokens · rows · itemsize."""
+    per_token = 2 * config.n_layers * config.n_kv_heads * config.head_dim * dtype.itemsize
+    return per_token * n_tokens * batch_size
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Floating-point operations of a forward pass, apart by how they grow: `linear` with the new tokens, `attention`
+    with new tokens × keys. `head` is the last projection onto the vocabulary."""
+
+    linear: int
+    attention: int
+    head: int
+
+    @property
+    def total(self) -> int:
+        return self.linear + self.attention + self.head
+
+
+def flops(
+    config: ModelConfig, n_tokens: int, *, n_past: int = 0, batch_size: int = 1, n_logits: int | None = None
+) -> Flops:
+    """Operations to run `n_tokens` new tokens after `n_past` cached ones, as written-out attention does it.
+
+    Every query is multiplied with every key, masked or not: the attention part is 4 · layers · heads · head_dim ·
+    n_tokens · (n_past + n_tokens). `n_logits`: tokens that the head is applied to (all; 1 in generation).
+    """
+    if n_tokens < 1 or n_past < 0 or batch_size < 1:
+        raise ValueError(
+            f"expected n_tokens >= 1, n_past >= 0, batch_size >= 1; got {n_tokens}, {n_past}, {batch_size}"
+        )
+    width, q_width, kv_width = (
+        config.d_model,
+        config.n_heads * config.head_dim,
+        config.n_kv_heads * config.head_dim,
+    )
+    ffn = 0 if config.ffn == "none" else (3 if config.ffn in GATES else 2) * width * config.d_ff
+    if config.n_experts:
+        ffn = config.n_experts_per_token * ffn + width * config.n_experts
+    weights = config.n_layers * (width * (q_width + 2 * kv_width) + q_width * width + ffn)
+    rows = n_tokens if n_logits is None else n_logits
+    return Flops(
+        linear=2 * batch_size * n_tokens * weights,
+        attention=4 * batch_size * config.n_layers * q_width * n_tokens * (n_past + n_tokens),
+        head=2 * batch_size * rows * width * config.vocab_size,
+    )
+
+
+def training_flops(config: ModelConfig, n_tokens: int) -> int:
+    """The rule of thumb 6 · N · tokens: 2 forward and 4 backward per parameter (Kaplan et al. 2020, section 2.1).
+
+    N leaves out the embedding and position tables, which are looked up and not multiplied; a tied table is multiplied
+    once, as the head. Of a mixture of experts only the experts that a token visits count.
+    """
+    parts = parameters(config)
+    active = config.n_layers * _ffn_parameters(config, active=True)
+    multiplied = parts["attention"] + active + parts["norms"] + config.vocab_size * config.d_model
+    return 6 * multiplied * n_tokens
+
+
+def arithmetic_intensity(
+    config: ModelConfig,
+    n_tokens: int,
+    *,
+    n_past: int = 0,
+    batch_size: int = 1,
+    dtype: torch.dtype = torch.float32,
+) -> float:
+    """Operations per byte read from memory: weights once, the past cache once (Williams et al. 2009, the roofline).
+
+    Decoding one token has about 2 / itemsize operations per byte, far below what a processor can do meanwhile; a
+    prompt of many tokens reads the same bytes for many operations.
+    """
+    work = flops(config, n_tokens, n_past=n_past, batch_size=batch_size, n_logits=1).total
+    table = config.vocab_size * config.d_model * dtype.itemsize
+    looked_up = 0 if config.tie_embeddings else table  # an untied embedding table is not read whole
+    read = weight_bytes(config, dtype) - looked_up
+    return work / (read + kv_cache_bytes(config, n_past, batch_size=batch_size, dtype=dtype))

@@ -1,0 +1,267 @@
+"""The transformer: embedding, blocks of attention and feed-forward on a residual stream, final norm, head.
+
+One module for the family of decoders: GPT-2 (Radford et al. 2019), Llama (Touvron et al. 2023), Qwen 2 and 3 and Mixtral
+(Jiang et al. 2024) differ in their `ModelConfig` only. The module holds weights and nothing else: the cache, positions
+and masks of a call are its arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .attention import Attention, sliding_window_mask
+from .ffn import ACTIVATIONS, GATES, feed_forward
+from .kv_cache import Cache
+from .norms import NORMS, LayerNorm
+from .rope import LAYOUTS, rope_frequencies, rope_tables
+from .tap import tap
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape and the choices of a model; what is left out gets the usual value for a Llama of that width.
+
+    `bias`: "none" (Llama), "qkv" (Qwen2), "attention" (its output too) or "all" (GPT-2). `ffn`: a gated layer (swiglu, geglu, reglu), a plain one
+    (gelu, gelu_tanh, silu, relu) or "none". `position`: rope, learned or none. `norm_placement`: "pre" or "post".
+    Raises ValueError that names the field, what was given and what was expected.
+    """
+
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int | None = None
+    head_dim: int | None = None
+    d_ff: int | None = None
+    max_seq_len: int = 256
+    position: str = "rope"
+    rope_theta: float = 10_000.0
+    rope_layout: str = "half"
+    rope_scaling: Mapping[str, Any] | None = None
+    norm: str = "rmsnorm"
+    norm_eps: float = 1e-5
+    norm_placement: str = "pre"
+    ffn: str = "swiglu"
+    bias: str = "none"
+    qk_norm: bool = False
+    tie_embeddings: bool = True
+    sliding_window: int | None = None
+    n_experts: int = 0
+    n_experts_per_token: int = 2
+    dropout: float = 0.0
+    init_std: float = 0.02
+
+    def __post_init__(self):
+        for name in ("vocab_size", "d_model", "n_layers", "n_heads", "max_seq_len"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
+        if self.head_dim is None and self.d_model % self.n_heads:
+            raise ValueError(f"expected d_model divisible by n_heads, got {self.d_model} and {self.n_heads}")
+        self._default("n_kv_heads", self.n_heads)
+        self._default("head_dim", self.d_model // self.n_heads)
+        self._default("d_ff", _usual_d_ff(self.d_model, gated=self.ffn in GATES))
+        if self.n_kv_heads < 1 or self.n_heads % self.n_kv_heads:
+            raise ValueError(
+                f"expected n_heads divisible by n_kv_heads, got {self.n_heads} and {self.n_kv_heads}"
+            )
+        if self.position == "rope" and self.head_dim % 2:
+            raise ValueError(f"expected an even head_dim, because RoPE turns pairs; got {self.head_dim}")
+        choices = {
+            "position": ("rope", "learned", "none"),
+            "rope_layout": LAYOUTS,
+            "norm": tuple(NORMS),
+            "norm_placement": ("pre", "post"),
+            "ffn": (*GATES, *ACTIVATIONS, "none"),
+            "bias": ("none", "qkv", "attention", "all"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"expected {name} to be one of {', '.join(allowed)}; got {getattr(self, name)!r}"
+                )
+        if self.n_experts and not 1 <= self.n_experts_per_token <= self.n_experts:
+            raise ValueError(
+                f"expected 1 to {self.n_experts} experts per token, got n_experts_per_token={self.n_experts_per_token}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"expected 0 <= dropout < 1, got {self.dropout}")
+
+    def _default(self, name: str, value: int) -> None:
+        if getattr(self, name) is None:
+            object.__setattr__(self, name, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain values, for JSON; `from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """The config with these fields; an unknown one raises ValueError that lists the known ones."""
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            raise ValueError(f"unknown config fields {', '.join(unknown)}; known are {', '.join(known)}")
+        return cls(**values)
+
+
+def _usual_d_ff(d_model: int, *, gated: bool) -> int:
+    """4 · d_model, or two thirds of it for a gated layer, which has three matrices; rounded up to a multiple of 32."""
+    return 32 * math.ceil(8 * d_model / 3 / 32) if gated else 4 * d_model
+
+
+class Block(nn.Module):
+    """One layer: attention, then feed-forward, each added to the residual stream. (B, T, D) -> (B, T, D)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.attention_norm = make_norm(config)
+        self.attention = Attention(config)
+        self.ffn_norm = make_norm(config) if config.ffn != "none" else None
+        self.ffn = feed_forward(config) if config.ffn != "none" else None
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else None
+        self.post_norm = config.norm_placement == "post"
+
+    def forward(self, x: Tensor, **attention: Any) -> Tensor:
+        """x (B, T, D) -> (B, T, D); the rest goes to `Attention.forward`."""
+        normal = x if self.post_norm else self.attention_norm(x)  # (B, T, D)
+        x = self._add(x, tap(self.attention, "out", self.attention(normal, **attention)), self.attention_norm)
+        if self.ffn is not None:
+            x = tap(self, "middle", x)
+            normal = x if self.post_norm else self.ffn_norm(x)  # (B, T, D)
+            x = self._add(x, tap(self.ffn, "out", self.ffn(normal)), self.ffn_norm)
+        return tap(self, "residual", x)
+
+    def _add(self, x: Tensor, change: Tensor, norm: nn.Module) -> Tensor:
+        if self.dropout is not None:
+            change = self.dropout(change)
+        return norm(x + change) if self.post_norm else x + change
+
+
+def make_norm(config: ModelConfig) -> nn.Module:
+    """The normalization layer that `config` asks for, over d_model numbers."""
+    if config.norm == "layernorm":
+        return LayerNorm(config.d_model, config.norm_eps, bias=config.bias == "all")
+    return NORMS[config.norm](config.d_model, config.norm_eps)
+
+
+class Transformer(nn.Module):
+    """A decoder-only language model. `model(tokens)` gives a row of logits for each token: what comes next."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)  # (V, D)
+        learned = config.position == "learned"
+        self.position_embedding = nn.Embedding(config.max_seq_len, config.d_model) if learned else None
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else None
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.norm = make_norm(config) if config.norm_placement == "pre" else None
+        self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.head.weight = self.embedding.weight
+        self.register_buffer(
+            "freqs", self.frequencies(config), persistent=False
+        )  # (d/2,), a constant of the config
+        self.reset_parameters()
+
+    @staticmethod
+    def frequencies(config: ModelConfig) -> Tensor | None:
+        """RoPE's angle per position for each pair, (d/2,); None for a model without RoPE."""
+        if config.position != "rope":
+            return None
+        return rope_frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Normal weights of `init_std`, smaller by √(2·n_layers) where a layer adds to the stream (GPT-2, section 2.3)."""
+        for name, parameter in self.named_parameters():
+            if parameter.dim() < 2:
+                nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.ones_(parameter)
+            else:
+                adds = name.endswith(("o_proj.weight", "down.weight"))
+                std = self.config.init_std / (math.sqrt(2 * self.config.n_layers) if adds else 1)
+                nn.init.normal_(parameter, std=std, generator=generator)
+
+    def hidden(
+        self,
+        tokens: Tensor,
+        *,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """The residual stream after the final norm. tokens (B, T) -> (B, T, D). Arguments as in `forward`."""
+        if tokens.dim() != 2 or tokens.shape[1] == 0:
+            raise ValueError(f"expected tokens of shape (B, T) with T >= 1, got {tuple(tokens.shape)}")
+        n_tokens = tokens.shape[1]
+        if positions is None:
+            positions = torch.arange(n_tokens) if cache is None else cache.positions(n_tokens)
+        positions = positions.to(tokens.device)  # (T,) or (B, T)
+        attention = self._who_sees_whom(n_tokens, mask, cache)
+
+        x = tap(self, "embedding", self._embed(tokens, positions))  # (B, T, D)
+        tables = rope_tables(positions, self.freqs) if self.freqs is not None else None
+        if tables is not None and x.dtype != torch.float32:
+            tables = tuple(table.to(x.dtype) for table in tables)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, tables=tables, cache=cache, layer=layer, **attention)  # (B, T, D)
+        if cache is not None:
+            cache.advance(n_tokens)
+        return tap(self, "final", x if self.norm is None else self.norm(x))
+
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Logits for the token after each one. tokens (B, T) int64 -> (B, T, V).
+
+        `positions` (T,) or (B, T): where the tokens stand; by default 0 … T−1, after those in the cache.
+        `mask` (T, S), (B, T, S) or (B, 1, T, S) booleans, True where a query may look; by default causal.
+        `cache`: keys and values of earlier tokens; it is read, extended and advanced by T.
+        """
+        return tap(
+            self, "logits", self.head(self.hidden(tokens, positions=positions, mask=mask, cache=cache))
+        )
+
+    def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        x = self.embedding(tokens)  # (B, T, D)
+        if self.position_embedding is not None:
+            last = int(positions.max())
+            if last >= self.config.max_seq_len:
+                raise ValueError(
+                    f"this model has {self.config.max_seq_len} learned positions; position {last} was asked for"
+                )
+            x = x + self.position_embedding(positions)  # (B, T, D)
+        return x if self.dropout is None else self.dropout(x)
+
+    def _who_sees_whom(self, n_tokens: int, mask: Tensor | None, cache: Cache | None) -> dict[str, Any]:
+        """The mask of a call, or the word `causal` where PyTorch's kernel has a fast path for it."""
+        if mask is not None:
+            return {
+                "mask": mask[:, None] if mask.dim() == 3 else mask
+            }  # (B, 1, T, S): the same for every head
+        held = cache.mask(n_tokens) if cache is not None else None
+        window = self.config.sliding_window
+        if window is not None:
+            n_keys = n_tokens if cache is None else int(cache.lengths.max()) + n_tokens
+            if n_keys > window:
+                return {"mask": self._window(n_tokens, n_keys, window, cache, held)}
+        if held is not None:
+            return {"mask": held.to(self.embedding.weight.device)}
+        return {"causal": n_tokens > 1}
+
+    def _window(
+        self, n_tokens: int, n_keys: int, window: int, cache: Cache | None, held: Tensor | None
+    ) -> Tensor:
+        if held is None or held.dim() == 2:  # all rows agree
+            return sliding_window_mask(n_tokens, window, n_keys)
+        oldest = cache.positions(n_tokens)[:, None, :, None] - window  # (B, 1, T, 1)
+        return held & (torch.arange(n_keys) > oldest)  # (B, 1, T, S)

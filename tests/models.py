@@ -1,0 +1,50 @@
+"""Models that several tests use: tiny, with every parameter random, so that no bias or norm can hide by being 0 or 1."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from llmlab.transformer import ModelConfig, Transformer
+
+TINY_LLAMA = ModelConfig(vocab_size=97, d_model=32, n_layers=3, n_heads=4, n_kv_heads=2, max_seq_len=64)
+TINY_GPT2 = ModelConfig(
+    vocab_size=97, d_model=32, n_layers=2, n_heads=4, max_seq_len=64,
+    position="learned", norm="layernorm", ffn="gelu_tanh", bias="all",
+)  # fmt: skip
+TINY_QWEN3 = ModelConfig(
+    vocab_size=97,
+    d_model=32,
+    n_layers=2,
+    n_heads=4,
+    n_kv_heads=2,
+    head_dim=16,
+    qk_norm=True,
+    tie_embeddings=False,
+)
+TINY_MIXTRAL = ModelConfig(
+    vocab_size=97, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, n_experts=4, tie_embeddings=False
+)
+TINY = {"llama": TINY_LLAMA, "gpt2": TINY_GPT2, "qwen3": TINY_QWEN3, "mixtral": TINY_MIXTRAL}
+
+
+def randomize(model: nn.Module, *, std: float = 0.2, seed: int = 0) -> nn.Module:
+    """Draw every parameter from a normal distribution, biases and norms included."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=std, generator=generator)
+    return model.eval()
+
+
+def random_model(config: ModelConfig, seed: int = 0) -> Transformer:
+    return randomize(Transformer(config), seed=seed)
+
+
+def random_tokens(config: ModelConfig, *shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randint(config.vocab_size, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """The largest difference, relative to the largest entry."""
+    return ((ours - theirs).abs().max() / theirs.abs().max()).item()

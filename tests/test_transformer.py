@@ -1,0 +1,237 @@
+"""The whole model against `transformers`, with every parameter random: a zero bias or a unit norm can hide nothing."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import transformers
+from models import TINY, random_model, random_tokens, randomize, relative
+from torch import nn
+
+from llmlab import norms, rope
+from llmlab.checkpoint import load_pretrained
+from llmlab.kv_cache import KVCache
+from llmlab.transformer import Block, ModelConfig, Transformer
+
+SHAPE = {
+    "vocab_size": 101, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 6,
+    "num_key_value_heads": 2, "intermediate_size": 80, "max_position_embeddings": 64,
+}  # fmt: skip
+HF = {
+    "llama": lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**SHAPE, rms_norm_eps=1e-3)),
+    "llama, tied, biased": lambda: transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(**SHAPE, tie_word_embeddings=True, attention_bias=True)
+    ),
+    "llama 3.1": lambda: transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            **SHAPE,
+            rope_parameters={
+                "rope_type": "llama3", "rope_theta": 1000.0, "factor": 8.0, "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0, "original_max_position_embeddings": 16,
+            },
+        )
+    ),
+    "qwen2": lambda: transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**SHAPE)),
+    "qwen3": lambda: transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**SHAPE, head_dim=16)),
+    "mistral": lambda: transformers.MistralForCausalLM(transformers.MistralConfig(**SHAPE, sliding_window=6)),
+    "mixtral": lambda: transformers.MixtralForCausalLM(
+        transformers.MixtralConfig(**SHAPE, num_local_experts=4, num_experts_per_tok=2, sliding_window=None)
+    ),
+    "gpt2": lambda: transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(vocab_size=101, n_embd=48, n_layer=3, n_head=6, n_positions=64)
+    ),
+}  # fmt: skip
+
+
+TOLERANCE = 1e-5  # relative to the largest logit
+
+
+@pytest.fixture(scope="module", params=HF)
+def pair(request, tmp_path_factory):
+    """A random Hugging Face model and ours, opened from the folder that it saved."""
+    torch.manual_seed(0)
+    theirs = randomize(HF[request.param]())
+    folder = tmp_path_factory.mktemp("hf")
+    theirs.save_pretrained(folder)
+    return theirs, load_pretrained(folder)
+
+
+def logits(model, tokens, **arguments):
+    with torch.inference_mode():
+        out = model(tokens, **arguments)
+    return out if isinstance(out, torch.Tensor) else out.logits
+
+
+def test_logits_equal_transformers(pair):
+    theirs, ours = pair
+    tokens = random_tokens(ours.config, 2, 20)
+    assert relative(logits(ours, tokens), logits(theirs, tokens)) <= TOLERANCE
+
+
+def test_cached_logits_equal_transformers(pair):
+    theirs, ours = pair
+    tokens = random_tokens(ours.config, 2, 20)
+    cache = KVCache(ours.config, 2, 20)
+    parts = [logits(ours, chunk, cache=cache) for chunk in tokens.split([9, 5, 1, 1, 1, 3], dim=1)]
+    assert relative(torch.cat(parts, dim=1), logits(theirs, tokens)) <= TOLERANCE
+
+
+def test_parameters_are_as_many_as_in_transformers(pair):
+    theirs, ours = pair
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
+
+
+def drop_a_bias(model):
+    model.blocks[1].attention.k_proj.bias.data.zero_()
+    model.blocks[1].attention.v_proj.bias.data.zero_()
+
+
+def use_the_exact_gelu(model):
+    for block in model.blocks:
+        block.ffn.activation = nn.functional.gelu
+
+
+def use_the_other_rope_layout(model):
+    for block in model.blocks:
+        block.attention.rope_layout = "interleaved"
+
+
+def use_another_epsilon(model):
+    for module in model.modules():
+        if isinstance(module, (norms.RMSNorm, norms.LayerNorm)):
+            module.eps *= 10
+
+
+def forget_a_norm(model):
+    model.norm = None
+
+
+FAULTS = {
+    "gpt2": [drop_a_bias, use_the_exact_gelu, use_another_epsilon, forget_a_norm],
+    "qwen2": [drop_a_bias, use_the_other_rope_layout, use_another_epsilon],
+    "llama": [use_the_other_rope_layout, use_another_epsilon, forget_a_norm],
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "fault"), [(f, fault) for f, faults in FAULTS.items() for fault in faults]
+)
+def test_a_fault_shows_in_the_comparison(family, fault, tmp_path):
+    torch.manual_seed(0)
+    theirs = randomize(HF[family]())
+    theirs.save_pretrained(tmp_path)
+    ours = load_pretrained(tmp_path)
+    fault(ours)
+    tokens = random_tokens(ours.config, 2, 20)
+    assert relative(logits(ours, tokens), logits(theirs, tokens)) > 2 * TOLERANCE
+
+
+# Positions and packing ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_later_tokens_change_nothing_before_them(family):
+    model = random_model(TINY[family])
+    tokens = random_tokens(model.config, 1, 12)
+    changed = tokens.clone()
+    changed[0, 8:] = (changed[0, 8:] + 1) % model.config.vocab_size
+    a, b = logits(model, tokens), logits(model, changed)
+    torch.testing.assert_close(a[:, :8], b[:, :8], rtol=1e-5, atol=1e-5)
+    assert (a[:, 8:] - b[:, 8:]).abs().max() > 0.1
+
+
+def test_given_positions_equal_a_shifted_sequence():
+    model = random_model(TINY["llama"])
+    tokens = random_tokens(model.config, 1, 12)
+    shifted = logits(model, tokens, positions=torch.arange(12) + 30)
+    torch.testing.assert_close(shifted, logits(model, tokens), rtol=1e-4, atol=1e-4)  # RoPE is relative
+    learned = random_model(TINY["gpt2"])
+    assert (
+        logits(learned, tokens, positions=torch.arange(12) + 30) - logits(learned, tokens)
+    ).abs().max() > 0.1
+
+
+def test_without_positions_a_two_way_model_only_shuffles_with_its_input():
+    model = random_model(dataclasses.replace(TINY["llama"], position="none"))
+    tokens, order = random_tokens(model.config, 1, 9), torch.randperm(9)
+    everything = torch.ones(9, 9, dtype=torch.bool)
+    straight, shuffled = (logits(model, t, mask=everything) for t in (tokens, tokens[:, order]))
+    torch.testing.assert_close(shuffled, straight[:, order], rtol=1e-4, atol=1e-4)
+
+
+def test_rope_frequencies_follow_the_config():
+    config = dataclasses.replace(TINY["llama"], rope_theta=500.0)
+    torch.testing.assert_close(Transformer(config).freqs, rope.rope_frequencies(8, 500.0))
+
+
+# Structure ----------------------------------------------------------------------------------------------------------
+
+
+def test_post_norm_normalizes_after_adding():
+    config = dataclasses.replace(TINY["llama"], norm_placement="post", n_layers=1)
+    block = randomize(Block(config))
+    x = torch.randn(1, 3, 32)
+    after_attention = block.attention_norm(x + block.attention(x, causal=True))
+    expected = block.ffn_norm(after_attention + block.ffn(after_attention))
+    torch.testing.assert_close(block(x, causal=True), expected)
+    assert Transformer(config).norm is None
+
+
+def test_a_model_without_feed_forward_layers_has_attention_only():
+    model = random_model(dataclasses.replace(TINY["llama"], ffn="none"))
+    assert not any("ffn" in name for name, _ in model.named_parameters())
+    assert logits(model, random_tokens(model.config, 1, 4)).shape == (1, 4, 97)
+
+
+def test_dropout_acts_in_training_only():
+    model = random_model(dataclasses.replace(TINY["llama"], dropout=0.5))
+    tokens = random_tokens(model.config, 1, 8)
+    assert torch.equal(logits(model, tokens), logits(model, tokens))
+    model.train()
+    assert not torch.equal(logits(model, tokens), logits(model, tokens))
+
+
+def test_initialization_is_scaled_down_where_a_layer_adds_to_the_stream():
+    model = Transformer(ModelConfig(vocab_size=2000, d_model=128, n_layers=8, n_heads=4))
+    assert abs(model.embedding.weight.std().item() - 0.02) < 5e-4
+    assert abs(model.blocks[3].attention.o_proj.weight.std().item() - 0.02 / 4) < 3e-4  # √(2·8) = 4
+    assert abs(model.blocks[3].ffn.down.weight.std().item() - 0.02 / 4) < 3e-4
+
+
+def test_a_config_survives_json():
+    for config in TINY.values():
+        assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_heads": 6, "n_kv_heads": 4, "head_dim": 8}, "n_heads divisible by n_kv_heads, got 6 and 4"),
+        ({"n_heads": 5}, "d_model divisible by n_heads, got 32 and 5"),
+        ({"head_dim": 7}, "even head_dim.*got 7"),
+        ({"ffn": "swish"}, "ffn to be one of swiglu.*got 'swish'"),
+        ({"norm": "batch"}, "norm to be one of rmsnorm, layernorm; got 'batch'"),
+        ({"n_layers": 0}, "n_layers of at least 1, got 0"),
+        ({"n_experts": 2, "n_experts_per_token": 3}, "1 to 2 experts per token"),
+        ({"dropout": 1.0}, "0 <= dropout < 1, got 1.0"),
+    ],
+)
+def test_a_wrong_config_is_refused_by_name(changes, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**{"vocab_size": 97, "d_model": 32, "n_layers": 3, "n_heads": 4, **changes})
+
+
+def test_unknown_fields_and_misshapen_tokens_are_refused():
+    with pytest.raises(ValueError, match=r"unknown config fields n_head; known are vocab_size"):
+        ModelConfig.from_dict({"vocab_size": 5, "d_model": 8, "n_layers": 1, "n_head": 2})
+    with pytest.raises(ValueError, match=r"shape \(B, T\).*got \(5,\)"):
+        random_model(TINY["llama"])(torch.zeros(5, dtype=torch.long))
+
+
+def test_importing_the_package_leaves_torch_alone():
+    code = "import llmlab, sys; print(sorted({'torch', 'numpy', 'matplotlib', 'IPython'} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
