@@ -25,18 +25,14 @@ if TYPE_CHECKING:
 # Masks: (T, S), True where query t may look at key s ----------------------------------------------------------------
 
 
-def causal_mask(
-    n_queries: int, n_keys: int | None = None, *, device: torch.device | str | None = None
-) -> Tensor:
+def causal_mask(n_queries: int, n_keys: int | None = None, *, device: torch.device | str | None = None) -> Tensor:
     """Query t may look at the keys up to its own position. Returns (T, S) booleans.
 
     With more keys than queries the queries are the last ones: the diagonal ends in the lower right corner.
     """
     n_keys = n_queries if n_keys is None else n_keys
     if n_keys < n_queries:
-        raise ValueError(
-            f"expected at least as many keys as queries, got {n_queries} queries and {n_keys} keys"
-        )
+        raise ValueError(f"expected at least as many keys as queries, got {n_queries} queries and {n_keys} keys")
     ones = torch.ones(n_queries, n_keys, dtype=torch.bool, device=device)
     return ones.tril(n_keys - n_queries)  # (T, S)
 
@@ -107,9 +103,7 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor |
     return weights @ v  # (B, H, T, d)
 
 
-def fused_attention(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False
-) -> Tensor:
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
     """The same by PyTorch's fused kernel. q (B, H, T, d), k and v (B, G, S, d) -> (B, H, T, d).
 
     `causal=True` needs as many queries as keys: PyTorch aligns its causal mask to the top left.
@@ -120,9 +114,7 @@ def fused_attention(
         # One query a head: the heads of a group line up as if they were the queries of one head. Nothing is repeated.
         grouped = q.view(batch, n_kv_heads, n_heads // n_kv_heads, head_dim)
         return F.scaled_dot_product_attention(grouped, k, v, attn_mask=mask).view(batch, n_heads, 1, head_dim)
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=n_heads != n_kv_heads
-    )
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=n_heads != n_kv_heads)
 
 
 # The module ---------------------------------------------------------------------------------------------------------
@@ -142,9 +134,7 @@ class Attention(nn.Module):
         self.q_proj = nn.Linear(config.d_model, self.n_heads * self.head_dim, bias=bias)
         self.k_proj = nn.Linear(config.d_model, self.n_kv_heads * self.head_dim, bias=bias)
         self.v_proj = nn.Linear(config.d_model, self.n_kv_heads * self.head_dim, bias=bias)
-        self.o_proj = nn.Linear(
-            self.n_heads * self.head_dim, config.d_model, bias=config.bias in ("attention", "all")
-        )
+        self.o_proj = nn.Linear(self.n_heads * self.head_dim, config.d_model, bias=config.bias in ("attention", "all"))
         self.q_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
 
@@ -161,12 +151,8 @@ class Attention(nn.Module):
         """x (B, T, D) -> (B, T, D). `tables`: cos and sin of the positions; `mask` (..., T, S), or `causal`."""
         batch, n_tokens, _ = x.shape
         q = self.q_proj(x).view(batch, n_tokens, self.n_heads, self.head_dim).transpose(1, 2)  # (B, H, T, d)
-        k = (
-            self.k_proj(x).view(batch, n_tokens, self.n_kv_heads, self.head_dim).transpose(1, 2)
-        )  # (B, G, T, d)
-        v = (
-            self.v_proj(x).view(batch, n_tokens, self.n_kv_heads, self.head_dim).transpose(1, 2)
-        )  # (B, G, T, d)
+        k = self.k_proj(x).view(batch, n_tokens, self.n_kv_heads, self.head_dim).transpose(1, 2)  # (B, G, T, d)
+        v = self.v_proj(x).view(batch, n_tokens, self.n_kv_heads, self.head_dim).transpose(1, 2)  # (B, G, T, d)
         if self.q_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         if tables is not None:
@@ -178,9 +164,7 @@ class Attention(nn.Module):
         heads = attend(q, k, v, mask, causal=causal)  # (B, H, T, d)
         return self.o_proj(heads.transpose(1, 2).reshape(batch, n_tokens, -1))  # (B, T, D)
 
-    def recorded_attention(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool
-    ) -> Tensor:
+    def recorded_attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
         """`scaled_dot_product_attention` with its scores and weights offered to listeners."""
         if causal:
             mask = causal_mask(q.shape[-2], device=q.device)

@@ -52,9 +52,7 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
             return {name: file.get_tensor(name) for name in file.keys()}, _read_metadata(metadata)  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(
-            f"{path} is not a whole safetensors file ({error}); restore it or train again"
-        ) from error
+        raise ValueError(f"{path} is not a whole safetensors file ({error}); restore it or train again") from error
 
 
 def _read_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -81,15 +79,11 @@ def load(path: str | Path, *, dtype: torch.dtype = torch.float32) -> Transformer
     """Open a model that `save` wrote, in evaluation mode. Raises ValueError where a tensor is missing or misshapen."""
     tensors, metadata = load_tensors(path)
     if "config" not in metadata:
-        raise ValueError(
-            f"{path} holds tensors but no llmlab config; open a Hugging Face folder with load_pretrained"
-        )
+        raise ValueError(f"{path} holds tensors but no llmlab config; open a Hugging Face folder with load_pretrained")
     return _filled(ModelConfig.from_dict(metadata["config"]), tensors, str(path), dtype)
 
 
-def _filled(
-    config: ModelConfig, tensors: Mapping[str, Tensor], source: str, dtype: torch.dtype
-) -> Transformer:
+def _filled(config: ModelConfig, tensors: Mapping[str, Tensor], source: str, dtype: torch.dtype) -> Transformer:
     """A model of this config with exactly these tensors."""
     with torch.device("meta"):
         model = Transformer(config)
@@ -163,9 +157,7 @@ def _from_llama(config: ModelConfig, theirs: dict[str, Tensor]) -> dict[str, Ten
         ours[name] = theirs.pop(their_name)
     theirs = {name: tensor for name, tensor in theirs.items() if not name.endswith("rotary_emb.inv_freq")}
     if theirs:
-        raise ValueError(
-            f"the folder has weights that its config does not explain: {', '.join(sorted(theirs)[:4])}"
-        )
+        raise ValueError(f"the folder has weights that its config does not explain: {', '.join(sorted(theirs)[:4])}")
     return ours
 
 
@@ -194,9 +186,7 @@ def _from_gpt2(config: ModelConfig, theirs: dict[str, Tensor]) -> dict[str, Tens
             ours[f"{new}ffn.down.{kind}"] = theirs.pop(f"{old}mlp.c_proj.{kind}").t()
     theirs = {name: t for name, t in theirs.items() if not name.endswith(("attn.bias", "attn.masked_bias"))}
     if theirs:
-        raise ValueError(
-            f"the folder has weights that its config does not explain: {', '.join(sorted(theirs)[:4])}"
-        )
+        raise ValueError(f"the folder has weights that its config does not explain: {', '.join(sorted(theirs)[:4])}")
     return ours
 
 
@@ -271,9 +261,7 @@ def _qwen2(hf: Mapping[str, Any]) -> ModelConfig:
 
 
 def _qwen3(hf: Mapping[str, Any]) -> ModelConfig:
-    return _llama_config(
-        hf, qk_norm=True, sliding_window=_window(hf) if hf.get("use_sliding_window") else None
-    )
+    return _llama_config(hf, qk_norm=True, sliding_window=_window(hf) if hf.get("use_sliding_window") else None)
 
 
 def _mistral(hf: Mapping[str, Any]) -> ModelConfig:
@@ -351,9 +339,7 @@ def _download(name: str) -> Path:
     except HFValidationError as error:
         raise FileNotFoundError(f"{name} is neither a folder nor a name on the Hugging Face hub") from error
     except RepositoryNotFoundError as error:
-        raise FileNotFoundError(
-            f"the Hugging Face hub has no model named {name}, or it is private"
-        ) from error
+        raise FileNotFoundError(f"the Hugging Face hub has no model named {name}, or it is private") from error
     except (LocalEntryNotFoundError, OSError) as error:
         raise ConnectionError(
             f"{name} is not on this machine and the Hugging Face hub cannot be reached: connect to the internet once, "

@@ -72,12 +72,8 @@ def _steps(model, ids, max_new_tokens, *, processors, stop, cache, choice) -> It
         with torch.inference_mode():
             seen = 0 if cache is None else int(cache.lengths[0])
             if seen >= len(ids):
-                raise ValueError(
-                    f"the cache already holds {seen} tokens of a prompt of {len(ids)}; cut it back first"
-                )
-            new = torch.tensor(
-                [ids[seen:]], device=device
-            )  # (1, T): the whole prompt at first, then one token
+                raise ValueError(f"the cache already holds {seen} tokens of a prompt of {len(ids)}; cut it back first")
+            new = torch.tensor([ids[seen:]], device=device)  # (1, T): the whole prompt at first, then one token
             hidden = model.hidden(new, cache=cache)  # (1, T, D)
             logits = model.head(hidden[0, -1])  # (V,)
             shaped = logits
@@ -114,9 +110,7 @@ def generate_batch(
     device = model.embedding.weight.device
     lengths = torch.tensor([len(prompt) for prompt in prompts])  # (B,)
     longest = int(lengths.max())
-    padded = torch.tensor(
-        [prompt + [0] * (longest - len(prompt)) for prompt in prompts], device=device
-    )  # (B, T)
+    padded = torch.tensor([prompt + [0] * (longest - len(prompt)) for prompt in prompts], device=device)  # (B, T)
     cache = _cache_for(model, len(prompts), longest + max_new_tokens)
     new: list[list[int]] = [[] for _ in prompts]
     running = [max_new_tokens > 0] * len(prompts)

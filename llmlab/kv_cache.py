@@ -102,9 +102,7 @@ class KVCache(_RowLengths):
         device: torch.device | str | None = None,
     ):
         if batch_size < 1 or max_seq_len < 1:
-            raise ValueError(
-                f"expected batch_size and max_seq_len of at least 1, got {batch_size} and {max_seq_len}"
-            )
+            raise ValueError(f"expected batch_size and max_seq_len of at least 1, got {batch_size} and {max_seq_len}")
         super().__init__(batch_size)
         self.max_seq_len = max_seq_len
         shape = (config.n_layers, batch_size, config.n_kv_heads, max_seq_len, config.head_dim)
@@ -118,9 +116,7 @@ class KVCache(_RowLengths):
         """
         keys, values = self._keys[layer], self._values[layer]  # (B, G, max, d)
         if k.shape[0] != keys.shape[0]:
-            raise ValueError(
-                f"the cache has {keys.shape[0]} rows; it was given keys of shape {tuple(k.shape)}"
-            )
+            raise ValueError(f"the cache has {keys.shape[0]} rows; it was given keys of shape {tuple(k.shape)}")
         n_new, longest = k.shape[2], max(self._rows)
         end = longest + n_new
         if end > self.max_seq_len:
@@ -158,9 +154,7 @@ class ConcatenatingKVCache(_RowLengths):
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Append k and v (B, G, T, d). Returns all keys and values (B, G, S, d), newly allocated."""
         if k.shape[0] != len(self._rows):
-            raise ValueError(
-                f"the cache has {len(self._rows)} rows; it was given keys of shape {tuple(k.shape)}"
-            )
+            raise ValueError(f"the cache has {len(self._rows)} rows; it was given keys of shape {tuple(k.shape)}")
         if self._held[layer] is not None:
             past_k, past_v = (held[:, :, : self._rows[0]] for held in self._held[layer])
             k, v = torch.cat((past_k, k), dim=2), torch.cat((past_v, v), dim=2)  # (B, G, S, d)
@@ -173,9 +167,7 @@ class ConcatenatingKVCache(_RowLengths):
         if len(set(rows)) != 1:
             raise ValueError(f"a concatenating cache has rows of one length, got {rows}; use KVCache")
         self._rows = rows
-        self._held = [
-            None if held is None else tuple(x[:, :, : rows[0]].clone() for x in held) for held in self._held
-        ]
+        self._held = [None if held is None else tuple(x[:, :, : rows[0]].clone() for x in held) for held in self._held]
 
     @property
     def nbytes(self) -> int:

@@ -46,9 +46,7 @@ def rope_frequencies(head_dim: int, theta: float, scaling: Mapping[str, Any] | N
 
 
 def _llama3_frequencies(freqs: Tensor, scaling: Mapping[str, Any]) -> Tensor:
-    turns = (
-        scaling["original_max_position_embeddings"] * freqs / (2 * math.pi)
-    )  # full turns within the old length
+    turns = scaling["original_max_position_embeddings"] * freqs / (2 * math.pi)  # full turns within the old length
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
     keep = ((turns - low) / (high - low)).clamp(0, 1)  # 0: stretched, 1: left alone
     return freqs * keep + freqs / scaling["factor"] * (1 - keep)
@@ -79,12 +77,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, layout: Layout = "half") -> Tens
 def apply_rope(x: Tensor, positions: Tensor, freqs: Tensor, layout: Layout = "half") -> Tensor:
     """Rotate queries or keys to their positions. x (B, H, T, d), positions (T,) or (B, T), freqs (d/2,) -> (B, H, T, d)."""
     if x.shape[-1] != 2 * freqs.shape[-1]:
-        raise ValueError(
-            f"expected freqs ({x.shape[-1] // 2},) for x {tuple(x.shape)}, got {tuple(freqs.shape)}"
-        )
+        raise ValueError(f"expected freqs ({x.shape[-1] // 2},) for x {tuple(x.shape)}, got {tuple(freqs.shape)}")
     if positions.shape[-1] != x.shape[-2]:
-        raise ValueError(
-            f"expected {x.shape[-2]} positions for x {tuple(x.shape)}, got {tuple(positions.shape)}"
-        )
+        raise ValueError(f"expected {x.shape[-2]} positions for x {tuple(x.shape)}, got {tuple(positions.shape)}")
     cos, sin = rope_tables(positions, freqs)
     return rotate(x, cos.to(x.dtype), sin.to(x.dtype), layout)

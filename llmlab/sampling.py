@@ -15,9 +15,7 @@ from torch import Tensor
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
     """Divide by the temperature: below 1 sharpens the distribution, above 1 flattens it. (..., V) -> (..., V)."""
     if temperature <= 0:
-        raise ValueError(
-            f"expected a temperature above 0, got {temperature}; 0 means greedy: take the argmax"
-        )
+        raise ValueError(f"expected a temperature above 0, got {temperature}; 0 means greedy: take the argmax")
     return logits / temperature
 
 

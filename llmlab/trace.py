@@ -47,9 +47,7 @@ class _Listener:
         for want in wanted:
             if self.seen and not fnmatch.filter(self.seen, want):
                 near = difflib.get_close_matches(want, self.seen, n=3, cutoff=0.3)
-                raise KeyError(
-                    f"the model has no tensor named {want!r}; near it are {', '.join(near) or 'none'}"
-                )
+                raise KeyError(f"the model has no tensor named {want!r}; near it are {', '.join(near) or 'none'}")
 
 
 class _Recorder(_Listener):
@@ -82,9 +80,7 @@ class _Patcher(_Listener):
 
 
 @contextmanager
-def record(
-    model: nn.Module, names: Iterable[str] = (), *, keep_graph: bool = False
-) -> Iterator[dict[str, Tensor]]:
+def record(model: nn.Module, names: Iterable[str] = (), *, keep_graph: bool = False) -> Iterator[dict[str, Tensor]]:
     """Keep the named tensors of the forward passes inside the block; a later pass replaces those of an earlier one.
 
     `names` may hold patterns such as "blocks.*.attention.weights"; none means all. Tensors are detached copies, unless

@@ -67,9 +67,7 @@ class ModelConfig:
         self._default("head_dim", self.d_model // self.n_heads)
         self._default("d_ff", _usual_d_ff(self.d_model, gated=self.ffn in GATES))
         if self.n_kv_heads < 1 or self.n_heads % self.n_kv_heads:
-            raise ValueError(
-                f"expected n_heads divisible by n_kv_heads, got {self.n_heads} and {self.n_kv_heads}"
-            )
+            raise ValueError(f"expected n_heads divisible by n_kv_heads, got {self.n_heads} and {self.n_kv_heads}")
         if self.position == "rope" and self.head_dim % 2:
             raise ValueError(f"expected an even head_dim, because RoPE turns pairs; got {self.head_dim}")
         choices = {
@@ -82,9 +80,7 @@ class ModelConfig:
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"expected {name} to be one of {', '.join(allowed)}; got {getattr(self, name)!r}"
-                )
+                raise ValueError(f"expected {name} to be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
         if self.n_experts and not 1 <= self.n_experts_per_token <= self.n_experts:
             raise ValueError(
                 f"expected 1 to {self.n_experts} experts per token, got n_experts_per_token={self.n_experts_per_token}"
@@ -164,9 +160,7 @@ class Transformer(nn.Module):
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.embedding.weight
-        self.register_buffer(
-            "freqs", self.frequencies(config), persistent=False
-        )  # (d/2,), a constant of the config
+        self.register_buffer("freqs", self.frequencies(config), persistent=False)  # (d/2,), a constant of the config
         self.reset_parameters()
 
     @staticmethod
@@ -227,9 +221,7 @@ class Transformer(nn.Module):
         `mask` (T, S), (B, T, S) or (B, 1, T, S) booleans, True where a query may look; by default causal.
         `cache`: keys and values of earlier tokens; it is read, extended and advanced by T.
         """
-        return tap(
-            self, "logits", self.head(self.hidden(tokens, positions=positions, mask=mask, cache=cache))
-        )
+        return tap(self, "logits", self.head(self.hidden(tokens, positions=positions, mask=mask, cache=cache)))
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         x = self.embedding(tokens)  # (B, T, D)
@@ -245,9 +237,7 @@ class Transformer(nn.Module):
     def _who_sees_whom(self, n_tokens: int, mask: Tensor | None, cache: Cache | None) -> dict[str, Any]:
         """The mask of a call, or the word `causal` where PyTorch's kernel has a fast path for it."""
         if mask is not None:
-            return {
-                "mask": mask[:, None] if mask.dim() == 3 else mask
-            }  # (B, 1, T, S): the same for every head
+            return {"mask": mask[:, None] if mask.dim() == 3 else mask}  # (B, 1, T, S): the same for every head
         held = cache.mask(n_tokens) if cache is not None else None
         window = self.config.sliding_window
         if window is not None:
@@ -258,9 +248,7 @@ class Transformer(nn.Module):
             return {"mask": held.to(self.embedding.weight.device)}
         return {"causal": n_tokens > 1}
 
-    def _window(
-        self, n_tokens: int, n_keys: int, window: int, cache: Cache | None, held: Tensor | None
-    ) -> Tensor:
+    def _window(self, n_tokens: int, n_keys: int, window: int, cache: Cache | None, held: Tensor | None) -> Tensor:
         if held is None or held.dim() == 2:  # all rows agree
             return sliding_window_mask(n_tokens, window, n_keys)
         oldest = cache.positions(n_tokens)[:, None, :, None] - window  # (B, 1, T, 1)

@@ -38,9 +38,7 @@ def attention_inputs(draw):
     if kind == "causal":
         mask = causal_mask(n_queries, n_queries + extra)
     elif kind != "none":
-        shape = (
-            (n_queries, n_queries + extra) if kind == "random" else (batch, 1, n_queries, n_queries + extra)
-        )
+        shape = (n_queries, n_queries + extra) if kind == "random" else (batch, 1, n_queries, n_queries + extra)
         mask = torch.rand(shape, generator=generator) < 0.6
         mask[..., 0] = True  # every query sees something
     return q, k, v, mask
@@ -134,9 +132,7 @@ def test_errors_name_what_was_given_and_expected():
     with pytest.raises(ValueError, match="window of at least 1"):
         sliding_window_mask(4, 0)
     with pytest.raises(ValueError, match="one width"):
-        scaled_dot_product_attention(
-            torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 2, 3), torch.zeros(1, 1, 2, 3)
-        )
+        scaled_dot_product_attention(torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 2, 3), torch.zeros(1, 1, 2, 3))
 
 
 def test_a_mask_given_to_the_model_replaces_the_causal_one():

@@ -46,9 +46,7 @@ def test_unequal_prompts_in_a_batch_equal_each_alone(family):
     cache = KVCache(model.config, 3, 20)
     run(model, padded, cache=cache)
     cache.truncate([len(prompt) for prompt in prompts])
-    parts = [
-        run(model, chunk, cache=cache) for chunk in more.split([1, 1, 4, 2], dim=1)
-    ]  # decode, chunk, decode
+    parts = [run(model, chunk, cache=cache) for chunk in more.split([1, 1, 4, 2], dim=1)]  # decode, chunk, decode
     together = torch.cat(parts, dim=1)
     for row, prompt in enumerate(prompts):
         alone = run(model, torch.cat((prompt, more[row]))[None])[0, len(prompt) :]
@@ -96,9 +94,7 @@ def test_keys_of_a_row_are_written_at_its_own_length():
 
 def test_bytes_are_counted_as_the_formula_says():
     cache = KVCache(TINY_LLAMA, 3, 10, dtype=torch.bfloat16)
-    assert (
-        cache.nbytes == 2 * 3 * 3 * 2 * 10 * 8 * 2
-    )  # K and V, layers, rows, kv heads, tokens, head_dim, bytes
+    assert cache.nbytes == 2 * 3 * 3 * 2 * 10 * 8 * 2  # K and V, layers, rows, kv heads, tokens, head_dim, bytes
     grown = ConcatenatingKVCache(TINY_LLAMA, 3)
     assert grown.nbytes == 0
     run(MODELS["llama"], random_tokens(TINY_LLAMA, 3, 7), cache=grown)

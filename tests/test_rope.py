@@ -26,24 +26,18 @@ def test_rotation_equals_complex_multiplication(layout):
             torch.testing.assert_close(turned[..., t, b], expected.imag, rtol=1e-5, atol=1e-6)
 
 
-@given(
-    st.integers(0, 500), st.integers(0, 500), st.integers(0, 500), st.sampled_from(["half", "interleaved"])
-)
+@given(st.integers(0, 500), st.integers(0, 500), st.integers(0, 500), st.sampled_from(["half", "interleaved"]))
 def test_scores_depend_only_on_relative_position(m, n, shift, layout):
     generator = torch.Generator().manual_seed(m * 1000 + n)
     q, k = (torch.randn(1, 1, 1, 16, generator=generator, dtype=torch.float64) for _ in range(2))
     freqs = rope_frequencies(16, 10_000.0).double()
 
     def score(at_q, at_k):
-        turned_q, turned_k = (
-            apply_rope(x, torch.tensor([p]), freqs, layout) for x, p in ((q, at_q), (k, at_k))
-        )
+        turned_q, turned_k = (apply_rope(x, torch.tensor([p]), freqs, layout) for x, p in ((q, at_q), (k, at_k)))
         return (turned_q * turned_k).sum()
 
     torch.testing.assert_close(score(m, n), score(m + shift, n + shift), rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(
-        apply_rope(q, torch.tensor([m]), freqs, layout).norm(), q.norm(), rtol=1e-6, atol=0
-    )
+    torch.testing.assert_close(apply_rope(q, torch.tensor([m]), freqs, layout).norm(), q.norm(), rtol=1e-6, atol=0)
 
 
 def test_half_layout_equals_transformers():
@@ -52,9 +46,7 @@ def test_half_layout_equals_transformers():
     positions = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7, 8], [7, 8, 9, 10, 11, 12, 13, 14, 100]])
     cos, sin = LlamaRotaryEmbedding(config)(x, positions)
     theirs, _ = apply_rotary_pos_emb(x, x, cos, sin)
-    torch.testing.assert_close(
-        apply_rope(x, positions, rope_frequencies(16, 10_000.0)), theirs, rtol=1e-5, atol=1e-6
-    )
+    torch.testing.assert_close(apply_rope(x, positions, rope_frequencies(16, 10_000.0)), theirs, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -69,9 +61,7 @@ def test_half_layout_equals_transformers():
 )  # fmt: skip
 def test_scaled_frequencies_equal_transformers(scaling):
     rope = {"rope_theta": 500_000.0, **scaling}
-    config = LlamaConfig(
-        hidden_size=256, num_attention_heads=4, max_position_embeddings=1024, rope_parameters=rope
-    )
+    config = LlamaConfig(hidden_size=256, num_attention_heads=4, max_position_embeddings=1024, rope_parameters=rope)
     theirs, _ = ROPE_INIT_FUNCTIONS[scaling["rope_type"]](config, device="cpu")
     torch.testing.assert_close(rope_frequencies(64, 500_000.0, scaling), theirs, rtol=1e-5, atol=0)
 

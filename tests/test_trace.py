@@ -35,9 +35,7 @@ def test_recorded_tensors_rebuild_the_forward_pass(model, tokens):
         out = heads.transpose(1, 2).flatten(2) @ block.attention.o_proj.weight.T
         torch.testing.assert_close(seen[f"{path}attention.out"], out)
         torch.testing.assert_close(seen[f"{path}middle"], stream + out)
-        torch.testing.assert_close(
-            seen[f"{path}ffn.out"], seen[f"{path}ffn.hidden"] @ block.ffn.down.weight.T
-        )
+        torch.testing.assert_close(seen[f"{path}ffn.out"], seen[f"{path}ffn.hidden"] @ block.ffn.down.weight.T)
         stream = stream + out + seen[f"{path}ffn.out"]
         torch.testing.assert_close(seen[f"{path}residual"], stream)
     torch.testing.assert_close(seen["final"] @ model.embedding.weight.T, logits)

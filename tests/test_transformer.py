@@ -116,9 +116,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("family", "fault"), [(f, fault) for f, faults in FAULTS.items() for fault in faults]
-)
+@pytest.mark.parametrize(("family", "fault"), [(f, fault) for f, faults in FAULTS.items() for fault in faults])
 def test_a_fault_shows_in_the_comparison(family, fault, tmp_path):
     torch.manual_seed(0)
     theirs = randomize(HF[family]())
@@ -149,9 +147,7 @@ def test_given_positions_equal_a_shifted_sequence():
     shifted = logits(model, tokens, positions=torch.arange(12) + 30)
     torch.testing.assert_close(shifted, logits(model, tokens), rtol=1e-4, atol=1e-4)  # RoPE is relative
     learned = random_model(TINY["gpt2"])
-    assert (
-        logits(learned, tokens, positions=torch.arange(12) + 30) - logits(learned, tokens)
-    ).abs().max() > 0.1
+    assert (logits(learned, tokens, positions=torch.arange(12) + 30) - logits(learned, tokens)).abs().max() > 0.1
 
 
 def test_without_positions_a_two_way_model_only_shuffles_with_its_input():

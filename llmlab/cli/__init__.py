@@ -1,0 +1,39 @@
+"""The command `llmlab`: train, generate, notebooks, bench, doctor.
+
+Each subcommand is a module with `add_arguments(parser)` and `run(arguments) -> int`, imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "train": "train the course's model on the world, or go on with an interrupted run",
+    "generate": "continue a prompt with the trained model",
+    "notebooks": "execute the notebooks, or check that they are up to date",
+    "bench": "measure the package against other implementations on this machine",
+    "doctor": "say what is installed and whether the model loads and speaks",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Expected failures end in one line on stderr and code 1."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="llmlab", description="How large language models work.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if argv and argv[0] == name:
+            importlib.import_module(f"llmlab.cli.{name}").add_arguments(command)
+    arguments = parser.parse_args(argv)
+    try:
+        return importlib.import_module(f"llmlab.cli.{arguments.command}").run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"llmlab {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130

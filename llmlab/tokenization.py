@@ -1,0 +1,522 @@
+"""Byte-level byte-pair encoding (BPE): text to token ids and back, with nothing that cannot be encoded.
+
+A text becomes UTF-8 bytes, cut into pieces (about words) by a pattern. Training counts adjacent pairs inside
+the pieces and merges the most frequent pair into a new token, again and again. Encoding repeats those merges,
+the earliest learned first. Because all 256 bytes are tokens, no text is ever unknown.
+
+The functions come in the order of the idea: cut, count, merge, learn, apply; `BPETokenizer` joins them.
+Where a slow, plain function and a fast one do the same, they stand side by side.
+
+Sources: Gage 1994, "A New Algorithm for Data Compression"; Sennrich, Haddow and Birch 2016, "Neural Machine
+Translation of Rare Words with Subword Units", section 3.2; Radford et al. 2019 (GPT-2), section 2.2.
+"""
+
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
+from pathlib import Path
+from unicodedata import normalize
+
+import regex
+
+Pair = tuple[bytes, bytes]
+
+# GPT-2: English endings, letters, numbers and the rest are kept apart; one leading space stays with its word.
+GPT2_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+# GPT-4 (cl100k): endings in either case, numbers in groups of at most three digits, line ends kept together.
+GPT4_PATTERN = (
+    r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"""
+    r"""| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
+)
+# GPT-2's pattern with every digit alone, also after a space: a digit is the same token wherever it stands.
+SINGLE_DIGIT_PATTERN = GPT2_PATTERN.replace(r" ?\p{N}+", r"\p{N}")
+
+CACHED_PIECES = 2**16  # how many pieces a tokenizer remembers the ids of ...
+CACHED_LENGTH = 64  # ... if they are at most this long, in characters
+
+# --- cut a text ---
+
+
+def split_special(text: str, special_tokens: Collection[str]) -> list[str]:
+    """Cut special tokens out of a text; where several match, the longest wins.
+
+    >>> split_special("one<s>two<s>>", {"<s>", "<s>>"})
+    ['one', '<s>', 'two', '<s>>', '']
+    """
+    return _special_pattern(frozenset(special_tokens)).split(text) if special_tokens else [text]
+
+
+@lru_cache(maxsize=64)
+def _special_pattern(special_tokens: frozenset[str]) -> regex.Pattern:
+    longest_first = sorted(special_tokens, key=len, reverse=True)
+    return regex.compile("(" + "|".join(map(regex.escape, longest_first)) + ")")
+
+
+def split_pieces(text: str, pattern: str | regex.Pattern) -> Iterator[str]:
+    """Cut a text into the pieces that no merge crosses: the matches, and whatever lies between two matches.
+
+    >>> list(split_pieces("Hello world's 42", GPT2_PATTERN))
+    ['Hello', ' world', "'s", ' 42']
+    """
+    end = 0
+    for match in _compile(pattern).finditer(text):
+        start, stop = match.span()
+        if start > end:
+            yield text[end:start]
+        if stop > start:
+            yield text[start:stop]
+        end = stop
+    if end < len(text):
+        yield text[end:]
+
+
+def _compile(pattern: str | regex.Pattern) -> regex.Pattern:
+    try:
+        return regex.compile(pattern)
+    except regex.error as error:
+        raise ValueError(f"expected a regular expression, got {pattern!r}: {error}") from None
+
+
+def split_bytes(piece: str) -> list[bytes]:
+    """Cut a piece into its UTF-8 bytes.
+
+    >>> split_bytes("hé")
+    [b'h', b'\\xc3', b'\\xa9']
+    """
+    return [bytes([byte]) for byte in piece.encode("utf-8")]
+
+
+def check_text(text: str) -> None:
+    """Raise TypeError if not a str, and ValueError at a lone surrogate, the one thing UTF-8 cannot hold."""
+    if not isinstance(text, str):
+        raise TypeError(f"expected text as str, got {type(text).__name__}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        code_point = ord(text[error.start])
+        raise ValueError(
+            f"expected text without lone surrogates, got U+{code_point:04X} at position {error.start}"
+        ) from None
+
+
+# --- count, merge, learn ---
+
+
+def count_words(
+    texts: Iterable[str], pattern: str = GPT2_PATTERN, special_tokens: Collection[str] = ()
+) -> dict[tuple[bytes, ...], int]:
+    """Count the distinct pieces, each as a tuple of bytes. Special tokens are cut out and not counted.
+
+    >>> count_words(["ab ab", "ab"])
+    {(b'a', b'b'): 2, (b' ', b'a', b'b'): 1}
+    """
+    pieces: Counter[str] = Counter()
+    compiled = _compile(pattern)
+    for text in texts:
+        check_text(text)
+        for part in split_special(text, special_tokens):
+            if part not in special_tokens:
+                pieces.update(split_pieces(part, compiled))
+    return {tuple(split_bytes(piece)): count for piece, count in pieces.items()}
+
+
+def count_pairs(words: Mapping[tuple[bytes, ...], int]) -> Counter[Pair]:
+    """Count every adjacent pair, overlapping ones too: `aaa` holds (a, a) twice.
+
+    >>> count_pairs({(b"a", b"a", b"a"): 1, (b"a", b"b"): 5})
+    Counter({(b'a', b'b'): 5, (b'a', b'a'): 2})
+    """
+    counts: Counter[Pair] = Counter()
+    for word, times in words.items():
+        for pair in pairwise(word):
+            counts[pair] += times
+    return counts
+
+
+def merge(parts: Sequence[bytes], pair: Pair) -> list[bytes]:
+    """Join each occurrence of a pair, from left to right: of `aaa`, only the first two are joined.
+
+    >>> merge([b"a", b"a", b"a", b"b"], (b"a", b"a"))
+    [b'aa', b'a', b'b']
+    """
+    first, second = pair
+    merged, i, last = [], 0, len(parts) - 1
+    while i <= last:
+        if i < last and parts[i] == first and parts[i + 1] == second:
+            merged.append(first + second)
+            i += 2
+        else:
+            merged.append(parts[i])
+            i += 1
+    return merged
+
+
+def learn_merges_by_recounting(words: Mapping[tuple[bytes, ...], int], n_merges: int) -> list[Pair]:
+    """The definition of BPE training: count all pairs, merge the best one, and start again.
+
+    The best pair is the most frequent; among equals, the one whose bytes compare greater. Stops early when
+    every word is one token.
+
+    >>> learn_merges_by_recounting({(b"l", b"o", b"w"): 5, (b"l", b"o", b"t"): 2}, 2)
+    [(b'l', b'o'), (b'lo', b'w')]
+    """
+    merges: list[Pair] = []
+    while len(merges) < n_merges and (counts := count_pairs(words)):
+        best = max(counts, key=lambda pair: (counts[pair], pair))
+        merges.append(best)
+        words = {tuple(merge(word, best)): times for word, times in words.items()}
+    return merges
+
+
+class _GreaterFirst(tuple):
+    """A pair that sorts in reverse: a heap pops its smallest entry, and ties must go to the greater pair."""
+
+    __lt__ = tuple.__gt__
+
+
+def learn_merges(words: Mapping[tuple[bytes, ...], int], n_merges: int) -> list[Pair]:
+    """The same merges as `learn_merges_by_recounting`, by touching only the words that a merge changes.
+
+    A heap offers the best pair. Its entries may be out of date: a count that has fallen since is put back
+    with its true value, and a count that rises gets a new entry at once.
+
+    >>> learn_merges({(b"l", b"o", b"w"): 5, (b"l", b"o", b"t"): 2}, 2)
+    [(b'l', b'o'), (b'lo', b'w')]
+    """
+    parts_of, times_of = [list(word) for word in words], list(words.values())
+    words_with: defaultdict[Pair, set[int]] = defaultdict(set)
+    for index, parts in enumerate(parts_of):
+        for pair in pairwise(parts):
+            words_with[pair].add(index)
+    counts = count_pairs(words)
+    heap = [(-count, _GreaterFirst(pair)) for pair, count in counts.items()]
+    heapify(heap)
+    merges: list[Pair] = []
+    while heap and len(merges) < n_merges:
+        negative_count, best = heappop(heap)
+        if counts[best] != -negative_count:
+            if counts[best] > 0:
+                heappush(heap, (-counts[best], best))
+            continue
+        merges.append(tuple(best))
+        change: defaultdict[Pair, int] = defaultdict(int)
+        for index in words_with.pop(best):
+            for pair in pairwise(parts_of[index]):
+                change[pair] -= times_of[index]
+            parts_of[index] = merge(parts_of[index], best)
+            for pair in pairwise(parts_of[index]):
+                change[pair] += times_of[index]
+                words_with[pair].add(index)
+        for pair, difference in change.items():
+            counts[pair] += difference
+            if difference > 0:
+                heappush(heap, (-counts[pair], _GreaterFirst(pair)))
+    return merges
+
+
+# --- apply merges to one piece ---
+
+
+def apply_merges(parts: Sequence[bytes], ranks: Mapping[Pair, int]) -> list[bytes]:
+    """Join the pair that was learned first (its leftmost occurrence), until no learned pair is left.
+
+    >>> apply_merges([b"l", b"o", b"w", b"l", b"o"], {(b"l", b"o"): 0, (b"lo", b"w"): 1})
+    [b'low', b'lo']
+    """
+    parts, never = list(parts), len(ranks)
+    while len(parts) > 1:
+        found = [ranks.get(pair, never) for pair in pairwise(parts)]
+        if (lowest := min(found)) == never:
+            break
+        i = found.index(lowest)
+        parts[i : i + 2] = [parts[i] + parts[i + 1]]
+    return parts
+
+
+def apply_merges_with_heap(parts: Sequence[bytes], ranks: Mapping[Pair, int]) -> list[bytes]:
+    """The same parts as `apply_merges`, in O(n log n) steps instead of O(n²).
+
+    The parts form a linked list, and a heap offers their pairs, as the single number rank · n + position. A
+    part that was joined to its left neighbor stays behind empty. An entry whose pair has changed is skipped.
+
+    >>> apply_merges_with_heap([b"l", b"o", b"w", b"l", b"o"], {(b"l", b"o"): 0, (b"lo", b"w"): 1})
+    [b'low', b'lo']
+    """
+    parts, n = list(parts), len(parts)
+    left, right = list(range(-1, n - 1)), list(range(1, n + 1))
+    heap = [ranks[pair] * n + i for i, pair in enumerate(pairwise(parts)) if pair in ranks]
+    heapify(heap)
+    while heap:
+        rank, i = divmod(heappop(heap), n)
+        j = right[i]
+        if j == n or ranks.get((parts[i], parts[j])) != rank:
+            continue
+        parts[i], parts[j] = parts[i] + parts[j], b""
+        h, k = left[i], right[j]
+        right[i] = k
+        if k < n:
+            left[k] = i
+            if (new_rank := ranks.get((parts[i], parts[k]))) is not None:
+                heappush(heap, new_rank * n + i)
+        if h >= 0 and (new_rank := ranks.get((parts[h], parts[i]))) is not None:
+            heappush(heap, new_rank * n + h)
+    return [part for part in parts if part]
+
+
+# --- the tokenizer ---
+
+
+class BPETokenizer:
+    """A byte-level BPE tokenizer. Make one with `train`, `load` or `from_gpt2_files`.
+
+    vocab: id to bytes, special tokens included. vocab_size: one more than the largest id, which is how many
+    rows an embedding table needs. merges: pairs of bytes, in the order learned. special_tokens: text to id.
+    pattern: the regular expression (of the `regex` module) that cuts a text into pieces. normalization: None
+    or a Unicode form such as "NFC", applied first (Qwen). ignore_merges: whether a piece that is a token as a
+    whole is taken as it is (Llama 3). Without normalization, `decode(encode(text)) == text`, always.
+
+    Raises ValueError if one of the 256 bytes, or what a merge makes, has no id.
+    """
+
+    def __init__(
+        self,
+        vocab: Mapping[int, bytes],
+        merges: Iterable[Pair],
+        special_tokens: Mapping[str, int] | None = None,
+        pattern: str = GPT2_PATTERN,
+        *,
+        normalization: str | None = None,
+        ignore_merges: bool = False,
+    ):
+        self.vocab, self.merges, self.special_tokens = dict(vocab), list(merges), dict(special_tokens or {})
+        self.pattern, self.normalization, self.ignore_merges = pattern, normalization, ignore_merges
+        self._compiled = _compile(pattern)
+        self.vocab_size = max(self.vocab, default=-1) + 1
+        special_ids = set(self.special_tokens.values())
+        self._ids = {token: id for id, token in self.vocab.items() if id not in special_ids}
+        self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
+        self._cache: dict[str, list[int]] = {}
+        needed = [bytes([byte]) for byte in range(256)] + [first + second for first, second in self.merges]
+        if missing := [token for token in needed if token not in self._ids]:
+            raise ValueError(f"expected an id for every byte and merge, but {missing[:5]} have none")
+
+    def __repr__(self) -> str:
+        return f"BPETokenizer(vocab_size={self.vocab_size}, special_tokens={list(self.special_tokens)})"
+
+    @classmethod
+    def train(
+        cls,
+        text_or_iterable: str | Iterable[str],
+        vocab_size: int,
+        special_tokens: Collection[str] = (),
+        pattern: str = GPT2_PATTERN,
+    ) -> "BPETokenizer":
+        """Learn merges from a text, or from an iterable of texts, of which only the distinct pieces are kept.
+
+        Ids: 0 to 255 are the bytes, then come the merges in the order learned, then the special tokens.
+        A special token in the text separates what is around it and is not learned from. When every piece has
+        become one token, nothing is left to merge: training stops early, with fewer tokens than asked for.
+        """
+        special_tokens = list(_collection(special_tokens))
+        for token in special_tokens:
+            check_text(token)
+        if "" in special_tokens or len(set(special_tokens)) < len(special_tokens):
+            raise ValueError(f"expected distinct special tokens of at least one character, got {special_tokens}")
+        least = 256 + len(special_tokens)
+        if vocab_size < least:
+            raise ValueError(f"expected vocab_size >= {least} (bytes and special tokens), got {vocab_size}")
+        texts = [text_or_iterable] if isinstance(text_or_iterable, str) else text_or_iterable
+        merges = learn_merges(count_words(texts, pattern, special_tokens), vocab_size - least)
+        tokens = [bytes([byte]) for byte in range(256)] + [first + second for first, second in merges]
+        special = {token: len(tokens) + i for i, token in enumerate(special_tokens)}
+        tokens += [token.encode("utf-8") for token in special_tokens]
+        return cls(dict(enumerate(tokens)), merges, special, pattern)
+
+    def encode(self, text: str, *, allowed_special: Collection[str] | str = ()) -> list[int]:
+        """The ids of a text.
+
+        A special token spelled out in the text is ordinary text, unless `allowed_special` names it (a
+        collection of special tokens, or "all"): so a user's text cannot smuggle one in. An allowed one is
+        never split, and the longest match wins. Raises ValueError if `allowed_special` holds anything else
+        than special tokens of this tokenizer, and for a lone surrogate, with its position in the text.
+        """
+        check_text(text)
+        known = self.special_tokens.keys()
+        allowed = known if allowed_special == "all" else set(_collection(allowed_special))
+        if unknown := allowed - known:
+            raise ValueError(f"expected some of the special tokens {list(known)}, got {sorted(unknown, key=str)}")
+        ids: list[int] = []
+        for part in split_special(text, allowed):
+            if part in allowed:
+                ids.append(self.special_tokens[part])
+                continue
+            if self.normalization:
+                part = normalize(self.normalization, part)
+            for piece in split_pieces(part, self._compiled):
+                ids += self._cache.get(piece) or self._encode_piece(piece)
+        return ids
+
+    def _encode_piece(self, piece: str) -> list[int]:
+        parts = split_bytes(piece)
+        if self.ignore_merges and (whole := b"".join(parts)) in self._ids:
+            parts = [whole]
+        ids = [self._ids[part] for part in apply_merges_with_heap(parts, self._ranks)]
+        if len(piece) <= CACHED_LENGTH:
+            if len(self._cache) >= CACHED_PIECES:
+                self._cache.clear()
+            self._cache[piece] = ids
+        return ids
+
+    def encode_iterable(self, texts: Iterable[str], *, allowed_special: Collection[str] | str = ()) -> Iterator[int]:
+        """Stream the ids of many texts: those of `encode` for each text alone, in order, in constant memory.
+
+        No piece crosses from one text to the next, so cut a long text where its pieces end anyway.
+        """
+        if isinstance(texts, str):
+            raise TypeError("expected an iterable of strings, got one string: use encode")
+        return (id for text in texts for id in self.encode(text, allowed_special=allowed_special))
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The bytes of the ids (a sequence, array or tensor), joined. An unknown id raises ValueError."""
+        ids = ids.tolist() if hasattr(ids, "tolist") else ids
+        try:
+            return b"".join(map(self.vocab.__getitem__, ids))
+        except KeyError as error:
+            raise ValueError(f"expected ids of the {len(self.vocab)} tokens, got {error.args[0]!r}") from None
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of the ids. Bytes that are not UTF-8, such as half a character, become U+FFFD (�)."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    # --- files ---
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write a Hugging Face `tokenizer.json`, which the `tokenizers` library opens, with the same ids.
+
+        (That library always takes special tokens in a text as such, like allowed_special="all" here.)
+        """
+        tokens = {_to_string(token): id for token, id in self._ids.items()}
+        for token, id in self.special_tokens.items():
+            if tokens.setdefault(token, id) != id:
+                raise ValueError(f"the file format cannot tell {token!r} as token {id} from token {tokens[token]}")
+        off = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        added = [{"id": id, "content": token, **off, "special": True} for token, id in self.special_tokens.items()]
+        cut = {"type": "Split", "pattern": {"Regex": self.pattern}, "behavior": "Isolated", "invert": False}
+        to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+        merges = [f"{_to_string(first)} {_to_string(second)}" for first, second in self.merges]
+        data = {
+            "version": "1.0",
+            "added_tokens": sorted(added, key=lambda token: token["id"]),
+            "normalizer": {"type": self.normalization} if self.normalization else None,
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [cut, to_bytes]},
+            "decoder": to_bytes,
+            "model": {"type": "BPE", "ignore_merges": self.ignore_merges, "vocab": tokens, "merges": merges},
+        }
+        unfinished = Path(f"{os.fspath(path)}.part")  # if the disk is full, an older file stays as it was
+        unfinished.write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
+        os.replace(unfinished, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "BPETokenizer":
+        """Open a Hugging Face `tokenizer.json` that holds a byte-level BPE; any other raises ValueError.
+
+        Added tokens become special tokens. The post-processor, which adds start and end tokens, is not read.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            special = {token["content"]: token["id"] for token in data.get("added_tokens") or []}
+            options = _read_options(data)
+            return cls._from_strings(data["model"]["vocab"], data["model"]["merges"], special, **options)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else error
+            raise ValueError(f"{path} is not a tokenizer.json of a byte-level BPE: {reason}") from error
+
+    @classmethod
+    def from_gpt2_files(cls, vocab_json: str | os.PathLike, merges_txt: str | os.PathLike) -> "BPETokenizer":
+        """Open GPT-2's two files. Special tokens are those that are no byte and that no merge makes."""
+        tokens = json.loads(Path(vocab_json).read_text(encoding="utf-8"))
+        lines = Path(merges_txt).read_text(encoding="utf-8").split("\n")
+        merges = [line for i, line in enumerate(lines) if line and not (i == 0 and line.startswith("#version"))]
+        ordinary = set(_ALPHABET) | {merge.replace(" ", "") for merge in merges}
+        return cls._from_strings(tokens, merges, {t: id for t, id in tokens.items() if t not in ordinary})
+
+    @classmethod
+    def _from_strings(cls, tokens: dict, merges: list, special: dict, **options) -> "BPETokenizer":
+        vocab: dict[int, bytes] = {}
+        for token, id in (tokens | special).items():
+            if id in vocab or tokens.get(token, id) != id:
+                raise ValueError(f"expected one id for each token and one token for each id, got {token!r}: {id}")
+            vocab[id] = token.encode("utf-8") if token in special else _to_bytes(token)
+        pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in merges]
+        if bad := [pair for pair in pairs if len(pair) != 2]:
+            raise ValueError(f"expected merges of two tokens, got {bad[0]}")
+        return cls(vocab, [(_to_bytes(first), _to_bytes(second)) for first, second in pairs], special, **options)
+
+
+def _collection(special_tokens: Collection[str]) -> Collection[str]:
+    if isinstance(special_tokens, str):
+        raise ValueError(f"expected a collection of special tokens, got the string {special_tokens!r}")
+    return special_tokens
+
+
+def byte_alphabet() -> str:
+    """The character that stands for each byte in these files: itself if it prints, else one from U+0100 on.
+
+    >>> byte_alphabet()[ord("A")], byte_alphabet()[ord(" ")]
+    ('A', 'Ġ')
+    """
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return "".join(chr(byte if byte in printable else next(others)) for byte in range(256))
+
+
+_ALPHABET = byte_alphabet()
+_BYTE_OF = {character: byte for byte, character in enumerate(_ALPHABET)}
+
+
+def _to_string(token: bytes) -> str:
+    return "".join(_ALPHABET[byte] for byte in token)
+
+
+def _to_bytes(token: str) -> bytes:
+    try:
+        return bytes([_BYTE_OF[character] for character in token])
+    except KeyError as error:
+        raise ValueError(f"token {token!r} is not byte-level: {error} stands for no byte") from None
+
+
+def _read_options(data: dict) -> dict:
+    """The options of a tokenizer.json as keyword arguments, or ValueError if one is not supported.
+
+    The pattern is GPT-2's own if `ByteLevel` does the cutting, or that of a `Split` in front of it.
+    """
+    model, added, pre = data["model"], data.get("added_tokens") or [], data.get("pre_tokenizer") or {}
+    steps = pre["pretokenizers"] if pre.get("type") == "Sequence" else [pre]
+    kinds, cut, last = [step.get("type") for step in steps], steps[0], steps[-1]
+    normalization = (data.get("normalizer") or {"type": None})["type"]
+    unsupported = {
+        f"a {model.get('type')} model": model.get("type", "BPE") != "BPE",
+        "byte_fallback": model.get("byte_fallback"),
+        "dropout": model.get("dropout"),
+        "prefixes or suffixes": model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"),
+        f"the normalizer {normalization}": normalization not in (None, "NFC", "NFD", "NFKC", "NFKD"),
+        f"the pre-tokenizer {kinds}": kinds not in (["ByteLevel"], ["Split", "ByteLevel"]),
+        "add_prefix_space": last.get("add_prefix_space"),
+        f"use_regex={len(steps) > 1} in {kinds}": last.get("use_regex", True) != (len(steps) == 1),
+        f"a Split such as {cut}": len(steps) == 2 and (cut.get("behavior") != "Isolated" or cut.get("invert")),
+        "added tokens with lstrip, rstrip or single_word": any(
+            token.get("lstrip") or token.get("rstrip") or token.get("single_word") for token in added
+        ),
+    }
+    if found := [what for what, is_found in unsupported.items() if is_found]:
+        raise ValueError(f"{found[0]} is not supported")
+    pattern = cut["pattern"]["Regex"] if len(steps) == 2 else GPT2_PATTERN
+    return {
+        "pattern": pattern,
+        "normalization": normalization,
+        "ignore_merges": bool(model.get("ignore_merges")),
+    }

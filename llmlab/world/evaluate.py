@@ -1,0 +1,158 @@
+"""How well does a model know the world? Exact answers, skill by skill, with intervals.
+
+An answer is right if the model, asked greedily, would write it: at each position of the answer the most
+likely token is the answer's own. One forward pass over prompt and answer decides this, because as long as
+every token is right, greedy generation would have read exactly the same text. The intervals hold 95 % and
+are those of Wilson (1927).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from . import facts, pronouns, relations, senses, skills, stories, translation
+from .records import Item
+
+if TYPE_CHECKING:
+    import torch
+
+_ITEMS: dict[str, Callable[[Random, int], list[Item]]] = {
+    "stories": stories.story_items,
+    "pronouns": pronouns.items,
+    "facts_true": facts.true_items,
+    "facts_invented": facts.invented_items,
+    "senses": senses.items,
+    "analogies": relations.analogy_items,
+    "paraphrases": relations.paraphrase_items,
+    "sums_1digit": skills.one_digit_items,
+    "sums_2digit": skills.two_digit_items,
+    "copying": skills.copy_items,
+    "questions": stories.question_items,
+    "translation": translation.items,
+}
+EVALUATIONS = tuple(_ITEMS)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How many answers of how many were right."""
+
+    correct: int
+    total: int
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers."""
+        return self.correct / self.total if self.total else math.nan
+
+    @property
+    def low(self) -> float:
+        """The lower end of the Wilson 95 % interval."""
+        return self._wilson()[0]
+
+    @property
+    def high(self) -> float:
+        """The upper end of the Wilson 95 % interval."""
+        return self._wilson()[1]
+
+    def _wilson(self) -> tuple[float, float]:
+        if not self.total:
+            return 0.0, 1.0
+        z, n, p = 1.959964, self.total, self.accuracy
+        center = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return (
+            center - half if self.correct else 0.0,
+            center + half if self.correct < self.total else 1.0,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.accuracy:.2f} ({self.low:.2f}–{self.high:.2f}, n={self.total})"
+
+
+def items(skill: str, n: int = 200, *, seed: int = 1) -> list[Item]:
+    """`n` different items of an evaluation, or all there are if that is fewer.
+
+    Raises ValueError for an unknown skill, naming the known ones.
+    """
+    if skill not in _ITEMS:
+        raise ValueError(f"unknown skill {skill!r}; expected one of: {', '.join(EVALUATIONS)}")
+    if n < 1:
+        raise ValueError(f"expected n of at least 1, got {n}")
+    return _ITEMS[skill](Random(f"llmlab.world: items {skill} {seed}"), n)
+
+
+def answers(
+    model: Callable[[torch.Tensor], torch.Tensor],
+    items: Sequence[Item],
+    *,
+    tokenizer: Any,
+    batch_size: int = 32,
+) -> list[bool]:
+    """For each item, whether the model would answer it right.
+
+    `model` maps tokens (B, T) to logits (B, T, V) and is causal, so padding on the right changes nothing.
+    `tokenizer` has `encode(text) -> list[int]` and `special_tokens["<s>"]`.
+    """
+    import torch
+
+    start = tokenizer.special_tokens["<s>"]
+    encoded = []
+    for item in items:
+        prompt, answer = list(tokenizer.encode(item.prompt)), list(tokenizer.encode(item.answer))
+        encoded.append(([start, *prompt, *answer], len(answer)))
+    order = sorted(range(len(items)), key=lambda number: len(encoded[number][0]))
+    right = [False] * len(items)
+    parameters = getattr(model, "parameters", None)
+    first = next(iter(parameters()), None) if parameters is not None else None
+    device = first.device if first is not None else None
+    was_training = getattr(model, "training", False)
+    if was_training:
+        model.eval()
+    try:
+        with torch.inference_mode():
+            for begin in range(0, len(order), batch_size):
+                batch = order[begin : begin + batch_size]
+                longest = max(len(encoded[number][0]) for number in batch)
+                tokens = torch.full((len(batch), longest), start, dtype=torch.int64)  # (B, T)
+                for row, number in enumerate(batch):
+                    ids = encoded[number][0]
+                    tokens[row, : len(ids)] = torch.tensor(ids)
+                best = model(tokens.to(device) if device is not None else tokens).argmax(-1).cpu()  # (B, T)
+                for row, number in enumerate(batch):
+                    ids, n_answer = encoded[number]
+                    stop = len(ids)
+                    right[number] = (
+                        best[row, stop - n_answer - 1 : stop - 1].tolist() == ids[stop - n_answer :]
+                    )
+    finally:
+        if was_training:
+            model.train()
+    return right
+
+
+def evaluate(
+    model: Callable[[torch.Tensor], torch.Tensor],
+    skills: Iterable[str] | None = None,
+    n: int = 200,
+    *,
+    tokenizer: Any,
+    seed: int = 1,
+    batch_size: int = 32,
+) -> dict[str, Score]:
+    """The score of a model in each skill (all where none is named), over `n` items a skill.
+
+    Raises ValueError for an unknown skill, naming the known ones.
+    """
+    if isinstance(skills, str):
+        skills = [skills]
+    drawn = {skill: items(skill, n, seed=seed) for skill in (EVALUATIONS if skills is None else skills)}
+    every = [item for of_skill in drawn.values() for item in of_skill]
+    right = iter(answers(model, every, tokenizer=tokenizer, batch_size=batch_size))
+    return {
+        skill: Score(sum(next(right) for _ in of_skill), len(of_skill)) for skill, of_skill in drawn.items()
+    }

@@ -1,0 +1,66 @@
+"""What the world hands out: documents to train on, items to test with, facts to ask about."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TypeVar
+
+T = TypeVar("T")
+
+SPLITS = ("train", "held_out")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text of one skill. Training puts `<s>` before it and `</s>` after it."""
+
+    skill: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """A prompt with the one answer that follows from it.
+
+    The prompt never ends with a space; the answer begins with one where a space belongs there, and
+    includes the character that ends it. `frequency_rank` is 1 for the fact told most often. `choices`,
+    where given, hold every answer that could have been right in another context.
+    """
+
+    skill: str
+    prompt: str
+    answer: str
+    frequency_rank: int | None = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One relation between a subject and an answer. `frequency_rank` is 1 for the fact told most often."""
+
+    subject: str
+    relation: str
+    answer: str
+    frequency_rank: int
+
+
+def pick(rng: Random, options: Sequence[T]) -> T:
+    """One of the options, all equally likely. `random()` is the call whose sequence Python guarantees."""
+    return options[int(rng.random() * len(options))]
+
+
+def pick_other(rng: Random, options: Sequence[T], used: set[T]) -> T:
+    """One of the options that is not in `used`, which then holds it."""
+    choice = pick(rng, options)
+    while choice in used:
+        choice = pick(rng, options)
+    used.add(choice)
+    return choice
+
+
+def held_out(key: str) -> bool:
+    """True for one content in twenty, the same ones everywhere. Training never tells these."""
+    return zlib.crc32(key.encode()) % 20 == 7

@@ -1,0 +1,70 @@
+"""A learner who opens the welcome notebook and runs it sees no error, in either theme; and an error would be seen here."""
+
+import json
+
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+pytestmark = pytest.mark.browser
+
+WELCOME = "00_welcome.ipynb"
+
+
+def test_the_welcome_notebook_runs_whole_without_an_error(open_notebook):
+    notebook = open_notebook(WELCOME)
+    notebook.run_all()
+    assert notebook.cell_errors() == []
+    for theme in ("light", "dark"):
+        notebook.set_theme(theme)
+        for index, cell in enumerate(notebook.cells()):
+            if cell["outputs"]:
+                notebook.scroll_to(index)
+        assert notebook.page.get_by_text("Error displaying widget").count() == 0
+        notebook.screenshots(f"welcome-{theme}")
+    assert notebook.console_errors == []
+    assert notebook.requests_outside == []
+
+
+WIDGET = """
+import anywidget, traitlets
+class Counter(anywidget.AnyWidget):
+    _esm = '''
+    export default { render({ model, el }) {
+        const button = document.createElement("button");
+        button.className = "llmlab-counter";
+        const update = () => { button.textContent = `count ${model.get("value")}`; };
+        button.onclick = () => { model.set("value", model.get("value") + 1); model.save_changes(); };
+        model.on("change:value", update);
+        update();
+        el.append(button);
+    } };'''
+    value = traitlets.Int(0).tag(sync=True)
+counter = Counter()
+counter
+"""
+
+
+def test_widgets_are_alive_and_what_goes_wrong_is_seen(lab, open_notebook):
+    cells = [
+        new_markdown_cell("# A stand-in"),
+        new_code_cell(WIDGET),
+        new_code_cell("import sys\nprint('careful', file=sys.stderr)"),
+        new_code_cell("from IPython.display import Javascript\nJavascript('console.error(\"planted\")')"),
+        new_code_cell("from IPython.display import HTML\nHTML('<img src=\"http://example.com/x.png\">')"),
+        new_code_cell("import urllib.request\nurllib.request.urlopen('http://192.0.2.1')"),
+        new_code_cell("'never reached'"),
+    ]
+    (lab.root / "stand_in.ipynb").write_text(json.dumps(new_notebook(cells=cells)))
+    notebook = open_notebook("stand_in.ipynb")
+    notebook.run_all()
+
+    button = notebook.page.locator(".llmlab-counter")
+    button.click()
+    assert button.text_content() == "count 1"
+
+    careful, refused, unreached = notebook.cell_errors()
+    assert careful == "cell 2: careful\n"
+    assert "the network is off while notebooks run (tried 192.0.2.1:80)" in refused
+    assert unreached == "cell 6: did not run"
+    assert any("planted" in error for error in notebook.console_errors)
+    assert notebook.requests_outside == ["http://example.com/x.png"]

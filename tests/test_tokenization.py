@@ -1,0 +1,713 @@
+"""Tests of `llmlab.tokenization`: against brute force, `tokenizers`, `tiktoken` and `transformers`."""
+
+import doctest
+import itertools
+import json
+import random
+import subprocess
+import sys
+import tracemalloc
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tokenizers import pre_tokenizers
+
+from llmlab import tokenization
+from llmlab.tokenization import GPT2_PATTERN, GPT4_PATTERN, SINGLE_DIGIT_PATTERN, BPETokenizer
+
+tiktoken = pytest.importorskip("tiktoken")
+
+PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "single_digit": SINGLE_DIGIT_PATTERN}
+SPECIAL = ("<s>", "</s>", "<|end|>", "<|end|>of text")
+
+ENGLISH = (
+    "The old baker walked to the market because the bread was gone, and he hadn't slept. "
+    "\"We'll see,\" said Ana; I'VE never been there! In 2024 it cost 523189 coins, or 3.5% more.\n\n"
+    "Every child in the village knew the answer to the question that nobody had asked the teacher.\n"
+)
+MIXED = (
+    "我配拥有一杯咖啡吗？遥遥领先。 Die Straße führt über die Brücke nach Köln. Жил-был старик со старухой. "
+    "مرحبا بالعالم שלום नमस्ते สวัสดี こんにちは 안녕하세요 ½ Ⅷ ٣٤٥ 😀👩‍👩‍👧🇫🇷 e\u0301 ﬁ \u200b\ufeff"
+)
+CODE = (
+    "def f(x: int) -> int:\n    return x**2 + 10_000  # comment\n\n\tif x != y:\r\n\t\tprint('it''s')\r\n\r\n"
+)
+HOSTILE = [
+    "",
+    " ",
+    "\x00",
+    "a\x00b\x00\x00",
+    "\n\n\n  \t x   ",
+    " " * 3000 + "x",
+    "a" * 3000,
+    "ab" * 2000,
+    "word" * 700 + " " + "1" * 999,
+    "😀" * 800,
+    "\u0301" * 500,
+    "'s'S'lL''re",
+    "<s><|end|><|endoftext|><|im_start|>",
+    "\u2028\u2029\x85\xa0\u3000.\u3000",
+    "\ud7ff\ue000\uffff\U0010ffff",
+]
+
+
+@pytest.fixture(scope="module", params=PATTERNS.values(), ids=PATTERNS.keys())
+def trained(request):
+    """Our tokenizer for each pattern, and the same merges in the two libraries."""
+    text = (ENGLISH * 5 + MIXED * 3 + CODE * 3) + "a" * 200 + " " * 100
+    ours = BPETokenizer.train(text, 700, SPECIAL, request.param)
+    ranks = {token: id for id, token in ours.vocab.items() if id not in ours.special_tokens.values()}
+    return ours, tiktoken.Encoding(
+        "same", pat_str=request.param, mergeable_ranks=ranks, special_tokens=ours.special_tokens
+    )
+
+
+def as_hugging_face(ours, folder):
+    ours.save(folder / "tokenizer.json")
+    return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+def assigned_characters():
+    """Characters that Unicode has had for years, so that all libraries agree on their categories."""
+    return st.characters(exclude_categories=["Cs", "Cn"], max_codepoint=0x1F9FF)
+
+
+def random_texts(count, seed=0):
+    """Random mixtures of words, scripts, code, spaces and symbols."""
+    rng = random.Random(seed)
+    fragments = [*(ENGLISH + MIXED + CODE).split(" "), *MIXED, *SPECIAL]
+    fragments += [" ", "  ", "\n", "\t", "\r\n", "'s", "1234567", "\x00"]
+    for _ in range(count):
+        chosen = rng.choices(fragments, k=rng.randint(1, 40))
+        yield rng.choice(["", " "]).join(chosen)
+
+
+# --- training ---
+
+
+def brute_force_merges(text, n_merges, pattern):
+    """BPE training from its definition, with only the pattern taken from the module."""
+    words = [[bytes([b]) for b in word.encode()] for word in tokenization.regex.findall(pattern, text)]
+    merges = []
+    for _ in range(n_merges):
+        counts = {}
+        for word in words:
+            for i in range(len(word) - 1):
+                counts[word[i], word[i + 1]] = counts.get((word[i], word[i + 1]), 0) + 1
+        if not counts:
+            break
+        most = max(counts.values())
+        best = sorted(pair for pair in counts if counts[pair] == most)[-1]
+        merges.append(best)
+        for word in words:
+            i = 0
+            while i < len(word) - 1:
+                if (word[i], word[i + 1]) == best:
+                    word[i : i + 2] = [best[0] + best[1]]
+                i += 1
+    return merges
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet="ab ", max_size=120), st.integers(0, 25))
+@example("aaaaaaa aaaa aaa aa", 10)
+@example("abababab ababa baba", 10)
+def test_training_equals_brute_force_on_overlaps(text, n_merges):
+    assert BPETokenizer.train(text, 256 + n_merges).merges == brute_force_merges(text, n_merges, GPT2_PATTERN)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from(["low", "lower", "newest", "wide", "é", "咖啡", "42", "\x00\xff"]), max_size=40)
+)
+def test_training_equals_brute_force_on_words(words):
+    text = " ".join(words)
+    assert BPETokenizer.train(text, 300).merges == brute_force_merges(text, 44, GPT2_PATTERN)
+
+
+def test_incremental_training_equals_recounting_on_prose():
+    words = tokenization.count_words([ENGLISH * 2, MIXED, CODE])
+    assert tokenization.learn_merges(words, 150) == tokenization.learn_merges_by_recounting(words, 150)
+
+
+def test_merges_of_tokenizers_always_have_the_greatest_of_our_counts():
+    theirs = tokenizers.ByteLevelBPETokenizer()
+    theirs.train_from_iterator(
+        [ENGLISH * 3 + "aaaa aaaaa aaa " * 20], vocab_size=340, min_frequency=1, show_progress=False
+    )
+    to_bytes = {c: bytes([b]) for b, c in gpt2_alphabet().items()}
+    words = tokenization.count_words([ENGLISH * 3 + "aaaa aaaaa aaa " * 20])
+    for merge in json.loads(theirs.to_str())["model"]["merges"]:
+        pair = tuple(b"".join(to_bytes[c] for c in token) for token in merge)
+        counts = tokenization.count_pairs(words)
+        assert counts[pair] == max(counts.values())
+        words = {tuple(tokenization.merge(word, pair)): times for word, times in words.items()}
+
+
+def test_aaa_counts_its_pair_twice():
+    # (a, a) occurs 2 · 2 times counted with overlaps and twice without; (x, y) occurs 3 times.
+    tokenizer = BPETokenizer.train("aaa aaa xy xy xy", 257, pattern=r"\w+")
+    assert tokenizer.merges == [(b"a", b"a")]
+
+
+def test_ties_go_to_the_greater_bytes_whatever_comes_first():
+    assert BPETokenizer.train("ab ba cb", 257, pattern=r"\w+").merges == [(b"c", b"b")]
+    assert BPETokenizer.train("cb ba ab", 257, pattern=r"\w+").merges == [(b"c", b"b")]
+    # A longer token is greater than its own beginning, and \xff is the greatest byte.
+    words = {(b"ab", b"x"): 1, (b"a", b"x"): 1}
+    assert tokenization.learn_merges(words, 1) == [(b"ab", b"x")]
+    words = {(b"\xff", b"a"): 1, (b"z", b"z"): 1}
+    assert tokenization.learn_merges(words, 1) == [(b"\xff", b"a")]
+
+
+def test_merges_do_not_depend_on_the_order_of_the_words():
+    words = (ENGLISH + MIXED).split(" ")
+    shuffled = random.Random(1).sample(words, len(words))
+    pattern = r"\S+"
+    a, b = (BPETokenizer.train(" ".join(w), 400, pattern=pattern).merges for w in (words, shuffled))
+    assert a == b
+
+
+def test_ids_are_bytes_then_merges_then_special_tokens():
+    tokenizer = BPETokenizer.train(ENGLISH, 300, SPECIAL)
+    assert tokenizer.vocab_size == len(tokenizer.vocab) == 300
+    assert [tokenizer.vocab[i] for i in range(256)] == [bytes([i]) for i in range(256)]
+    assert tokenizer.vocab[65] == b"A"
+    assert [tokenizer.vocab[256 + i] for i in range(40)] == [a + b for a, b in tokenizer.merges]
+    assert tokenizer.special_tokens == {token: 296 + i for i, token in enumerate(SPECIAL)}
+
+
+def test_an_iterable_trains_like_its_texts_apart():
+    lines = [line + "\n" for line in ENGLISH.split("\n")]
+    apart = Counter()
+    for line in lines:
+        apart.update(tokenization.count_words([line]))
+    assert tokenization.count_words(iter(lines)) == dict(apart)
+    assert BPETokenizer.train((line for line in lines), 300).merges == tokenization.learn_merges(apart, 44)
+
+
+def test_training_on_an_iterable_does_not_hold_its_text():
+    def lines():
+        for i in range(20_000):
+            yield f"line {i % 50} " + "the same words again and again, in every line of it\n" * 4
+
+    tracemalloc.start()
+    BPETokenizer.train(itertools.islice(lines(), 400), 280)  # 0.1 MB
+    small = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    BPETokenizer.train(itertools.islice(lines(), 4000), 280)  # 1 MB
+    large = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert large < small + 200_000
+
+
+def test_special_tokens_in_the_text_are_not_learned_from():
+    tokenizer = BPETokenizer.train("<|end|>low<|end|>low<|end|>", 270, ["<|end|>"])
+    assert [a + b for a, b in tokenizer.merges] == [b"ow", b"low"]
+
+
+def test_training_stops_early_when_nothing_is_left_to_merge():
+    tokenizer = BPETokenizer.train("low low", 1000, ["<s>"])
+    assert len(tokenizer.merges) == 3  # "ow", "low", " low"
+    assert tokenizer.vocab_size == 256 + 3 + 1
+    assert BPETokenizer.train("", 1000).vocab_size == 256
+
+
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        (("text", 255), ValueError, "vocab_size >= 256 .*got 255"),
+        (("text", 257, ["<a>", "<b>"]), ValueError, "vocab_size >= 258 .*got 257"),
+        (("text", 300, ["<a>", "<a>"]), ValueError, "distinct special tokens"),
+        (("text", 300, [""]), ValueError, "at least one character"),
+        (("text", 300, "<s>"), ValueError, "collection of special tokens, got the string '<s>'"),
+        (("text", 300, [b"<s>"]), TypeError, "expected text as str, got bytes"),
+        ((b"text", 300), TypeError, "expected text as str, got int"),
+        (([b"text"], 300), TypeError, "expected text as str, got bytes"),
+        ((["fine", "ab\udc80"], 300), ValueError, r"U\+DC80 at position 2"),
+    ],
+)
+def test_bad_training_arguments_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        BPETokenizer.train(*arguments)
+
+
+def test_a_bad_pattern_is_named():
+    with pytest.raises(ValueError, match=r"expected a regular expression, got '\('"):
+        BPETokenizer.train("text", 300, pattern="(")
+
+
+# --- encoding ---
+
+
+def test_ids_equal_tiktoken_and_tokenizers_on_random_texts(trained, tmp_path):
+    ours, tik = trained
+    theirs = as_hugging_face(ours, tmp_path)
+    for text in [ENGLISH, MIXED, CODE, *HOSTILE, *random_texts(400)]:
+        ids = ours.encode(text)
+        assert ids == tik.encode_ordinary(text), repr(text)
+        special_ids = ours.encode(text, allowed_special="all")
+        assert special_ids == theirs.encode(text).ids, repr(text)
+        assert theirs.decode(special_ids, skip_special_tokens=False) == text
+        assert ours.decode(ids) == text
+
+
+def test_ids_equal_tiktoken_and_tokenizers_on_any_characters(trained, tmp_path):
+    ours, tik = trained
+    theirs = as_hugging_face(ours, tmp_path)
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.text(assigned_characters(), max_size=60))
+    def check(text):
+        assert ours.encode(text) == tik.encode_ordinary(text) == theirs.encode(text).ids
+
+    check()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.sampled_from([*PATTERNS.values(), r"\w+", r"(a)|b*"]),
+)
+@example("a b", r"\w+")
+def test_decoding_gives_the_text_back(text, pattern):
+    tokenizer = BPETokenizer(MERGED.vocab, MERGED.merges, pattern=pattern)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert "".join(tokenization.split_pieces(text, pattern)) == text
+
+
+MERGED = BPETokenizer.train(ENGLISH + MIXED + CODE, 500)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from([b"a", b"b", b"c"]), max_size=80),
+    st.lists(
+        st.tuples(*[st.sampled_from([b"a", b"b", b"c", b"aa", b"ab", b"ba", b"aba", b"abc"])] * 2),
+        unique=True,
+    ),
+)
+def test_the_heap_gives_the_parts_of_the_scan(parts, merges):
+    ranks = {pair: rank for rank, pair in enumerate(merges)}  # in any order, even one no training could give
+    assert tokenization.apply_merges_with_heap(parts, ranks) == tokenization.apply_merges(parts, ranks)
+
+
+def test_every_token_is_the_encoding_of_its_own_text():
+    for id, token in MERGED.vocab.items():
+        if token.isascii():
+            assert MERGED._encode_piece(token.decode()) == [id]
+
+
+@pytest.mark.parametrize(
+    "text, position, code",
+    [("ab\ud800", 2, "D800"), ("\udfff", 0, "DFFF"), ("é\U0001f600\udc00x", 2, "DC00")],
+)
+def test_a_lone_surrogate_raises_with_its_position(text, position, code):
+    with pytest.raises(ValueError, match=rf"U\+{code} at position {position}$"):
+        MERGED.encode(text)
+
+
+def test_other_types_raise_by_name():
+    with pytest.raises(TypeError, match="expected text as str, got bytes"):
+        MERGED.encode(b"text")
+    with pytest.raises(TypeError, match="expected an iterable of strings, got one string"):
+        MERGED.encode_iterable("text")
+
+
+def test_digits_stand_alone_under_the_single_digit_pattern():
+    cut = {
+        name: list(tokenization.split_pieces("cost 523189.", pattern)) for name, pattern in PATTERNS.items()
+    }
+    assert cut["gpt2"] == ["cost", " 523189", "."]
+    assert cut["gpt4"] == ["cost", " ", "523", "189", "."]
+    assert cut["single_digit"] == ["cost", " ", "5", "2", "3", "1", "8", "9", "."]
+
+
+def test_a_stream_equals_its_texts_one_by_one_and_is_lazy():
+    texts = list(random_texts(50))
+    assert list(MERGED.encode_iterable(texts)) == [id for text in texts for id in MERGED.encode(text)]
+    endless = MERGED.encode_iterable(itertools.repeat("one line\n"))
+    assert MERGED.decode(itertools.islice(endless, 1000)).startswith("one line\none line\n")
+
+
+def test_a_stream_takes_constant_memory():
+    rng = random.Random(0)
+    lines = (f"{rng.random()} {rng.random()}\n" for _ in itertools.count())  # always new pieces
+    stream = MERGED.encode_iterable(lines)
+    small_cache = tokenization.CACHED_PIECES
+    tokenization.CACHED_PIECES = 500
+    try:
+        tracemalloc.start()
+        for _ in itertools.islice(stream, 20_000):
+            pass
+        early = tracemalloc.get_traced_memory()[0]
+        for _ in itertools.islice(stream, 60_000):
+            pass
+        late = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        tokenization.CACHED_PIECES = small_cache
+    assert late < early + 300_000
+
+
+def test_the_cache_is_bounded_and_changes_no_id(monkeypatch):
+    monkeypatch.setattr(tokenization, "CACHED_PIECES", 10)
+    tokenizer = BPETokenizer(MERGED.vocab, MERGED.merges)
+    for _ in range(2):
+        assert tokenizer.encode(ENGLISH + "x" * 1000) == MERGED.encode(ENGLISH + "x" * 1000)
+        assert len(tokenizer._cache) <= 10
+    assert max(map(len, tokenizer._cache)) <= tokenization.CACHED_LENGTH
+
+
+@pytest.mark.parametrize("unit", ["a", "ab", "the", "😀", "random"])
+def test_work_on_one_long_piece_is_not_quadratic(unit, monkeypatch):
+    """Twice the length takes about twice as many heap steps and pair look-ups, each of them O(log n)."""
+    steps = 0
+
+    def counting_pop(heap):
+        nonlocal steps
+        steps += 1
+        return pop(heap)
+
+    class CountingRanks(dict):
+        def get(self, key, default=None):
+            nonlocal steps
+            steps += 1
+            return super().get(key, default)
+
+    pop = tokenization.heappop
+    monkeypatch.setattr(tokenization, "heappop", counting_pop)
+    tokenizer = BPETokenizer.train(ENGLISH + MIXED + "a" * 300 + "ab" * 300, 400)
+    tokenizer._ranks = CountingRanks(tokenizer._ranks)
+    rng, work = random.Random(0), []
+    for n in (5_000, 10_000, 20_000):
+        steps = 0
+        text = "".join(rng.choices("abcdethr", k=n)) if unit == "random" else unit * (n // len(unit))
+        tokenizer.encode(text)
+        work.append(steps)
+    assert all(0 < more < 2.2 * less for less, more in pairwise(work)), work
+
+
+# --- special tokens ---
+
+
+def test_text_never_smuggles_in_a_special_token():
+    tokenizer = BPETokenizer.train(ENGLISH, 300, SPECIAL)
+    for text in random_texts(100):
+        assert not set(tokenizer.encode(text)) & set(tokenizer.special_tokens.values())
+        only = set(tokenizer.encode(text, allowed_special={"<s>"})) & set(tokenizer.special_tokens.values())
+        assert only <= {tokenizer.special_tokens["<s>"]}
+
+
+def test_an_allowed_special_token_is_never_split_and_the_longest_wins():
+    tokenizer = BPETokenizer.train(ENGLISH, 300, SPECIAL)
+    end, longer = tokenizer.special_tokens["<|end|>"], tokenizer.special_tokens["<|end|>of text"]
+    x = ord("x")
+    assert tokenizer.encode("x<|end|>of textx", allowed_special="all") == [x, longer, x]
+    assert tokenizer.encode("x<|end|>of texx", allowed_special="all")[:2] == [x, end]
+    assert tokenizer.encode("x<|end|>of textx", allowed_special=["<|end|>"])[:2] == [x, end]
+    assert tokenizer.encode("<|end|><|end|>", allowed_special="all") == [end, end]
+    for text in random_texts(100):
+        ids = tokenizer.encode(text, allowed_special="all")
+        assert tokenizer.decode(ids) == text
+
+
+def test_special_tokens_with_special_characters_are_matched_literally():
+    tokenizer = BPETokenizer.train("text", 260, ["a.c", "[x]", "|"])
+    assert tokenizer.encode("abc", allowed_special="all") == list(b"abc")
+    assert tokenizer.encode("a.c[x]|", allowed_special="all") == list(tokenizer.special_tokens.values())
+
+
+@pytest.mark.parametrize(
+    "allowed, message", [(["<x>"], r"got \['<x>'\]"), ("<s>", "got the string '<s>'"), ([3], r"got \[3\]")]
+)
+def test_an_unknown_allowed_special_token_raises(allowed, message):
+    tokenizer = BPETokenizer.train(ENGLISH, 300, SPECIAL)
+    with pytest.raises(ValueError, match=message):
+        tokenizer.encode("text", allowed_special=allowed)
+    with pytest.raises(ValueError, match=message):
+        list(tokenizer.encode_iterable(["text"], allowed_special=allowed))
+
+
+# --- decoding ---
+
+
+def test_half_a_character_decodes_to_the_replacement_character():
+    tokenizer = BPETokenizer.train("", 256)
+    ids = tokenizer.encode("a咖")
+    assert tokenizer.decode(ids[:-1]) == "a\ufffd"
+    assert tokenizer.decode_bytes(ids[:-1]) == "a咖".encode()[:-1]
+
+
+@pytest.mark.parametrize("unknown", [500, -1, "a", None])
+def test_an_unknown_id_raises_by_value(unknown):
+    with pytest.raises(ValueError, match=f"expected ids of the 500 tokens, got {unknown!r}"):
+        MERGED.decode([65, unknown])
+
+
+def test_decoding_takes_arrays():
+    ids = MERGED.encode(ENGLISH)
+    assert MERGED.decode(np.array(ids)) == MERGED.decode(iter(ids)) == ENGLISH
+
+
+# --- files ---
+
+
+def gpt2_alphabet():
+    """GPT-2's characters for bytes, from transformers."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    return bytes_to_unicode()
+
+
+def edited(path, change):
+    """The JSON file at path after change(data), written beside it."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    change(data)
+    other = path.with_name("edited.json")
+    other.write_text(json.dumps(data), encoding="utf-8")
+    return other
+
+
+def test_the_byte_alphabet_is_that_of_transformers():
+    assert dict(enumerate(tokenization.byte_alphabet())) == gpt2_alphabet()
+
+
+def test_saving_and_loading_changes_nothing(trained, tmp_path):
+    ours, _ = trained
+    ours.save(tmp_path / "tokenizer.json")
+    loaded = BPETokenizer.load(tmp_path / "tokenizer.json")
+    for name in ("vocab", "merges", "special_tokens", "pattern", "vocab_size"):
+        assert getattr(loaded, name) == getattr(ours, name)
+    first = (tmp_path / "tokenizer.json").read_bytes()
+    loaded.save(str(tmp_path / "tokenizer.json"))
+    assert (tmp_path / "tokenizer.json").read_bytes() == first
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
+
+
+def test_a_file_written_again_by_tokenizers_is_the_same_to_us(trained, tmp_path):
+    ours, _ = trained
+    as_hugging_face(ours, tmp_path).save(str(tmp_path / "theirs.json"))
+    loaded = BPETokenizer.load(tmp_path / "theirs.json")
+    assert (loaded.vocab, loaded.merges) == (ours.vocab, ours.merges)
+    assert (loaded.special_tokens, loaded.pattern) == (ours.special_tokens, ours.pattern)
+
+
+@pytest.mark.parametrize("merges_as", ["lists", "strings"])
+def test_a_tokenizer_trained_by_tokenizers_gives_the_same_ids(merges_as, tmp_path):
+    theirs = tokenizers.ByteLevelBPETokenizer()
+    theirs.train_from_iterator(
+        [ENGLISH * 3, MIXED * 3, CODE], vocab_size=600, special_tokens=["<s>", "</s>"], show_progress=False
+    )
+    path = tmp_path / "tokenizer.json"
+    theirs.save(str(path))
+
+    def change(data):
+        if merges_as == "strings":
+            data["model"]["merges"] = [" ".join(merge) for merge in data["model"]["merges"]]
+
+    ours = BPETokenizer.load(edited(path, change))
+    assert ours.pattern == GPT2_PATTERN and ours.special_tokens == {"<s>": 0, "</s>": 1}
+    again = as_hugging_face(ours, tmp_path)
+    for text in [ENGLISH, MIXED, CODE, *HOSTILE, *random_texts(100), "a<s>b</s>"]:
+        ids = ours.encode(text, allowed_special="all")
+        assert ids == theirs.encode(text).ids == again.encode(text).ids
+        assert ours.decode(ids) == text
+        assert not {0, 1} & set(ours.encode(text))
+
+
+def test_added_tokens_outside_the_vocabulary_keep_their_ids(tmp_path):
+    theirs = as_hugging_face(BPETokenizer.train(ENGLISH, 300, pattern=GPT4_PATTERN), tmp_path)
+    theirs.add_special_tokens(["<|im_start|>"])
+    theirs.add_tokens(["<think>"])
+    theirs.save(str(tmp_path / "added.json"))
+    ours = BPETokenizer.load(tmp_path / "added.json")
+    assert ours.special_tokens == {"<|im_start|>": 300, "<think>": 301}
+    text = "<|im_start|>The <think>market"
+    assert ours.encode(text, allowed_special="all") == theirs.encode(text).ids
+
+
+def test_nfc_and_ignore_merges_work_as_in_tokenizers(tmp_path):
+    plain = BPETokenizer.train(ENGLISH + "cafe\u0301 café " * 9, 300, ["<s>"], GPT4_PATTERN)
+    plain.save(tmp_path / "plain.json")
+
+    def change(data):
+        data["normalizer"] = {"type": "NFC"}
+        data["model"]["ignore_merges"] = True
+        data["model"]["vocab"]["Ġvillage"] = 300  # reached by no merge
+        data["model"]["vocab"]["<s"] = 301
+
+    path = edited(tmp_path / "plain.json", change)
+    theirs, ours = tokenizers.Tokenizer.from_file(str(path)), BPETokenizer.load(path)
+    again = as_hugging_face(ours, tmp_path)
+    for text in ["cafe\u0301 café", " village villages", "<s> <s", *random_texts(100)]:
+        ids = ours.encode(text, allowed_special="all")
+        assert ids == theirs.encode(text).ids == again.encode(text).ids
+    assert ours.encode("the village")[-1] == 300
+    assert ours.encode("cafe\u0301") == ours.encode("café") != plain.encode("cafe\u0301")
+
+
+def test_merges_listed_in_an_order_no_training_gives_work_as_in_tokenizers(tmp_path):
+    tokens = [*"abc", "ab", "aba", "bc", "abc"]
+    vocab = {id: bytes([id]) for id in range(256)} | {256 + i: t.encode() for i, t in enumerate(tokens[3:])}
+    merges = [(b"ab", b"a"), (b"a", b"bc"), (b"a", b"b"), (b"ab", b"c"), (b"b", b"c")]
+    ours = BPETokenizer(vocab, merges)
+    theirs = as_hugging_face(ours, tmp_path)
+    for length in range(1, 8):
+        for letters in itertools.product("abc", repeat=length):
+            assert ours.encode("".join(letters)) == theirs.encode("".join(letters)).ids
+
+
+def test_gpt2_files_give_the_ids_of_transformers(tmp_path):
+    from transformers import GPT2Tokenizer
+
+    trainer = tokenizers.ByteLevelBPETokenizer()
+    trainer.train_from_iterator(
+        [ENGLISH * 3, MIXED, "x##x##" * 9], vocab_size=500, min_frequency=1, show_progress=False
+    )
+    vocab = trainer.get_vocab()
+    merges = json.loads(trainer.to_str())["model"]["merges"]
+    vocab["<|endoftext|>"] = len(vocab)
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    lines = ["#version: 0.2", *map(" ".join, merges), ""]
+    (tmp_path / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
+
+    ours = BPETokenizer.from_gpt2_files(tmp_path / "vocab.json", tmp_path / "merges.txt")
+    theirs = GPT2Tokenizer(vocab=str(tmp_path / "vocab.json"), merges=str(tmp_path / "merges.txt"))
+    assert ours.special_tokens == {"<|endoftext|>": len(vocab) - 1}
+    assert len(ours.merges) == len(merges) and (b"#", b"#") in ours.merges  # "# #" is no comment
+    for text in [ENGLISH, MIXED, CODE, *HOSTILE, *random_texts(100), "x<|endoftext|>y"]:
+        assert ours.encode(text, allowed_special="all") == theirs(text)["input_ids"]
+
+
+def split_step(**changes):
+    return {"type": "Split", "pattern": {"Regex": r"\w+"}, "behavior": "Isolated", "invert": False} | changes
+
+
+def byte_step(**changes):
+    return {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False} | changes
+
+
+def sequence(*steps):
+    return {"type": "Sequence", "pretokenizers": list(steps)}
+
+
+@pytest.mark.parametrize(
+    "part, key, value, message",
+    [
+        ("model", "type", "WordPiece", "a WordPiece model is not supported"),
+        ("model", "type", "Unigram", "a Unigram model is not supported"),
+        ("model", "byte_fallback", True, "byte_fallback is not supported"),
+        ("model", "dropout", 0.1, "dropout is not supported"),
+        ("model", "end_of_word_suffix", "</w>", "prefixes or suffixes is not supported"),
+        ("model", "vocab", {"a": 0}, "expected an id for every byte"),
+        ("model", "merges", ["a b c"], r"merges of two tokens, got \('a', 'b', 'c'\)"),
+        ("model", "merges", ["q Ġq"], r"expected an id for every byte and merge, but \[b'q q'\] have none"),
+        ("model", "merges", ["▁ a"], "token '▁' is not byte-level: '▁' stands for no byte"),
+        (None, "model", None, "not supported|NoneType"),
+        (None, "normalizer", {"type": "Lowercase"}, "the normalizer Lowercase is not supported"),
+        (None, "pre_tokenizer", None, r"the pre-tokenizer \[None\] is not supported"),
+        (None, "pre_tokenizer", {"type": "Metaspace"}, r"the pre-tokenizer \['Metaspace'\] is not supported"),
+        (None, "pre_tokenizer", sequence(), "not a tokenizer.json of a byte-level BPE"),
+        (
+            None,
+            "pre_tokenizer",
+            sequence(split_step(), split_step(), byte_step()),
+            "'Split', 'Split', 'ByteLevel'",
+        ),
+        (None, "pre_tokenizer", sequence(split_step(), byte_step(use_regex=True)), "use_regex=True in"),
+        (None, "pre_tokenizer", byte_step(), "use_regex=False in"),
+        (None, "pre_tokenizer", byte_step(use_regex=True, add_prefix_space=True), "add_prefix_space is not"),
+        (None, "pre_tokenizer", sequence(split_step(behavior="Removed"), byte_step()), "a Split such as"),
+        (None, "pre_tokenizer", sequence(split_step(invert=True), byte_step()), "a Split such as"),
+        (None, "pre_tokenizer", sequence(split_step(pattern={"String": " "}), byte_step()), "no 'Regex'"),
+        (
+            None,
+            "added_tokens",
+            [{"id": 300, "content": "<m>", "lstrip": True}],
+            "lstrip, rstrip or single_word",
+        ),
+        (None, "added_tokens", [{"id": 65, "content": "<m>"}], "one token for each id, got '<m>': 65"),
+        (None, "added_tokens", [{"id": 400, "content": "A"}], "one id for each token .* got 'A': 400"),
+    ],
+)
+def test_files_of_other_kinds_get_a_clear_error(part, key, value, message, tmp_path):
+    BPETokenizer.train(ENGLISH, 300).save(tmp_path / "tokenizer.json")
+    path = edited(
+        tmp_path / "tokenizer.json", lambda data: (data[part] if part else data).update({key: value})
+    )
+    with pytest.raises(ValueError, match=message) as error:
+        BPETokenizer.load(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"model": {"type": "BPE"}}', "\x00"])
+def test_damaged_files_get_a_clear_error(content, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"not a tokenizer\.json of a byte-level BPE"):
+        BPETokenizer.load(path)
+
+
+def test_a_special_token_that_looks_like_a_byte_in_the_file_cannot_be_saved(tmp_path):
+    tokenizer = BPETokenizer.train("text", 258, ["Ċ"])  # the character that stands for a line end in the file
+    assert tokenizer.decode(tokenizer.encode("Ċ\n", allowed_special="all")) == "Ċ\n"
+    with pytest.raises(ValueError, match="cannot tell 'Ċ' as token 257 from token 10"):
+        tokenizer.save(tmp_path / "tokenizer.json")
+
+
+def test_a_failed_save_leaves_the_older_file(tmp_path, monkeypatch):
+    path = tmp_path / "tokenizer.json"
+    MERGED.save(path)
+    before = path.read_bytes()
+
+    def full_disk(self, text, **options):
+        self.write_bytes(text.encode()[:100])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(tokenization.Path, "write_text", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        BPETokenizer.train("other", 260).save(path)
+    assert path.read_bytes() == before
+
+
+# --- the module ---
+
+
+def test_the_examples_in_the_docstrings_are_true():
+    result = doctest.testmod(tokenization)
+    assert result.attempted >= 8 and result.failed == 0
+
+
+def test_importing_the_module_does_not_import_torch():
+    code = (
+        "import sys, llmlab.tokenization; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_benchmark_reports_every_row(monkeypatch):
+    from llmlab.bench import tokenization as bench
+
+    monkeypatch.setattr(bench, "ENCODE_BYTES", 20_000)
+    results = bench.benchmark(ENGLISH)
+    assert results["encode_bytes"] == 20_000
+    for name in ("train_ratio_tokenizers", "encode_ratio_tokenizers", "encode_ratio_tiktoken"):
+        assert results[name] > 0
+
+
+def test_the_tokenizers_library_cuts_with_our_gpt2_pattern_as_with_its_own():
+    own = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    ours = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(GPT2_PATTERN), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    for text in random_texts(50):
+        assert own.pre_tokenize_str(text) == ours.pre_tokenize_str(text)
