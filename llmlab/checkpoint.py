@@ -33,8 +33,9 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapp
             part,
             metadata={key: json.dumps(value) for key, value in metadata.items()},
         )
-        with open(part, "rb") as written:
+        with open(part, "r+b") as written:
             os.fsync(written.fileno())
+        part.chmod(0o644)  # safetensors makes files that only their owner can read
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
         raise OSError(f"could not save {path}: {error}") from error
@@ -66,7 +67,7 @@ def _read_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def save(model: Transformer, path: str | Path, *, dtype: torch.dtype | None = None, **metadata: Any) -> None:
-    """Write a model, config included, to one file; `dtype` (bfloat16, float16) halves it. `metadata` must be JSON-able."""
+    """Write a model, config included, to one file; `dtype` (bfloat16, float16) halves it. `metadata`: JSON."""
     tensors = {
         name: tensor if dtype is None else tensor.to(dtype)
         for name, tensor in model.state_dict().items()
@@ -293,9 +294,9 @@ _FAMILIES: dict[str, tuple[Callable[[Mapping[str, Any]], ModelConfig], Callable[
 def load_pretrained(folder_or_hub_id: str | Path, *, dtype: torch.dtype = torch.float32) -> Transformer:
     """Open a Hugging Face GPT-2, Llama, Mistral, Mixtral, Qwen2 or Qwen3 model, in evaluation mode.
 
-    Takes a folder with `config.json` and safetensors, or a name on the Hugging Face hub such as "openai-community/gpt2",
-    which is downloaded once. Raises ValueError for other families and for pickled weights, ConnectionError with what to
-    do where the hub cannot be reached.
+    Takes a folder with `config.json` and safetensors, or a name on the Hugging Face hub such as
+    "openai-community/gpt2", which is downloaded once. Raises ValueError for other families, FileNotFoundError where
+    there are only pickled weights, ConnectionError with what to do where the hub cannot be reached.
     """
     folder = Path(folder_or_hub_id)
     if not folder.is_dir():

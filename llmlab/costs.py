@@ -64,7 +64,7 @@ def weight_bytes(config: ModelConfig, dtype: torch.dtype = torch.float32) -> int
 def kv_cache_bytes(
     config: ModelConfig, n_tokens: int, *, batch_size: int = 1, dtype: torch.dtype = torch.float32
 ) -> int:
-    """Bytes of a cache that holds `n_tokens` in each row: 2 · layers · kv heads · head_dim · tokens · rows · itemsize."""
+    """Bytes of a cache of `n_tokens` in each row: 2 · layers · kv heads · head_dim · tokens · rows · itemsize."""
     per_token = 2 * config.n_layers * config.n_kv_heads * config.head_dim * dtype.itemsize
     return per_token * n_tokens * batch_size
 

@@ -41,7 +41,7 @@ def generate(
     top_p: float | None = None,
     processors: Sequence[Processor] = (),
     stop: Collection[int] = (),
-    cache: Cache | None | str = AUTO,
+    cache: Cache | str | None = AUTO,
     generator: torch.Generator | None = None,
 ) -> Iterator[Step]:
     """Yield up to `max_new_tokens` steps that continue `prompt_ids`; a token of `stop` is yielded and ends it.

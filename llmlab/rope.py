@@ -64,7 +64,7 @@ def rope_tables(positions: Tensor, freqs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, layout: Layout = "half") -> Tensor:
-    """Turn the pairs of x by the tabulated angles. x (B, H, T, d); cos, sin (T, d/2) or (B, 1, T, d/2) -> (B, H, T, d)."""
+    """Turn the pairs of x by tabulated angles. x (B, H, T, d); cos, sin (T, d/2) or (B, 1, T, d/2) -> (B, H, T, d)."""
     if layout == "half":
         first, second = x.chunk(2, dim=-1)  # (B, H, T, d/2) each
         return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
@@ -75,7 +75,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, layout: Layout = "half") -> Tens
 
 
 def apply_rope(x: Tensor, positions: Tensor, freqs: Tensor, layout: Layout = "half") -> Tensor:
-    """Rotate queries or keys to their positions. x (B, H, T, d), positions (T,) or (B, T), freqs (d/2,) -> (B, H, T, d)."""
+    """Rotate queries or keys by their positions. x (B, H, T, d), positions (T,) or (B, T), freqs (d/2,) -> like x."""
     if x.shape[-1] != 2 * freqs.shape[-1]:
         raise ValueError(f"expected freqs ({x.shape[-1] // 2},) for x {tuple(x.shape)}, got {tuple(freqs.shape)}")
     if positions.shape[-1] != x.shape[-2]:

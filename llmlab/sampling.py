@@ -28,9 +28,9 @@ def top_k_filter(logits: Tensor, k: int) -> Tensor:
 
 
 def top_p_filter(logits: Tensor, p: float) -> Tensor:
-    """Keep the smallest set of tokens whose probability reaches p (nucleus, Holtzman et al. 2020). (..., V) -> (..., V).
+    """Keep the smallest set of tokens whose probability reaches p. (..., V) -> (..., V).
 
-    The token that crosses the line is kept, so at least one always is.
+    Nucleus sampling (Holtzman et al. 2020, section 3.1). The token that crosses the line is kept, so one always is.
     """
     if not 0 < p <= 1:
         raise ValueError(f"expected 0 < top_p <= 1, got {p}")
@@ -51,7 +51,7 @@ def min_p_filter(logits: Tensor, p: float) -> Tensor:
 
 
 def repetition_penalty(logits: Tensor, ids: Collection[int], penalty: float) -> Tensor:
-    """Divide positive and multiply negative logits of tokens already used (Keskar et al. 2019, section 4.1). (V,) -> (V,)."""
+    """Divide positive and multiply negative logits of tokens already used. (V,) -> (V,). Keskar et al. 2019, 4.1."""
     if penalty <= 0:
         raise ValueError(f"expected a penalty above 0, got {penalty}")
     used = torch.tensor(sorted(set(ids)), dtype=torch.long, device=logits.device)
@@ -88,7 +88,7 @@ def choose(
     min_p: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """A token for each row: the argmax at temperature 0, else a draw from the filtered distribution. (..., V) -> (...)."""
+    """A token for each row: the argmax at temperature 0, else a draw from what the filters leave. (..., V) -> (...)."""
     if temperature == 0:
         return logits.argmax(dim=-1)
     kept = filter_logits(logits.float(), temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)

@@ -1,8 +1,8 @@
 """Training: show the model text, measure how surprised it was, move the weights a little against the surprise.
 
-The loss, the optimizer (AdamW, Loshchilov and Hutter 2019, algorithm 2), clipping (Pascanu et al. 2013) and the schedule
-stand here written out. `Trainer` uses PyTorch's fused versions of the same, and resumes exactly: a batch is a function of
-its step alone, and a checkpoint holds the optimizer's state and the generator's.
+The loss, the optimizer (AdamW, Loshchilov and Hutter 2019, algorithm 2), clipping (Pascanu et al. 2013) and the
+schedule stand here written out. `Trainer` uses PyTorch's fused versions of the same, and resumes exactly: a batch is a
+function of its step alone, and a checkpoint holds the optimizer's state and the generator's.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Batch:
 
 
 def batches(tokens: Tensor, batch_size: int, seq_len: int, *, seed: int = 0) -> Callable[[int], Batch]:
-    """Random windows of one long token stream (N,): a function from the step to its batch, the same for the same step."""
+    """Random windows of one token stream (N,): a function from the step to its batch, always the same for a step."""
     if len(tokens) <= seq_len:
         raise ValueError(f"expected more than seq_len = {seq_len} tokens, got {len(tokens)}")
 
@@ -138,7 +138,7 @@ def batches(tokens: Tensor, batch_size: int, seq_len: int, *, seed: int = 0) -> 
 
 
 def pack(documents: Iterable[Sequence[int]], batch_size: int, seq_len: int) -> Batch:
-    """Fill rows of `seq_len` tokens with whole documents one after another; the one that crosses the end of a row is cut.
+    """Fill rows of `seq_len` tokens with documents one after another; what crosses the end of a row is cut off.
 
     A document's tokens see their own document only and count positions from its start; nothing is asked of a document's
     last token, whose successor would belong to another one.
@@ -194,7 +194,7 @@ class WorldBatches:
 def train_tokenizer(
     vocab_size: int, *, n_documents: int = 20_000, seed: int = 0, pattern: str | None = None
 ) -> BPETokenizer:
-    """A byte-level BPE tokenizer trained on documents of the world, with <s>, </s> and <pad>; each digit stands alone."""
+    """A byte-level BPE tokenizer trained on documents of the world, with <s>, </s> and <pad>; each digit is a token."""
     from .tokenization import SINGLE_DIGIT_PATTERN
 
     texts = (document.text for document in islice(world.documents(seed), n_documents))
@@ -224,7 +224,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """One step, as the trainer yields it: loss in nats a token, before the step; norm before clipping; tokens a second."""
+    """One step, as the trainer yields it: the loss before it, in nats a token; the gradient's norm before clipping."""
 
     step: int
     loss: float
@@ -294,8 +294,8 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip, foreach=True)
         if not torch.isfinite(norm):
             raise FloatingPointError(
-                f"the gradient is not finite at step {step} (loss {loss.item():.3g}, learning rate {lr:.2g}); the weights "
-                "are those before this step: lower the learning rate or warm up for longer"
+                f"the gradient is not finite at step {step} (loss {loss.item():.3g}, learning rate {lr:.2g}); the "
+                "weights are those before this step: lower the learning rate or warm up for longer"
             )
         self.optimizer.step()
         seconds = time.perf_counter() - start

@@ -1,8 +1,8 @@
 """The transformer: embedding, blocks of attention and feed-forward on a residual stream, final norm, head.
 
-One module for the family of decoders: GPT-2 (Radford et al. 2019), Llama (Touvron et al. 2023), Qwen 2 and 3 and Mixtral
-(Jiang et al. 2024) differ in their `ModelConfig` only. The module holds weights and nothing else: the cache, positions
-and masks of a call are its arguments.
+One module for the family of decoders: GPT-2 (Radford et al. 2019), Llama (Touvron et al. 2023), Qwen 2 and 3 and
+Mixtral (Jiang et al. 2024) differ in their `ModelConfig` only. The module holds weights and nothing else: the cache,
+positions and masks of a call are its arguments.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from .tap import tap
 class ModelConfig:
     """The shape and the choices of a model; what is left out gets the usual value for a Llama of that width.
 
-    `bias`: "none" (Llama), "qkv" (Qwen2), "attention" (its output too) or "all" (GPT-2). `ffn`: a gated layer (swiglu, geglu, reglu), a plain one
-    (gelu, gelu_tanh, silu, relu) or "none". `position`: rope, learned or none. `norm_placement`: "pre" or "post".
+    `bias`: "none" (Llama), "qkv" (Qwen2), "attention" (its output too) or "all" (GPT-2). `ffn`: a gated layer
+    (swiglu, geglu, reglu), a plain one (gelu, gelu_tanh, silu, relu) or "none". `position`: rope, learned or none.
+    `norm_placement`: "pre" or "post".
     Raises ValueError that names the field, what was given and what was expected.
     """
 
@@ -171,7 +172,7 @@ class Transformer(nn.Module):
         return rope_frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Normal weights of `init_std`, smaller by √(2·n_layers) where a layer adds to the stream (GPT-2, section 2.3)."""
+        """Normal weights of `init_std`; smaller by √(2·n_layers) where a layer adds to the stream (GPT-2, 2.3)."""
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2:
                 nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.ones_(parameter)

@@ -1,4 +1,4 @@
-"""Models that several tests use: tiny, with every parameter random, so that no bias or norm can hide by being 0 or 1."""
+"""Models for several tests: tiny, with every parameter random, so that no bias or norm can hide by being 0 or 1."""
 
 from __future__ import annotations
 

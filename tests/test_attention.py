@@ -125,7 +125,7 @@ def test_errors_name_what_was_given_and_expected():
         repeat_kv(torch.zeros(1, 4, 2, 2), 6)
     with pytest.raises(ValueError, match="3 queries and 2 keys"):
         causal_mask(3, 2)
-    with pytest.raises(ValueError, match="boolean mask.*float32"):
+    with pytest.raises(ValueError, match=r"boolean mask.*float32"):
         masked_softmax(torch.zeros(2, 2), torch.zeros(2, 2))
     with pytest.raises(ValueError, match="0 <= n_prefix <= 4, got 5"):
         prefix_mask(4, 5)

@@ -37,7 +37,7 @@ def test_a_damaged_file_is_named_and_left_alone(tmp_path):
     checkpoint.save(random_model(TINY["llama"]), path)
     path.write_bytes(path.read_bytes()[:-100])
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="model.safetensors is not a whole safetensors file"):
+    with pytest.raises(ValueError, match=r"model.safetensors is not a whole safetensors file"):
         checkpoint.load(path)
     assert path.read_bytes() == before
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
@@ -92,7 +92,7 @@ def test_a_folder_in_several_shards_opens_whole(tmp_path):
 
 def test_what_cannot_be_opened_says_why(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(ValueError, match="type gpt2, llama, .* got 'bert'"):
+    with pytest.raises(ValueError, match=r"type gpt2, llama, .* got 'bert'"):
         checkpoint.load_pretrained(tmp_path)
     tiny_llama().save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
@@ -114,7 +114,7 @@ def test_weights_that_the_config_does_not_explain_are_refused(tmp_path):
 def test_without_a_network_the_hub_gives_a_clear_message(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        ConnectionError, match="openai-community/gpt2 is not on this machine .* connect to the internet"
+        ConnectionError, match=r"openai-community/gpt2 is not on this machine .* connect to the internet"
     ):
         checkpoint.load_pretrained("openai-community/gpt2")
     with pytest.raises(FileNotFoundError, match="neither a folder nor a name on the Hugging Face hub"):

@@ -76,7 +76,7 @@ def test_ntk_keeps_the_fastest_pair_and_interpolates_the_slowest():
 
 
 def test_errors_name_what_was_given_and_expected():
-    with pytest.raises(ValueError, match="even head_dim.*got 7"):
+    with pytest.raises(ValueError, match=r"even head_dim.*got 7"):
         rope_frequencies(7, 10_000.0)
     with pytest.raises(ValueError, match="rope_type default, linear, ntk or llama3, got 'yarn'"):
         rope_frequencies(8, 10_000.0, {"rope_type": "yarn"})

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
-from llmlab import tokenization
+from llmlab import tokenization, tokenizer_files
 from llmlab.tokenization import GPT2_PATTERN, GPT4_PATTERN, SINGLE_DIGIT_PATTERN, BPETokenizer
 
 tiktoken = pytest.importorskip("tiktoken")
@@ -34,9 +34,7 @@ MIXED = (
     "我配拥有一杯咖啡吗？遥遥领先。 Die Straße führt über die Brücke nach Köln. Жил-был старик со старухой. "
     "مرحبا بالعالم שלום नमस्ते สวัสดี こんにちは 안녕하세요 ½ Ⅷ ٣٤٥ 😀👩‍👩‍👧🇫🇷 e\u0301 ﬁ \u200b\ufeff"
 )
-CODE = (
-    "def f(x: int) -> int:\n    return x**2 + 10_000  # comment\n\n\tif x != y:\r\n\t\tprint('it''s')\r\n\r\n"
-)
+CODE = "def f(x: int) -> int:\n    return x**2 + 10_000  # comment\n\n\tif x != y:\r\n\t\tprint('it''s')\r\n\r\n"
 HOSTILE = [
     "",
     " ",
@@ -122,9 +120,7 @@ def test_training_equals_brute_force_on_overlaps(text, n_merges):
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.lists(st.sampled_from(["low", "lower", "newest", "wide", "é", "咖啡", "42", "\x00\xff"]), max_size=40)
-)
+@given(st.lists(st.sampled_from(["low", "lower", "newest", "wide", "é", "咖啡", "42", "\x00\xff"]), max_size=40))
 def test_training_equals_brute_force_on_words(words):
     text = " ".join(words)
     assert BPETokenizer.train(text, 300).merges == brute_force_merges(text, 44, GPT2_PATTERN)
@@ -320,9 +316,7 @@ def test_other_types_raise_by_name():
 
 
 def test_digits_stand_alone_under_the_single_digit_pattern():
-    cut = {
-        name: list(tokenization.split_pieces("cost 523189.", pattern)) for name, pattern in PATTERNS.items()
-    }
+    cut = {name: list(tokenization.split_pieces("cost 523189.", pattern)) for name, pattern in PATTERNS.items()}
     assert cut["gpt2"] == ["cost", " 523189", "."]
     assert cut["gpt4"] == ["cost", " ", "523", "189", "."]
     assert cut["single_digit"] == ["cost", " ", "5", "2", "3", "1", "8", "9", "."]
@@ -475,7 +469,7 @@ def edited(path, change):
 
 
 def test_the_byte_alphabet_is_that_of_transformers():
-    assert dict(enumerate(tokenization.byte_alphabet())) == gpt2_alphabet()
+    assert dict(enumerate(tokenizer_files.byte_alphabet())) == gpt2_alphabet()
 
 
 def test_saving_and_loading_changes_nothing(trained, tmp_path):
@@ -638,9 +632,7 @@ def sequence(*steps):
 )
 def test_files_of_other_kinds_get_a_clear_error(part, key, value, message, tmp_path):
     BPETokenizer.train(ENGLISH, 300).save(tmp_path / "tokenizer.json")
-    path = edited(
-        tmp_path / "tokenizer.json", lambda data: (data[part] if part else data).update({key: value})
-    )
+    path = edited(tmp_path / "tokenizer.json", lambda data: (data[part] if part else data).update({key: value}))
     with pytest.raises(ValueError, match=message) as error:
         BPETokenizer.load(path)
     assert str(path) in str(error.value)
@@ -670,7 +662,7 @@ def test_a_failed_save_leaves_the_older_file(tmp_path, monkeypatch):
         self.write_bytes(text.encode()[:100])
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(tokenization.Path, "write_text", full_disk)
+    monkeypatch.setattr(tokenizer_files.Path, "write_text", full_disk)
     with pytest.raises(OSError, match="No space left"):
         BPETokenizer.train("other", 260).save(path)
     assert path.read_bytes() == before
@@ -680,25 +672,13 @@ def test_a_failed_save_leaves_the_older_file(tmp_path, monkeypatch):
 
 
 def test_the_examples_in_the_docstrings_are_true():
-    result = doctest.testmod(tokenization)
-    assert result.attempted >= 8 and result.failed == 0
+    results = [doctest.testmod(module) for module in (tokenization, tokenizer_files)]
+    assert sum(result.attempted for result in results) >= 8 and not any(result.failed for result in results)
 
 
 def test_importing_the_module_does_not_import_torch():
-    code = (
-        "import sys, llmlab.tokenization; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    )
+    code = "import sys, llmlab.tokenization; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-def test_the_benchmark_reports_every_row(monkeypatch):
-    from llmlab.bench import tokenization as bench
-
-    monkeypatch.setattr(bench, "ENCODE_BYTES", 20_000)
-    results = bench.benchmark(ENGLISH)
-    assert results["encode_bytes"] == 20_000
-    for name in ("train_ratio_tokenizers", "encode_ratio_tokenizers", "encode_ratio_tiktoken"):
-        assert results[name] > 0
 
 
 def test_the_tokenizers_library_cuts_with_our_gpt2_pattern_as_with_its_own():

@@ -134,18 +134,19 @@ def test_listening_ends_with_the_block_even_after_an_error(model, tokens):
 
 
 def test_a_wrong_name_is_met_with_near_ones(model, tokens):
-    with pytest.raises(
-        KeyError, match=r"no tensor named 'blocks.0.atention.weights'; near it are blocks.0.attention.w"
+    with (
+        pytest.raises(KeyError, match=r"no tensor named 'blocks.0.atention.weights'; near it are blocks.0.attention.w"),
+        torch.no_grad(),
+        trace.record(model, ["blocks.0.atention.weights"]),
     ):
-        with torch.no_grad(), trace.record(model, ["blocks.0.atention.weights"]):
-            model(tokens)
-    with pytest.raises(KeyError, match="no tensor named 'blocks.7.residual'"):
-        with torch.no_grad(), trace.patch(model, {"blocks.7.residual": torch.zeros_like}):
-            model(tokens)
+        model(tokens)
+    unknown = pytest.raises(KeyError, match=r"no tensor named 'blocks.7.residual'")
+    with unknown, torch.no_grad(), trace.patch(model, {"blocks.7.residual": torch.zeros_like}):
+        model(tokens)
 
 
 def test_a_patch_of_another_shape_is_refused(model, tokens):
     message = r"patch of final was given \(2, 7, 32\) and returned \(2, 7\)"
-    with torch.no_grad(), pytest.raises(ValueError, match=message):
-        with trace.patch(model, {"final": lambda x: x.sum(-1)}):
-            model(tokens)
+    refused = pytest.raises(ValueError, match=message)
+    with torch.no_grad(), refused, trace.patch(model, {"final": lambda x: x.sum(-1)}):
+        model(tokens)

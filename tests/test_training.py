@@ -203,7 +203,7 @@ def test_breaking_off_leaves_a_usable_model_and_iterating_goes_on():
 def test_a_diverging_run_stops_with_the_last_finite_weights():
     model = new_model(TINY_LLAMA)
     trainer = Trainer(model, memory_task, CONFIG)
-    with pytest.raises(FloatingPointError, match="gradient is not finite at step 2 .* lower the learning rate"):
+    with pytest.raises(FloatingPointError, match=r"gradient is not finite at step 2 .* lower the learning rate"):
         for step in trainer:
             if step.step == 1:
                 before = weights(model).clone()
@@ -284,5 +284,5 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path):
 def test_settings_reach_the_model_and_the_training():
     model, run = configs(["d_model=64", "n_heads=4", "batch_size=3", "ffn=gelu"], n_steps=5)
     assert (model.d_model, model.head_dim, model.ffn, run.batch_size, run.n_steps) == (64, 16, "gelu", 3, 5)
-    with pytest.raises(ValueError, match="expected --set FIELD=VALUE with a field of .*vocab_size.*got 'layers=3'"):
+    with pytest.raises(ValueError, match=r"expected --set FIELD=VALUE with a field of .*vocab_size.*got 'layers=3'"):
         configs(["layers=3"])

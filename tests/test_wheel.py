@@ -15,16 +15,12 @@ PROMPT = "Once upon a time"
 
 def clean_environment() -> dict[str, str]:
     """This process's environment without what would lead Python back to this folder."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))
-    }
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
 
 
 def run(command: list, cwd: Path) -> str:
     """Run a command and return what it printed."""
-    done = subprocess.run(
-        list(map(str, command)), cwd=cwd, env=clean_environment(), capture_output=True, text=True
-    )
+    done = subprocess.run(list(map(str, command)), cwd=cwd, env=clean_environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -38,9 +34,7 @@ class CleanVenv:
         self.scripts = folder / ("Scripts" if os.name == "nt" else "bin")
         self.python = self.scripts / ("python.exe" if os.name == "nt" else "python")
         variables = {"base": folder, "platbase": folder}
-        packages = sysconfig.get_path(
-            "purelib", "venv", vars={name: str(path) for name, path in variables.items()}
-        )
+        packages = sysconfig.get_path("purelib", "venv", vars={name: str(path) for name, path in variables.items()})
         # A folder named in a .pth file is searched, but the .pth files inside it are not read: an editable
         # install in the environment that runs this test stays out of sight.
         dependencies = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
@@ -50,9 +44,7 @@ class CleanVenv:
         run([sys.executable, "-m", "pip", "--python", self.python, "install", "--no-deps", *what], cwd=ROOT)
 
     def where_is_llmlab(self, cwd: Path) -> Path:
-        return Path(
-            run([self.python, "-c", "import llmlab; print(llmlab.__file__)"], cwd=cwd).strip()
-        ).resolve()
+        return Path(run([self.python, "-c", "import llmlab; print(llmlab.__file__)"], cwd=cwd).strip()).resolve()
 
 
 @pytest.fixture(scope="module")

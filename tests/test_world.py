@@ -96,9 +96,7 @@ def test_articles_and_pronouns_agree(told):
 def test_the_vocabulary_is_small(told):
     words = Counter(re.findall(r"[A-Za-z]+", "\n".join(document.text for document in told[0])))
     assert len(words) < 2000
-    chinese = set(
-        re.findall(r"[\u4e00-\u9fff]", "".join(d.text for d in told[0] if d.skill == "translation"))
-    )
+    chinese = set(re.findall(r"[\u4e00-\u9fff]", "".join(d.text for d in told[0] if d.skill == "translation")))
     assert 100 < len(chinese) < 200
 
 
@@ -180,9 +178,7 @@ def test_no_held_out_content_is_told_in_training(told, drawn):
     def pairs_of(text):
         found = re.findall(r"\b(\d+) (?:\+|plus) (\d+)", text)
         found += re.findall(r"has (\d+) coins and gets (\d+) more", text)
-        taken = re.findall(r"(\d+) (?:-|minus) (\d+)", text) + re.findall(
-            r"has (\d+) coins and gives away (\d+)", text
-        )
+        taken = re.findall(r"(\d+) (?:-|minus) (\d+)", text) + re.findall(r"has (\d+) coins and gives away (\d+)", text)
         found += [(int(c) - int(b), b) for c, b in taken]
         return {tuple(sorted((int(a), int(b)))) for a, b in found}
 
@@ -258,9 +254,9 @@ def read(story, kind, about=""):
     if kind == "wish":
         return find(r"(?:wished for|dreamed of having) (an? \w+)", s)[0]
     if kind == "promise":
-        return find(
-            r"promised to bring \w+ (some \w+)|\"I will bring you (some \w+)|asked \w+ for (some \w+), and", s
-        )[0]
+        return find(r"promised to bring \w+ (some \w+)|\"I will bring you (some \w+)|asked \w+ for (some \w+), and", s)[
+            0
+        ]
     if kind == "animal":
         return (
             find(r"(an? (?!friend)\w+) named (\w+)|care of (an? \w+)\. Its name was (\w+)", s)
@@ -285,11 +281,7 @@ def read(story, kind, about=""):
         )
     if kind == "race":
         slow = find(r"(\w+) was slow and came last\. (\w+) was faster, but (\w+) came first", s)
-        return (
-            slow[::-1]
-            if slow
-            else find(r"(\w+) (?:came first,|won\.) (\w+) came second, and (\w+) came last", s)
-        )
+        return slow[::-1] if slow else find(r"(\w+) (?:came first,|won\.) (\w+) came second, and (\w+) came last", s)
     if kind == "chain":
         found = re.findall(r"(\w+) found an? \w+\.|(\w+) found an? \w+ at", s)
         return ("".join(found[0]), re.findall(r"gave (?:it|the \w+) to (\w+)", s)[-1])
@@ -371,12 +363,10 @@ def _other(q, story, s):
         r"Who came last": lambda: read(story, "race")[2],
         r"Where did \w+ go": lambda: "to " + find(rf"\b({'|'.join(lexicon.TOWNS)})\b", s)[0],
         r"Who had lost": lambda: find(r"(\w+) had lost|(\w+) could not find|gone, and (\w+) was sad", s)[0],
-        r"Who had seen": lambda: find(
-            r'(\w+) said, "I saw the|But (\w+) had seen the|Then (\w+) told \w+, "Your', s
-        )[0],
-        r"Who painted": lambda: find(
-            r"(\w+) painted the door|(\w+) had some \w+ paint|so (\w+) painted it", s
-        )[0],
+        r"Who had seen": lambda: find(r'(\w+) said, "I saw the|But (\w+) had seen the|Then (\w+) told \w+, "Your', s)[
+            0
+        ],
+        r"Who painted": lambda: find(r"(\w+) painted the door|(\w+) had some \w+ paint|so (\w+) painted it", s)[0],
         r"What did \w+ get from": lambda: "the " + read(story, "trade")[3],
     }
     for pattern, reader in table.items():
@@ -411,9 +401,7 @@ def test_pronouns_are_decided_by_the_reason(drawn):
         return (verb, reason), given.removeprefix("the ").strip(" .") == first, names
 
     for document in islice(world.documents(4, skills="pronouns"), 2000):
-        for sentence, question, given in re.findall(
-            r"([^\n]+)\nQuestion: ([^\n]+)\nAnswer: ([^\n]+)", document.text
-        ):
+        for sentence, question, given in re.findall(r"([^\n]+)\nQuestion: ([^\n]+)\nAnswer: ([^\n]+)", document.text):
             key, is_first, _ = read_one(sentence, question, given)
             seen.setdefault(key, set()).add(is_first)
     assert all(len(sides) == 1 for sides in seen.values())
@@ -550,12 +538,7 @@ def test_the_grammar_refuses_shuffled_words():
                 words[1], words[3] = words[3], words[1]
                 swapped = " ".join(words)
                 parsed = world.parse(swapped)
-                assert (
-                    parsed is None
-                    or swapped == sentence
-                    or words[1][0].isupper()
-                    or parsed.skill == "stories"
-                )
+                assert parsed is None or swapped == sentence or words[1][0].isupper() or parsed.skill == "stories"
 
 
 # --- evaluation ---

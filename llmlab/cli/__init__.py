@@ -1,6 +1,6 @@
 """The command `llmlab`: train, generate, notebooks, bench, doctor.
 
-Each subcommand is a module with `add_arguments(parser)` and `run(arguments) -> int`, imported only when it is asked for.
+Each subcommand is a module with `add_arguments(parser)` and `run(arguments) -> int`, imported when it is asked for.
 """
 
 from __future__ import annotations

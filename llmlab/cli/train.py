@@ -5,8 +5,8 @@ A run lives in a folder of its own (`runs/model` by default, outside what git ke
     state.safetensors    weights, optimizer, random generator: written as the run goes on
     log.jsonl            a line per step: loss, learning rate, gradient norm; sometimes validation loss and skills
     model.safetensors    the finished model
-Starting the same command again goes on from the last state; a run that was killed ends with the same weights as one that
-was not. `--publish` copies the finished model to `data/`.
+Starting the same command again goes on from the last state; a run that was killed ends with the same weights as one
+that was not. `--publish` copies the finished model to `data/`.
 """
 
 from __future__ import annotations

@@ -126,9 +126,7 @@ def answers(
                 for row, number in enumerate(batch):
                     ids, n_answer = encoded[number]
                     stop = len(ids)
-                    right[number] = (
-                        best[row, stop - n_answer - 1 : stop - 1].tolist() == ids[stop - n_answer :]
-                    )
+                    right[number] = best[row, stop - n_answer - 1 : stop - 1].tolist() == ids[stop - n_answer :]
     finally:
         if was_training:
             model.train()
@@ -153,6 +151,4 @@ def evaluate(
     drawn = {skill: items(skill, n, seed=seed) for skill in (EVALUATIONS if skills is None else skills)}
     every = [item for of_skill in drawn.values() for item in of_skill]
     right = iter(answers(model, every, tokenizer=tokenizer, batch_size=batch_size))
-    return {
-        skill: Score(sum(next(right) for _ in of_skill), len(of_skill)) for skill, of_skill in drawn.items()
-    }
+    return {skill: Score(sum(next(right) for _ in of_skill), len(of_skill)) for skill, of_skill in drawn.items()}

@@ -210,9 +210,7 @@ def true_facts() -> tuple[Fact, ...]:
         for pair in text.split(";")
     ]
     Random("llmlab.world: order of the true facts").shuffle(pairs)
-    return tuple(
-        Fact(subject, relation, answer, rank) for rank, (relation, subject, answer) in enumerate(pairs, 1)
-    )
+    return tuple(Fact(subject, relation, answer, rank) for rank, (relation, subject, answer) in enumerate(pairs, 1))
 
 
 # --- invented people ---
@@ -344,17 +342,13 @@ def _slots(fact: Fact) -> dict[str, str]:
 class _Teller:
     """Everything that can be said about a set of facts, ready to be drawn."""
 
-    def __init__(
-        self, skill: str, facts: tuple[Fact, ...], wordings: dict[str, Wordings], offset: int
-    ) -> None:
+    def __init__(self, skill: str, facts: tuple[Fact, ...], wordings: dict[str, Wordings], offset: int) -> None:
         self.skill, self.facts, self.wordings = skill, facts, wordings
         self.cumulative = list(accumulate(1 / (fact.frequency_rank + offset) for fact in facts))
         self.slots = [_slots(fact) for fact in facts]
         self.statements = {
             "train": [[plain(w).format_map(s) for w in wordings[f.relation].train] for f, s in self._pairs()],
-            "held_out": [
-                [plain(w).format_map(s) for w in wordings[f.relation].held_out] for f, s in self._pairs()
-            ],
+            "held_out": [[plain(w).format_map(s) for w in wordings[f.relation].held_out] for f, s in self._pairs()],
         }
         self.answered = [
             [
@@ -389,9 +383,7 @@ class _Teller:
             fact = self.facts[number]
             prompt, answer = self.wordings[fact.relation].held_out[k].split("|")
             slots = self.slots[number]
-            found.append(
-                Item(self.skill, prompt.format_map(slots), answer.format_map(slots), fact.frequency_rank)
-            )
+            found.append(Item(self.skill, prompt.format_map(slots), answer.format_map(slots), fact.frequency_rank))
         return found
 
 

@@ -66,9 +66,7 @@ def analogy_document(rng: Random, split: str) -> str:
     """Several analogies, of one relation or of many."""
     relation = pick(rng, _RELATIONS) if rng.random() < 0.4 else None
     template = pick(rng, _STATEMENTS[:2]) if rng.random() < 0.7 else _STATEMENTS[2]
-    lines = [
-        plain(template).format_map(_analogy(rng, split, relation)) for _ in range(4 + int(rng.random() * 5))
-    ]
+    lines = [plain(template).format_map(_analogy(rng, split, relation)) for _ in range(4 + int(rng.random() * 5))]
     return "\n".join(dict.fromkeys(lines))
 
 
@@ -137,9 +135,7 @@ def _paraphrase(rng: Random, split: str) -> tuple[str, str, dict[str, str]]:
             "c": pick(rng, COLORS),
             "v": pick(rng, VERBS),
         }
-        used = "/".join(
-            value for slot, value in sorted(slots.items()) if f"{{{slot}}}" in one or f"{{{slot}}}" in two
-        )
+        used = "/".join(value for slot, value in sorted(slots.items()) if f"{{{slot}}}" in one or f"{{{slot}}}" in two)
         if held_out(f"paraphrase:{number}/{used}") == (split == "held_out"):
             return one, two, slots
 
@@ -187,9 +183,7 @@ def grammar_rules() -> list[Rule]:
 
     def holds(slots):
         a, b, c, d = (slots.get(name) for name in "abcd")
-        return a is None or any(
-            (a.lower(), b) in p and (d is None or (c.lower(), d) in p) for p in known.values()
-        )
+        return a is None or any((a.lower(), b) in p and (d is None or (c.lower(), d) in p) for p in known.values())
 
     told = {
         "A": one_of(NAMES),

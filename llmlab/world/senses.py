@@ -27,8 +27,7 @@ SENSES: dict[str, tuple[tuple[str, str, str], tuple[str, str, str]]] = {
         (
             "an animal that flies",
             "saw a bat; noticed a bat; watched a bat",
-            "hanging in the cave; flying in the dark; catching insects at night; "
-            "sleeping in the tree all day",
+            "hanging in the cave; flying in the dark; catching insects at night; sleeping in the tree all day",
         ),
         (
             "a stick for ball games",
@@ -57,8 +56,7 @@ SENSES: dict[str, tuple[tuple[str, str, str], tuple[str, str, str]]] = {
         (
             "a part of a computer",
             "clicked the mouse; moved the mouse; used the mouse",
-            "to open the file; to play the computer game; to close the window on the screen; "
-            "to start the program",
+            "to open the file; to play the computer game; to close the window on the screen; to start the program",
         ),
     ),
     "ring": (
@@ -77,14 +75,12 @@ SENSES: dict[str, tuple[tuple[str, str, str], tuple[str, str, str]]] = {
         (
             "a season",
             "loved the spring; enjoyed the spring; waited for the spring",
-            "after the long winter; because the flowers come out; because the days grow warm; "
-            "before the hot summer",
+            "after the long winter; because the flowers come out; because the days grow warm; before the hot summer",
         ),
         (
             "a place where water comes up",
             "drank from the spring; filled a bottle at the spring; found a spring",
-            "with cold clear water; between the rocks on the hill; where the river begins; "
-            "deep in the forest",
+            "with cold clear water; between the rocks on the hill; where the river begins; deep in the forest",
         ),
     ),
     "bark": (
@@ -144,8 +140,7 @@ SENSES: dict[str, tuple[tuple[str, str, str], tuple[str, str, str]]] = {
         (
             "a part of the hand",
             "opened one palm; looked at one palm; held out one palm",
-            "to show the coin in it; to catch a drop of rain; to count the lines on it; "
-            "to feed the bird from it",
+            "to show the coin in it; to catch a drop of rain; to count the lines on it; to feed the bird from it",
         ),
     ),
     "note": (
@@ -278,8 +273,7 @@ def grammar_rules() -> list[Rule]:
     """The sentences of this skill."""
     times = one_of(time for time in TIMES if time) + "|"
     contents = {
-        word: [f"{b} {e}" for _, begin, end in senses for b in begin for e in end]
-        for word, senses in _TABLE.items()
+        word: [f"{b} {e}" for _, begin, end in senses for b in begin for e in end] for word, senses in _TABLE.items()
     }
     apple = contents.pop("Apple")
     kinds = {

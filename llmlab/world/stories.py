@@ -441,8 +441,7 @@ PLOTS = (
         ("A", "B", "i1", "o1"),
         (
             (
-                '{A} said to {B}, "If it rains, we will go to the {i1}. '
-                'If the sun shines, we will go to the {o1}."',
+                '{A} said to {B}, "If it rains, we will go to the {i1}. If the sun shines, we will go to the {o1}."',
                 "{A} and {B} made a plan. In the rain they would go to the {i1}, and in the sun to the {o1}.",
             ),
         ),
@@ -731,9 +730,7 @@ def tell(rng: Random, *, split: str = "train", longest: int = 11) -> Story:
             if rng.random() < 0.7:
                 page.say(pick(rng, beat), one.slots)
     if not plots[0].alone:
-        n_fillers = (
-            int(rng.random() * (3 + len(plots))) if len(plots) < 4 else 8 + int(rng.random() * 7 * len(plots))
-        )
+        n_fillers = int(rng.random() * (3 + len(plots))) if len(plots) < 4 else 8 + int(rng.random() * 7 * len(plots))
         for _ in range(n_fillers):
             template = pick(rng, FILLERS[1 + int(rng.random() * size)])
             page.say(template, _filler_slots(rng, template, people, used))

@@ -1,7 +1,7 @@
 """A real JupyterLab in a real browser, for tests that see what a learner sees.
 
-`open_notebook("00_welcome.ipynb")` opens a copy of that notebook; what it returns runs it and tells what went wrong.
-The server, its kernels and the browser reach nothing but this machine; nobody's own Jupyter settings are read.
+`open_notebook("00_welcome.ipynb")` opens a copy of that notebook; what it returns runs it and tells what went
+wrong. The server, its kernels and the browser reach nothing but this machine; no personal settings are read.
 """
 
 import json
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, sync_playwright
 
 from llmlab.offline import kernel_environment
 
@@ -41,29 +41,24 @@ THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 # Lines that JupyterLab itself writes to the console as errors, and that are none.
 HARMLESS: tuple[re.Pattern[str], ...] = ()
 
-# Runs in the page: the panel of the notebook at `path`, once its kernel is ready.
-PANEL = """async ([path, seconds]) => {
-    const app = window.jupyterapp, end = Date.now() + 1000 * seconds;
+# What runs in the page.
+WITHIN = """(what, seconds, work) => Promise.race([work(), new Promise((_, fail) => setTimeout(() => {
+    const dialog = document.querySelector('.jp-Dialog');
+    fail(new Error(`${what} within ${seconds} s${dialog ? '; a dialog asks: ' + dialog.innerText : ''}`));
+}, 1000 * seconds))])"""
+OPEN = """async path => {
+    const app = window.jupyterapp;
+    const find = () => [...app.shell.widgets('main')].find(w => w.context && w.context.path === path);
     await app.restored;
-    for (;;) {
-        const panel = [...app.shell.widgets('main')].find(w => w.context && w.context.path === path);
-        if (panel) {
-            await panel.context.ready;
-            await panel.revealed;
-            await panel.sessionContext.ready;
-            await panel.sessionContext.session.kernel.info;
-            app.shell.activateById(panel.id);
-            return (window.llmlabPanel = panel).id;
-        }
-        if (Date.now() > end) throw new Error(`JupyterLab did not open ${path} within ${seconds} s`);
-        await new Promise(done => setTimeout(done, 50));
-    }
+    while (!find()) await new Promise(done => setTimeout(done, 50));
+    const panel = window.llmlabPanel = find();
+    await panel.context.ready;
+    await panel.revealed;
+    await panel.sessionContext.ready;
+    await panel.sessionContext.session.kernel.info;
+    app.shell.activateById(panel.id);
 }"""
-RUN_ALL = """async seconds => {
-    const late = new Promise((_, fail) =>
-        setTimeout(() => fail(new Error(`the cells did not all run within ${seconds} s`)), 1000 * seconds));
-    await Promise.race([window.jupyterapp.commands.execute('notebook:run-all-cells'), late]);
-}"""
+RUN_ALL = "() => window.jupyterapp.commands.execute('notebook:run-all-cells')"
 CELLS = """() => window.llmlabPanel.content.widgets.map(cell => ({
     type: cell.model.type,
     source: cell.model.sharedModel.getSource(),
@@ -77,10 +72,11 @@ SCROLL_TO = """async index => {
     await notebook.widgets[index].ready;
 }"""
 SCREENFUL = """async number => {
-    const area = window.llmlabPanel.content.outerNode ?? window.llmlabPanel.content.node;
+    const notebook = window.llmlabPanel.content, area = notebook.outerNode ?? notebook.node;
     area.scrollTop = number * (area.clientHeight - 40);
     await new Promise(done => setTimeout(done, 200));
-    return area.scrollTop + area.clientHeight >= area.scrollHeight - 1;
+    const last = notebook.widgets.at(-1).node;
+    return last.isConnected && last.getBoundingClientRect().bottom <= area.getBoundingClientRect().bottom + 1;
 }"""
 
 
@@ -97,8 +93,8 @@ class Lab:
 class OpenNotebook:
     """A notebook in the browser, with its kernel ready.
 
-    `console_errors` are errors of the page's scripts and on its console; `requests_outside` what it asked of other
-    machines (refused).
+    `console_errors` are errors of the page's scripts and on its console; `requests_outside` what it asked of
+    other machines (refused).
     """
 
     page: Page
@@ -108,7 +104,12 @@ class OpenNotebook:
 
     def run_all(self, seconds: float = 120) -> None:
         """Runs all cells; returns when the last has run."""
-        self.page.evaluate(RUN_ALL, seconds)
+        self.within(seconds, "the cells did not all run", RUN_ALL)
+
+    def within(self, seconds: float, otherwise: str, script: str, argument: object = None) -> object:
+        """The result of a script in the page, or a failure that begins with `otherwise`."""
+        call = f"([what, seconds, argument]) => ({WITHIN})(what, seconds, () => ({script})(argument))"
+        return self.page.evaluate(call, [otherwise, seconds, argument])
 
     def cells(self) -> list[dict]:
         """All cells: type, source, execution count, outputs."""
@@ -150,9 +151,12 @@ class OpenNotebook:
                 break
         return pictures
 
-    def watch(self) -> None:
+    def watch(self, own: str) -> None:
+        """Begins to collect errors, and requests to anything but the server at `own`."""
+        inside = (own, own.replace("http", "ws", 1), "data:", "blob:", "about:")
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.console_errors.append(f"uncaught: {error}"))
+        self.page.on("request", lambda r: r.url.startswith(inside) or self.requests_outside.append(r.url))
 
     def _on_console(self, message: ConsoleMessage) -> None:
         text = f"{message.text} ({message.location.get('url', '')})"
@@ -246,18 +250,10 @@ def open_notebook(lab: Lab, browser: Browser) -> Iterator[Callable[[str], OpenNo
         contexts.append(context)
         page = context.new_page()
         notebook = OpenNotebook(page, name)
-        notebook.watch()
-
-        def refuse(request: Request) -> None:
-            if not request.url.startswith(
-                (lab.url, lab.url.replace("http", "ws", 1), "data:", "blob:", "about:")
-            ):
-                notebook.requests_outside.append(request.url)
-
-        page.on("request", refuse)
+        notebook.watch(own=lab.url)
         page.goto(f"{lab.url}/lab/tree/{name}?token={lab.token}&reset", timeout=1000 * seconds)
         page.wait_for_function("() => window.jupyterapp", timeout=1000 * seconds)
-        page.evaluate(PANEL, [name, seconds])
+        notebook.within(seconds, f"JupyterLab did not open {name}", OPEN, name)
         return notebook
 
     yield open_it

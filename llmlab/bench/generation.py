@@ -1,0 +1,94 @@
+"""Greedy generation with the cache against `transformers.generate`, and against the speed at which memory is read.
+
+Both sides run the same Llama with the same random weights. Decoding one token reads every weight once, so the time that
+memory takes for them is the floor.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+
+import torch
+
+from .. import checkpoint, costs
+from ..generate import generate
+from . import Row, alternate
+
+SIZES = {
+    "3 M": {
+        "vocab_size": 2048, "hidden_size": 192, "num_hidden_layers": 6, "num_attention_heads": 6,
+        "num_key_value_heads": 2, "intermediate_size": 512,
+    },
+    "60 M": {
+        "vocab_size": 8192, "hidden_size": 640, "num_hidden_layers": 12, "num_attention_heads": 10,
+        "num_key_value_heads": 5, "intermediate_size": 1728,
+    },
+}  # fmt: skip
+GOALS = {"3 M": 2.0, "60 M": 1.25}
+PROMPT, NEW = 32, 128
+
+
+def benchmark() -> Iterator[Row]:
+    """Speed of greedy generation, as a ratio of transformers' and of memory's."""
+    read = memory_read_speed()
+    for size, shape in SIZES.items():
+        ours, theirs = same_models(shape)
+        prompt = torch.randint(shape["vocab_size"], (1, PROMPT), generator=torch.Generator().manual_seed(0))
+        ids = prompt[0].tolist()
+
+        def run_ours(model=ours, ids=ids):
+            return [step.token for step in generate(model, ids, NEW)]
+
+        def run_theirs(model=theirs, prompt=prompt):
+            with torch.inference_mode():
+                return model.generate(prompt, max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False)[
+                    0, PROMPT:
+                ].tolist()
+
+        if run_ours() != run_theirs():
+            raise AssertionError("the two sides generate different tokens; the comparison would mean nothing")
+        seconds, their_seconds = alternate(run_ours, run_theirs)
+        goal = GOALS[size]
+        speed, their_speed = NEW / seconds, NEW / their_seconds
+        yield Row(
+            f"greedy generation, {size} parameters: transformers.generate",
+            speed, their_speed, "tok/s", f">= {goal:g}×", speed >= goal * their_speed,
+        )  # fmt: skip
+        if size == "60 M":
+            used = costs.weight_bytes(ours.config) * speed / 1e9  # the tied table is read once, as the head
+            yield Row(
+                "weights read while decoding, 60 M: memory read speed",
+                used,
+                read,
+                "GB/s",
+                ">= 0.65×",
+                used >= 0.65 * read,
+            )
+
+
+def memory_read_speed() -> float:
+    """GB/s of summing 512 MB of float32, the best of several runs: nothing here can read faster."""
+    numbers = torch.ones(128 * 2**20)  # (N,) float32, far larger than any processor cache
+    fastest = min(alternate(numbers.sum, repeats=1)[0] for _ in range(7))
+    return numbers.nbytes / fastest / 1e9
+
+
+def same_models(shape: dict[str, int]):
+    """Our Llama and that of transformers with the same random weights, both ready to generate."""
+    import transformers
+
+    config = transformers.LlamaConfig(
+        **shape,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        eos_token_id=None,
+        bos_token_id=None,
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    theirs = transformers.LlamaForCausalLM(config).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        theirs.save_pretrained(folder)
+        ours = checkpoint.load_pretrained(folder)
+    return ours, theirs

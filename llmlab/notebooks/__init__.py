@@ -1,0 +1,101 @@
+"""The notebooks' own command: `llmlab notebooks run [FILES]` and `llmlab notebooks check [FILES]`.
+
+`run` executes each notebook from top to bottom in a fresh kernel with the network off and one thread, brings
+it into its one normal form and writes it; run again, nothing changes. `check` runs nothing: it names every
+notebook that is stale, unexecuted or not in normal form. Without FILES both take all notebooks of the course.
+Whether the outputs are still what the code gives is for the tests to say: nbval executes every notebook.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from llmlab.notebooks.checking import check_file
+from llmlab.notebooks.form import as_text, normalize, read
+
+__all__ = ["as_text", "check_file", "main", "normalize", "notebooks_folder", "read"]
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def notebooks_folder(start: Path | None = None) -> Path:
+    """The course's `notebooks/`: in the checkout around `start` (default: this folder), or the package's."""
+    start = (start or Path.cwd()).resolve()
+    for root in (start, *start.parents, PACKAGE.parent):
+        if (root / "notebooks").is_dir() and (root / "llmlab" / "__init__.py").is_file():
+            return root / "notebooks"
+    raise FileNotFoundError(
+        f"expected a folder notebooks/ beside llmlab/, found none in {start}, above it or beside the "
+        "package: name the notebooks, or change into the course's folder"
+    )
+
+
+def _select(names: Sequence[str]) -> list[Path]:
+    """The notebooks that `names` (files and folders) mean; an empty `names` means the course's."""
+    selected: list[Path] = []
+    for path in [Path(name) for name in names] or [notebooks_folder()]:
+        if path.is_dir():
+            selected += sorted(p for p in path.glob("*.ipynb") if not p.name.startswith("."))
+        elif path.is_file() and path.suffix == ".ipynb":
+            selected.append(path)
+        else:
+            raise FileNotFoundError(f"expected a notebook (.ipynb) or a folder, got {path}")
+    if not selected:
+        raise FileNotFoundError(f"found no notebooks in {', '.join(names) or notebooks_folder()}")
+    return selected
+
+
+def _run(paths: Sequence[Path], *, timeout: float) -> int:
+    from llmlab.notebooks.running import RunError, run_file  # starts Jupyter's machinery: only when needed
+
+    failed = []
+    for number, path in enumerate(paths, 1):
+        print(f"{number}/{len(paths)} {path.name:<28}", end=" ", flush=True)
+        try:
+            print(run_file(path, timeout=timeout).line(), flush=True)
+        except (RunError, ValueError, OSError) as error:
+            failed.append(path)
+            print("FAILED, left as it was", flush=True)
+            print(f"\n{error}\n", file=sys.stderr, flush=True)
+    if failed:
+        print(f"{len(failed)} of {len(paths)} failed: {', '.join(p.name for p in failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _check(paths: Sequence[Path]) -> int:
+    problems = {path: check_file(path) for path in paths}
+    for path, found in problems.items():
+        for problem in found:
+            print(f"{path}: {problem}")
+    bad = [str(path) for path, found in problems.items() if found]
+    if not bad:
+        print(f"{len(paths)} notebook{'s are' if len(paths) > 1 else ' is'} executed, normalized and current")
+        return 0
+    print(f"{len(bad)} of {len(paths)} not in order. This updates them: llmlab notebooks run {' '.join(bad)}")
+    return 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit code: 0 all is well, 1 a notebook is not, 2 it was called wrongly."""
+    parser = argparse.ArgumentParser(
+        prog="llmlab notebooks", description="run the notebooks, or check how they are kept"
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="execute in a fresh kernel, normalize, write")
+    run.add_argument("--timeout", type=float, default=150, metavar="S", help="limit for one cell in seconds (150)")
+    check = commands.add_parser("check", help="name what is stale, unexecuted or not normalized")
+    for command in (run, check):
+        command.add_argument(
+            "files", nargs="*", metavar="FILE", help="notebooks or folders (default: the whole course)"
+        )
+    arguments = parser.parse_args(argv)
+    try:
+        paths = _select(arguments.files)
+        return _run(paths, timeout=arguments.timeout) if arguments.command == "run" else _check(paths)
+    except FileNotFoundError as error:
+        print(f"llmlab notebooks: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the notebook that was running is as it was", file=sys.stderr)
+        return 130

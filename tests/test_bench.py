@@ -1,0 +1,67 @@
+"""The benchmarks run, compare equal work, and judge their own goals. No test asserts a time."""
+
+import pytest
+import torch
+
+from llmlab import bench
+from llmlab.bench import generation, tokenization, training
+from llmlab.cli import main
+
+
+def test_a_goal_that_is_missed_is_said_and_fails_the_command(monkeypatch, capsys):
+    rows = [bench.Row("fast enough", 3.0, 1.0, "tok/s", ">= 2×", True), bench.Row("just a figure", 1.0, 2.0, "ms")]
+    monkeypatch.setattr(training, "benchmark", lambda: iter(rows))
+    assert main(["bench", "training"]) == 0
+    assert "3.00×" in capsys.readouterr().out
+    rows.append(bench.Row("too slow", 1.0, 2.0, "tok/s", ">= 1×", False))
+    assert main(["bench", "training"]) == 1
+    assert "NOT met" in capsys.readouterr().out
+
+
+def test_an_unknown_benchmark_is_refused(capsys):
+    assert main(["bench", "speling"]) == 1
+    assert "expected names of tokenization, generation, training; got speling" in capsys.readouterr().err
+
+
+def test_functions_take_turns():
+    calls = []
+    bench.alternate(lambda: calls.append("a"), lambda: calls.append("b"), repeats=2)
+    assert calls == ["a", "b"] * 3  # one unmeasured turn
+
+
+def test_tokenization_rows(monkeypatch):
+    monkeypatch.setattr(tokenization, "TRAIN_BYTES", 4_000)
+    monkeypatch.setattr(tokenization, "VOCAB_SIZE", 300)
+    monkeypatch.setattr(tokenization, "ENCODE_BYTES", 10_000)
+    assert len([row for row in tokenization.benchmark() if row.ours > 0 and row.theirs > 0]) == 5
+
+
+def test_generation_compares_the_same_tokens(monkeypatch):
+    shape = {**generation.SIZES["3 M"], "num_hidden_layers": 1, "vocab_size": 300}
+    monkeypatch.setattr(generation, "SIZES", {"3 M": shape})
+    monkeypatch.setattr(generation, "NEW", 4)
+    monkeypatch.setattr(generation, "memory_read_speed", lambda: 1.0)
+    (row,) = generation.benchmark()
+    assert row.unit == "tok/s" and row.ours > 0
+    ours, theirs = generation.same_models(shape)
+    theirs.model.norm.weight.data.mul_(-1)  # other weights, so other tokens
+    monkeypatch.setattr(generation, "same_models", lambda shape: (ours, theirs))
+    with pytest.raises(AssertionError, match="generate different tokens"):
+        list(generation.benchmark())
+
+
+def test_the_plain_gpt_has_the_same_parameters_and_its_own_logits_are_ours(monkeypatch):
+    """The yardstick of the training step is the same function of the same weights."""
+    ours, plain = training.new_model(training.SHAPE), training.PlainGPT(training.SHAPE)
+    assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in ours.parameters())
+    with torch.no_grad():
+        plain.embedding.weight.copy_(ours.embedding.weight)
+        plain.positions.weight.copy_(ours.position_embedding.weight)
+        for mine, theirs in zip(ours.blocks, plain.blocks, strict=True):
+            attention = mine.attention
+            theirs.qkv.weight.copy_(torch.cat([getattr(attention, f"{x}_proj").weight for x in "qkv"]))
+            theirs.qkv.bias.zero_()
+            for a, b in ((theirs.out, attention.o_proj), (theirs.up, mine.ffn.up), (theirs.down, mine.ffn.down)):
+                a.load_state_dict(b.state_dict())
+        tokens = torch.randint(training.SHAPE.vocab_size, (1, 9))
+        torch.testing.assert_close(plain(tokens), ours(tokens), rtol=1e-4, atol=1e-5)

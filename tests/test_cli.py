@@ -1,0 +1,81 @@
+"""The command `llmlab`: its lines on success, and its one line on failure."""
+
+import pytest
+import torch
+
+from llmlab import checkpoint, load_model
+from llmlab.cli import main
+from llmlab.cli.doctor import checks
+from llmlab.generate import generate
+
+
+def test_generate_prints_the_prompt_and_what_the_model_adds(capsys):
+    model, tokenizer = load_model()
+    prompt = "The capital of France is"
+    assert main(["generate", prompt, "--max-new-tokens", "6"]) == 0
+    ids = [tokenizer.special_tokens["<s>"], *tokenizer.encode(prompt)]
+    new = [step.token for step in generate(model, ids, 6, stop={tokenizer.special_tokens["</s>"]})]
+    text = tokenizer.decode([token for token in new if token != tokenizer.special_tokens["</s>"]])
+    assert capsys.readouterr().out == f"{prompt}{text}\n"
+
+
+def test_generate_repeats_with_its_seed(capsys):
+    texts = []
+    for seed in ("1", "1", "2"):
+        main(["generate", "One day", "--temperature", "1.5", "--seed", seed, "--max-new-tokens", "20"])
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_generate_opens_another_checkpoint(tmp_path, capsys):
+    model, tokenizer = load_model()
+    checkpoint.save(model, tmp_path / "model.safetensors", dtype=torch.bfloat16)
+    tokenizer.save(tmp_path / "tokenizer.json")
+    assert main(["generate", "One day", "--model", str(tmp_path / "model.safetensors"), "--max-new-tokens", "3"]) == 0
+    assert capsys.readouterr().out.startswith("One day")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generate", "x " * 400], "the model reads at most 255"),
+        (["generate", "x", "--temperature", "-1"], "temperature above 0, got -1"),
+        (["generate", "x", "--model", "nothing.safetensors"], "no checkpoint at nothing.safetensors"),
+        (["generate", "\ud800"], "surrogate"),
+        (["train", "--run", "unused", "--set", "n_head=3"], "expected --set FIELD=VALUE"),
+    ],
+)
+def test_what_goes_wrong_is_said_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and error.startswith(f"llmlab {arguments[0]}: ")
+
+
+def test_an_unknown_command_gets_a_usage_line(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["dance"])
+    assert stop.value.code == 2
+    assert "usage: llmlab" in capsys.readouterr().err
+
+
+def test_doctor_finds_everything_in_place(capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "FAIL" not in out and "The capital of France is Paris" in out
+    assert out.count("\n") == len(list(checks())) + 1
+
+
+def test_doctor_names_what_is_missing_and_goes_on(monkeypatch, capsys):
+    monkeypatch.setattr("llmlab.cli.doctor._requirements", lambda: ["torch>=99", "no-such-package>=1"])
+
+    def no_data(name):
+        raise FileNotFoundError(f"no data file {name!r}")
+
+    monkeypatch.setattr("llmlab.data_path", no_data)
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL  torch" in out and "expected >=99" in out
+    assert "FAIL  no-such-package not installed" in out
+    assert "FAIL  model" in out and "no data file 'model.safetensors'" in out
+    assert out.splitlines()[-1] == "5 of the checks failed"
