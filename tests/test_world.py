@@ -5,12 +5,13 @@ import subprocess
 import sys
 from collections import Counter
 from itertools import islice
+from random import Random
 
 import pytest
 import torch
 
 from llmlab import world
-from llmlab.world import lexicon, stories
+from llmlab.world import lexicon, records, stories
 
 N_DOCUMENTS = 20_000
 
@@ -611,3 +612,19 @@ def test_the_interval_is_wilsons():
         assert abs(0.94 - p) == pytest.approx(1.959964 * (p * (1 - p) / 200) ** 0.5, rel=1e-6)
     assert str(score) == "0.94 (0.90–0.97, n=200)"
     assert world.Score(0, 50).low == 0 and world.Score(50, 50).high == 1 and world.Score(50, 50).low > 0.9
+
+
+def test_a_story_that_has_named_everything_of_a_kind_goes_on_without_it():
+    """Long stories use up a pool of words; choosing another from it must end with an error, not search for ever."""
+    used = set("abc")
+    with pytest.raises(LookupError, match="all 3 options are used: a, b, c"):
+        records.pick_other(Random("any"), "abc", used)
+    assert used == set("abc")
+    start = 1470 * 16 * 257  # a stretch with such a story
+    assert sum(len(d.text) for d in islice(world.documents(0, start=start), 60)) > 10_000
+
+
+@pytest.mark.parametrize("skill", world.EVALUATIONS)
+def test_asking_for_more_items_than_there_are_ends(skill):
+    found = world.items(skill, 5_000)
+    assert len({item.prompt for item in found}) == len(found) > 60

@@ -94,7 +94,7 @@ def _speech() -> str:
     model, tokenizer = load_model()
     prompt = "The capital of France is"
     ids = [tokenizer.special_tokens["<s>"], *tokenizer.encode(prompt)]
-    said = tokenizer.decode([step.token for step in generate(model, ids, 2)])
+    said = tokenizer.decode([step.token for step in generate(model, ids, 4)])
     if "Paris" not in said:
         raise RuntimeError(f"expected the model to continue {prompt!r} with Paris, got {said!r}")
     return f"{prompt}{said}"

@@ -12,7 +12,7 @@ from random import Random
 
 from .grammar import Rule, one_of, rules
 from .lexicon import ANIMALS, BOYS, FOODS, GIRLS, PERSON
-from .records import Item, held_out, pick
+from .records import Item, distinct, held_out, pick
 
 
 @dataclass(frozen=True)
@@ -176,12 +176,12 @@ def document(rng: Random, split: str) -> str:
 
 def items(rng: Random, n: int) -> list[Item]:
     """What does the pronoun stand for? Sentences that training never tells."""
-    found: dict[str, Item] = {}
-    while len(found) < n:
+
+    def draw() -> Item:
         sentence, question, answer = _draw(rng, "held_out")
-        prompt = f"{sentence}\nQuestion: {question}\nAnswer:"
-        found[prompt] = Item("pronouns", prompt, f" {answer}")
-    return list(found.values())
+        return Item("pronouns", f"{sentence}\nQuestion: {question}\nAnswer:", f" {answer}")
+
+    return distinct(draw, n)
 
 
 def grammar_rules() -> list[Rule]:

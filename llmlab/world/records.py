@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
@@ -52,8 +52,23 @@ def pick(rng: Random, options: Sequence[T]) -> T:
     return options[int(rng.random() * len(options))]
 
 
+def distinct(draw: Callable[[], Item | None], n: int) -> list[Item]:
+    """`n` items with different prompts, or fewer: it ends when 2,000 draws in a row have brought nothing new."""
+    found: dict[str, Item] = {}
+    fruitless = 0
+    while len(found) < n and fruitless < 2_000:
+        item = draw()
+        if item is None or item.prompt in found:
+            fruitless += 1
+        else:
+            found[item.prompt], fruitless = item, 0
+    return list(found.values())
+
+
 def pick_other(rng: Random, options: Sequence[T], used: set[T]) -> T:
-    """One of the options that is not in `used`, which then holds it."""
+    """One of the options that is not in `used`, which then holds it. Raises LookupError if none is left."""
+    if used.issuperset(options):
+        raise LookupError(f"all {len(options)} options are used: {', '.join(map(str, options[:5]))} …")
     choice = pick(rng, options)
     while choice in used:
         choice = pick(rng, options)

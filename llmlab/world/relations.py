@@ -7,7 +7,7 @@ from random import Random
 from .facts import true_facts
 from .grammar import Rule, one_of, plain, rules
 from .lexicon import COLORS, FOODS, NAMES, THINGS, WITH_ARTICLE, words
-from .records import Item, held_out, pick
+from .records import Item, distinct, held_out, pick
 
 # --- analogies ---
 
@@ -72,11 +72,11 @@ def analogy_document(rng: Random, split: str) -> str:
 
 def analogy_items(rng: Random, n: int) -> list[Item]:
     """Pairs of pairs that training never sets side by side."""
-    found: dict[str, Item] = {}
-    while len(found) < n:
-        prompt, answer = pick(rng, _STATEMENTS).format_map(_analogy(rng, "held_out")).split("|")
-        found[prompt] = Item("analogies", prompt, answer)
-    return list(found.values())
+
+    def draw() -> Item:
+        return Item("analogies", *pick(rng, _STATEMENTS).format_map(_analogy(rng, "held_out")).split("|"))
+
+    return distinct(draw, n)
 
 
 # --- paraphrases ---
@@ -156,11 +156,7 @@ def paraphrase_document(rng: Random, split: str) -> str:
 
 def paraphrase_items(rng: Random, n: int) -> list[Item]:
     """A sentence said again in another way, up to its last word."""
-    found: dict[str, Item] = {}
-    while len(found) < n:
-        prompt, answer = _said_twice(rng, "held_out").split("|")
-        found[prompt] = Item("paraphrases", prompt, answer)
-    return list(found.values())
+    return distinct(lambda: Item("paraphrases", *_said_twice(rng, "held_out").split("|")), n)
 
 
 def paraphrases(n: int, *, seed: int = 1) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from random import Random
 
 from .grammar import Rule, one_of, rules
 from .lexicon import NAMES
-from .records import Item, held_out, pick
+from .records import Item, distinct, held_out, pick
 
 # word: for each of its two senses the meaning, some ways to begin, and some ways to go on; all of them
 # combine.
@@ -259,14 +259,15 @@ def document(rng: Random, split: str) -> str:
 
 def items(rng: Random, n: int) -> list[Item]:
     """What does the word mean in a context that training never shows?"""
-    found: dict[str, Item] = {}
-    while len(found) < n:
+
+    def draw() -> Item:
         sentence, word, sense = _draw(rng, "held_out")
         meanings = _meanings(word)
         template = f"{sentence} {MEANING}" if rng.random() < 0.5 else f"{sentence}\n{QUESTION}"
         prompt, answer = template.format(word=word, meaning=meanings[sense]).split("|")
-        found[prompt] = Item("senses", prompt, answer, choices=tuple(f" {meaning}." for meaning in meanings))
-    return list(found.values())
+        return Item("senses", prompt, answer, choices=tuple(f" {meaning}." for meaning in meanings))
+
+    return distinct(draw, n)
 
 
 def grammar_rules() -> list[Rule]:

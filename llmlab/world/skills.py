@@ -6,7 +6,7 @@ from random import Random
 
 from .grammar import Rule, one_of, plain, rules
 from .lexicon import LIST_WORDS, NAMES
-from .records import Item, held_out, pick, pick_other
+from .records import Item, distinct, held_out, pick, pick_other
 
 # --- sums ---
 
@@ -117,13 +117,13 @@ def copy_document(rng: Random, split: str) -> str:
 
 def copy_items(rng: Random, n: int) -> list[Item]:
     """Lists that training never shows, to be said again in the same order."""
-    found: dict[str, Item] = {}
-    while len(found) < n:
+
+    def draw() -> Item:
         first, again = pick(rng, COPIES)
         text = ", ".join(_list(rng, "held_out", 10))
-        prompt = f"{first}: {text}.\n{again}:"
-        found[prompt] = Item("copying", prompt, f" {text}.")
-    return list(found.values())
+        return Item("copying", f"{first}: {text}.\n{again}:", f" {text}.")
+
+    return distinct(draw, n)
 
 
 # --- recognizing both ---

@@ -32,7 +32,7 @@ from .lexicon import (
     TRADES,
     WITH_ARTICLE,
 )
-from .records import Item, held_out, pick, pick_other
+from .records import Item, distinct, held_out, pick, pick_other
 
 Beat = tuple[str, ...]  # one sentence or two, in several wordings
 
@@ -733,7 +733,10 @@ def tell(rng: Random, *, split: str = "train", longest: int = 11) -> Story:
         n_fillers = int(rng.random() * (3 + len(plots))) if len(plots) < 4 else 8 + int(rng.random() * 7 * len(plots))
         for _ in range(n_fillers):
             template = pick(rng, FILLERS[1 + int(rng.random() * size)])
-            page.say(template, _filler_slots(rng, template, people, used))
+            try:
+                page.say(template, _filler_slots(rng, template, people, used))
+            except LookupError:  # a very long story has named everything of that kind
+                break
     cloze = None
     order = sorted(told, key=lambda _: rng.random()) if len(told) > 2 else told
     for one in order:
@@ -796,29 +799,32 @@ def question_document(rng: Random, split: str) -> str:
     return "\n".join(lines)
 
 
+LONGEST_PROMPT = 700  # characters: so that prompt and answer fit into the model's context
+
+
 def story_items(rng: Random, n: int) -> list[Item]:
     """Stories that stop where a word is decided by what was said early."""
-    found: dict[str, Item] = {}
-    while len(found) < n:
+
+    def draw() -> Item | None:
         story = tell(rng, split="held_out", longest=2)
         number, before, after = story.cloze
         prompt = " ".join([*story.sentences[:number], before])
-        if len(prompt) <= 700:
-            found[prompt] = Item("stories", prompt, after)
-    return list(found.values())
+        return Item("stories", prompt, after) if len(prompt) <= LONGEST_PROMPT else None
+
+    return distinct(draw, n)
 
 
 def question_items(rng: Random, n: int) -> list[Item]:
     """A question about a story just told."""
-    found: dict[str, Item] = {}
-    while len(found) < n:
+
+    def draw() -> Item | None:
         story = tell(rng, split="held_out", longest=2)
         text = _answered(story.told[0], *pick(rng, story.told[0].plot.questions))
         question, answer = text.split("\nAnswer:")
         prompt = " ".join(story.sentences) + f"\n{question}\nAnswer:"
-        if len(prompt) <= 700:
-            found[prompt] = Item("questions", prompt, answer)
-    return list(found.values())
+        return Item("questions", prompt, answer) if len(prompt) <= LONGEST_PROMPT else None
+
+    return distinct(draw, n)
 
 
 KINDS = {

@@ -6,7 +6,7 @@ from __future__ import annotations
 from random import Random
 
 from .grammar import Rule, one_of, plain, rules
-from .records import Item, pick
+from .records import Item, distinct, pick
 
 # kind: English = Chinese. Nouns carry their measure word where a count needs one: "cat=猫/只".
 _NOUNS = {
@@ -170,12 +170,13 @@ def document(rng: Random, split: str) -> str:
 
 def items(rng: Random, n: int) -> list[Item]:
     """Words, phrases and sentences, to be translated on request in a wording that training never uses."""
-    found: dict[str, Item] = {}
-    while len(found) < n:
+
+    def draw() -> Item:
         en, zh = _draw(rng)
         prompt, answer = pick(rng, PAIRS_HELD_OUT).format(en=en, zh=zh).split("|")
-        found[prompt] = Item("translation", prompt, f"{answer}\n")
-    return list(found.values())
+        return Item("translation", prompt, f"{answer}\n")
+
+    return distinct(draw, n)
 
 
 def translations() -> dict[str, str]:
