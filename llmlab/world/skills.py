@@ -94,6 +94,8 @@ def two_digit_items(rng: Random, n: int) -> list[Item]:
 # The label that announces a list, and the label that announces it again.
 COPIES = (("List", "The list again"), ("Copy", "Copy"), ("Words", "The same words"), ("First", "Once more"))
 BACKWARDS = ("List", "The list backwards")
+# Without commas the word before tells which one follows; with them a model must look two tokens back.
+SEPARATORS = (" ", ", ")
 
 
 def _list(rng: Random, split: str, longest: int = 14) -> list[str]:
@@ -111,7 +113,8 @@ def copy_document(rng: Random, split: str) -> str:
         first, again = BACKWARDS if rng.random() < 0.15 else pick(rng, COPIES)
         words = _list(rng, split, 5 if again == BACKWARDS[1] else 14)
         repeated = words[::-1] if again == BACKWARDS[1] else words
-        lines += [f"{first}: {', '.join(words)}.", f"{again}: {', '.join(repeated)}."]
+        separator = pick(rng, SEPARATORS)
+        lines += [f"{first}: {separator.join(words)}.", f"{again}: {separator.join(repeated)}."]
     return "\n".join(lines)
 
 
@@ -120,7 +123,7 @@ def copy_items(rng: Random, n: int) -> list[Item]:
 
     def draw() -> Item:
         first, again = pick(rng, COPIES)
-        text = ", ".join(_list(rng, "held_out", 10))
+        text = pick(rng, SEPARATORS).join(_list(rng, "held_out", 10))
         return Item("copying", f"{first}: {text}.\n{again}:", f" {text}.")
 
     return distinct(draw, n)
@@ -138,5 +141,5 @@ def grammar_rules() -> list[Rule]:
     number = {"a": r"0|[1-9]\d?", "b": r"0|[1-9]\d?", "c": r"0|[1-9]\d?", "A": one_of(NAMES)}
     word = f"(?:{one_of(LIST_WORDS)})"
     labels = dict.fromkeys(label for pair in (*COPIES, BACKWARDS) for label in pair)
-    lists = rules("copying", [f"{label}: {{list}}." for label in labels], {"list": f"{word}(?:, {word})*"})
+    lists = rules("copying", [f"{label}: {{list}}." for label in labels], {"list": f"{word}(?:(?:, {word})*|(?: {word})*)"})
     return rules("sums", ADDITIONS + ADDITIONS_HELD_OUT + SUBTRACTIONS, number, _adds_up) + lists
