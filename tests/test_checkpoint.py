@@ -53,7 +53,7 @@ def test_a_failed_save_keeps_the_last_good_file(tmp_path, monkeypatch):
         filename.write_bytes(b"half a file")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", no_space)
+    monkeypatch.setattr(checkpoint.files, "save_file", no_space)
     with pytest.raises(OSError, match=r"could not save .*model.safetensors.*No space left"):
         checkpoint.save(random_model(TINY["llama"], seed=1), path)
     assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == [path.name]

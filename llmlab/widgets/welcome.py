@@ -157,8 +157,8 @@ class TokenTour(LabWidget):
             for label, value in zip(self.candidates[-1][-1][:5], self.probabilities[-1, -1].tolist(), strict=False)
         )
         return (
-            f"<table><caption>{escape(self.prompt)}: its tokens and their ids</caption>"
+            f"<table><caption style='white-space: nowrap'>{escape(self.prompt)}: its tokens and their ids</caption>"
             f"<tr><th>token</th>{tokens}</tr><tr><th>id</th>{numbers}</tr></table>"
-            "<table><caption>what the model expects next</caption>"
+            "<table><caption style='white-space: nowrap'>what the model expects next</caption>"
             f"<tr><th>token</th><th>probability</th></tr>{rows}</table>"
         )

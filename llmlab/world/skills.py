@@ -141,5 +141,7 @@ def grammar_rules() -> list[Rule]:
     number = {"a": r"0|[1-9]\d?", "b": r"0|[1-9]\d?", "c": r"0|[1-9]\d?", "A": one_of(NAMES)}
     word = f"(?:{one_of(LIST_WORDS)})"
     labels = dict.fromkeys(label for pair in (*COPIES, BACKWARDS) for label in pair)
-    lists = rules("copying", [f"{label}: {{list}}." for label in labels], {"list": f"{word}(?:(?:, {word})*|(?: {word})*)"})
+    lists = rules(
+        "copying", [f"{label}: {{list}}." for label in labels], {"list": f"{word}(?:(?:, {word})*|(?: {word})*)"}
+    )
     return rules("sums", ADDITIONS + ADDITIONS_HELD_OUT + SUBTRACTIONS, number, _adds_up) + lists
