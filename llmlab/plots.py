@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 # Okabe and Ito's colors, which color-blind readers can tell apart; the same meaning in every plot and widget.
 COLORS = {
@@ -85,12 +86,20 @@ def probability_bars(axes: Axes, labels: Sequence[str], values: Sequence[float],
 def attention_heatmap(
     axes: Axes, weights: Sequence[Sequence[float]], labels: Sequence[str], *, least: float = 0.05
 ) -> None:
-    """Who looks at whom: queries down, keys across, each weight of at least `least` written into its cell."""
+    """Who looks at whom: queries down, keys across, each weight of at least `least` written into its cell.
+
+    A weight of exactly 0, which only the mask makes, is hatched in gray.
+    """
     axes.imshow(weights, cmap=ATTENTION, vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
+    for row, line in enumerate(weights):
+        for column, weight in enumerate(line):
+            if weight == 0:
+                corner = (column - 0.5, row - 0.5)
+                axes.add_patch(Rectangle(corner, 1, 1, facecolor="#eeeeee", edgecolor="#cccccc", hatch="//", linewidth=0))
+    axes.set_xticks(range(len(labels)), labels)
     axes.set_yticks(range(len(weights)), labels[-len(weights) :])
-    axes.set_xlabel("key: the token that is looked at")
-    axes.set_ylabel("query: the token that looks")
+    axes.set_xlabel("is looked at (key)")
+    axes.set_ylabel("looks (query)")
     for row, line in enumerate(weights):
         for column, weight in enumerate(line):
             if weight >= least:

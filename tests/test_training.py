@@ -281,6 +281,20 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path):
     assert curves[0] == curves[1] and len(curves[0]) == 40
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_an_interrupted_run_saves_its_last_whole_step(tmp_path):
+    process = subprocess.Popen(train_command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    log = tmp_path / "log.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 3):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate()
+    tensors, metadata = checkpoint.load_tensors(tmp_path / "state.safetensors")
+    n_done = int(tensors["optimizer.step.norm.weight"])
+    assert process.returncode == 130 and f"stopped at step {n_done}; the same command goes on from there" in out
+    assert len(log.read_text().splitlines()) == n_done < 40 and metadata["seconds"] > 0
+
+
 def test_settings_reach_the_model_and_the_training():
     model, run = configs(["d_model=64", "n_heads=4", "batch_size=3", "ffn=gelu"], n_steps=5)
     assert (model.d_model, model.head_dim, model.ffn, run.batch_size, run.n_steps) == (64, 16, "gelu", 3, 5)

@@ -68,7 +68,8 @@ class TokenTour(LabWidget):
         return float(self.probabilities[-1, -1, 0])
 
     def __repr__(self) -> str:
-        return f"TokenTour({self.prompt!r}, next {self.next_token!r} with probability {self.next_probability:.2f})"
+        text = self._tokenizer.decode(self.ids[1:])
+        return f"TokenTour({text!r}, next {self.next_token!r} with probability {self.next_probability:.2f})"
 
     def _on_prompt(self, change: Any) -> None:
         self._attempt(self._start_again)

@@ -93,7 +93,7 @@ def test_the_keyboard_moves_the_tour_and_nothing_else(tour):
 
 def test_the_pointer_and_a_typed_prompt_reach_the_model(tour):
     tour.root.locator("[data-token='1']").click()
-    tour.root.get_by_role("button", name="layer 4").click()
+    tour.root.get_by_role("button", name="after layer 4").click()
     assert (tour.chosen(), tour.layer()) == (1, 3)
     tour.check()
     field = tour.root.get_by_label("prompt")

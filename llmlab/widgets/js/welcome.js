@@ -45,10 +45,10 @@ function render({ model, el }) {
     h(
       "div",
       { class: "llmlab-hint" },
-      "Type a prompt and press Enter. ← → choose a token, ↑ ↓ a layer; Space appends the model's next token, Backspace takes it back.",
+      "Type a prompt and press Enter. Then ← → choose a token, ↑ ↓ a layer; Space appends the model's next token, Backspace takes it back.",
     ),
-    h("div", { class: "llmlab-row" }, input, appendButton, undoButton, temperature),
     status,
+    h("div", { class: "llmlab-row" }, input, appendButton, undoButton, temperature),
     stages,
   );
 
@@ -86,7 +86,7 @@ function render({ model, el }) {
     const bytes = model.get("token_bytes")[position];
     const count = bytes.split(" ").length;
     return stage(
-      "1  Text becomes tokens",
+      "Stage 1: text becomes tokens",
       h("div", { class: "llmlab-row" }, ...chips),
       note(
         `Token ${position} is “${visible(model.get("labels")[position])}”, number ${model.get("ids")[position]} of the ` +
@@ -109,9 +109,9 @@ function render({ model, el }) {
     const some = [...row.slice(0, 6)].map((value) => digits(value)).join(", ");
     canvas.setAttribute("aria-label", `${shape[1]} numbers, the first are ${some}`);
     return stage(
-      "2  The token becomes a vector",
+      "Stage 2: the chosen token becomes a vector",
       canvas,
-      note(`${shape[1]} numbers, a row of the table: ${some}, … Blue above 0, orange below; the strongest is ±${digits(largest)}.`),
+      note(`${shape[1]} numbers, a row of the table: ${some}, … Blue above 0, orange below; the largest size is ${digits(largest)}.`),
     );
   }
 
@@ -125,14 +125,14 @@ function render({ model, el }) {
       return h(
         "tr",
         {},
-        h("th", { scope: "row" }, `head ${head}`),
+        h("th", { scope: "row" }, `head ${head + 1}`),
         ...weights.map((weight) =>
           h(
             "td",
             {
               class: "llmlab-cell",
               style: shade("attention", 0.85 * weight),
-              title: `head ${head}: ${digits(weight)} of its attention`,
+              title: `head ${head + 1}: ${digits(weight)} of its attention`,
             },
             weight >= 0.005 ? weight.toFixed(2) : "",
           ),
@@ -141,9 +141,9 @@ function render({ model, el }) {
     });
     const head = h("tr", {}, h("th", {}), ...labels.map((label) => h("th", { class: "llmlab-mono", scope: "col" }, visible(label))));
     return stage(
-      `3  Attention in layer ${layer + 1}: where “${visible(labels[position])}” looks`,
+      `Stage 3: where “${visible(labels[position])}” looks in layer ${layer + 1}`,
       h("div", { class: "llmlab-scroll" }, h("table", { "data-layer": layer }, h("thead", {}, head), h("tbody", {}, ...rows))),
-      note("Each row adds up to 1. Weights below 0.005 are left blank; later tokens cannot be seen."),
+      note("A row for each head; it adds up to 1, up to rounding. Weights below 0.005 are left blank; later tokens cannot be seen."),
     );
   }
 
@@ -153,7 +153,7 @@ function render({ model, el }) {
     const grid = h("div", { class: "llmlab-choices" });
     for (let index = 0; index < layers; index++) {
       const probability = data[(index * count + position) * ranks];
-      const name = index === 0 ? "the table" : `layer ${index}`;
+      const name = index === 0 ? "before layer 1" : `after layer ${index}`;
       grid.append(
         h(
           "button",
@@ -170,7 +170,7 @@ function render({ model, el }) {
         h("span", {}, probability.toFixed(3)),
       );
     }
-    return stage("4  After each layer: what the model would say if it stopped there", grid);
+    return stage("Stage 3: what the model would say if it stopped after each layer", grid);
   }
 
   function next(position) {
@@ -188,7 +188,7 @@ function render({ model, el }) {
         h("span", {}, probability.toFixed(3) + (label === actual ? " ← the text" : "")),
       );
     });
-    return stage(`5  The likeliest tokens after “${visible(model.get("labels")[position])}”`, grid);
+    return stage(`Stage 4: the likeliest tokens after “${visible(model.get("labels")[position])}”`, grid);
   }
 
   const stage = (title, ...children) => h("section", { class: "llmlab-stage" }, h("h4", {}, title), ...children);
