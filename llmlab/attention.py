@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import Linear
 from .norms import RMSNorm
 from .rope import rotate
 from .tap import tap, tapped
@@ -131,10 +132,10 @@ class Attention(nn.Module):
         self.n_heads, self.n_kv_heads, self.head_dim = config.n_heads, config.n_kv_heads, config.head_dim
         self.rope_layout = config.rope_layout
         bias = config.bias != "none"
-        self.q_proj = nn.Linear(config.d_model, self.n_heads * self.head_dim, bias=bias)
-        self.k_proj = nn.Linear(config.d_model, self.n_kv_heads * self.head_dim, bias=bias)
-        self.v_proj = nn.Linear(config.d_model, self.n_kv_heads * self.head_dim, bias=bias)
-        self.o_proj = nn.Linear(self.n_heads * self.head_dim, config.d_model, bias=config.bias in ("attention", "all"))
+        self.q_proj = Linear(config.d_model, self.n_heads * self.head_dim, bias=bias)
+        self.k_proj = Linear(config.d_model, self.n_kv_heads * self.head_dim, bias=bias)
+        self.v_proj = Linear(config.d_model, self.n_kv_heads * self.head_dim, bias=bias)
+        self.o_proj = Linear(self.n_heads * self.head_dim, config.d_model, bias=config.bias in ("attention", "all"))
         self.q_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import Linear
 from .tap import tap
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class FeedForward(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.activation = ACTIVATIONS[config.ffn]
-        self.up = nn.Linear(config.d_model, config.d_ff, bias=config.bias == "all")
-        self.down = nn.Linear(config.d_ff, config.d_model, bias=config.bias == "all")
+        self.up = Linear(config.d_model, config.d_ff, bias=config.bias == "all")
+        self.down = Linear(config.d_ff, config.d_model, bias=config.bias == "all")
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = tap(self, "hidden", self.activation(self.up(x)))  # (B, T, d_ff)
@@ -66,9 +67,9 @@ class GatedFeedForward(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.activation = ACTIVATIONS[GATES[config.ffn]]
-        self.gate = nn.Linear(config.d_model, config.d_ff, bias=config.bias == "all")
-        self.up = nn.Linear(config.d_model, config.d_ff, bias=config.bias == "all")
-        self.down = nn.Linear(config.d_ff, config.d_model, bias=config.bias == "all")
+        self.gate = Linear(config.d_model, config.d_ff, bias=config.bias == "all")
+        self.up = Linear(config.d_model, config.d_ff, bias=config.bias == "all")
+        self.down = Linear(config.d_ff, config.d_model, bias=config.bias == "all")
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = tap(self, "hidden", self.activation(self.gate(x)) * self.up(x))  # (B, T, d_ff)
@@ -84,7 +85,7 @@ class MixtureOfExperts(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.n_chosen = config.n_experts_per_token
-        self.router = nn.Linear(config.d_model, config.n_experts, bias=False)
+        self.router = Linear(config.d_model, config.n_experts, bias=False)
         self.experts = nn.ModuleList(_dense(config) for _ in range(config.n_experts))
 
     def forward(self, x: Tensor) -> Tensor:

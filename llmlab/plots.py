@@ -94,8 +94,8 @@ def attention_heatmap(
     for row, line in enumerate(weights):
         for column, weight in enumerate(line):
             if weight == 0:
-                corner = (column - 0.5, row - 0.5)
-                axes.add_patch(Rectangle(corner, 1, 1, facecolor="#eeeeee", edgecolor="#cccccc", hatch="//", linewidth=0))
+                look = {"facecolor": "#eeeeee", "edgecolor": "#cccccc", "hatch": "//", "linewidth": 0}
+                axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, **look))
     axes.set_xticks(range(len(labels)), labels)
     axes.set_yticks(range(len(weights)), labels[-len(weights) :])
     axes.set_xlabel("is looked at (key)")

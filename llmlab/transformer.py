@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from .attention import Attention, sliding_window_mask
 from .ffn import ACTIVATIONS, GATES, feed_forward
 from .kv_cache import Cache
+from .linear import Linear
 from .norms import NORMS, LayerNorm
 from .rope import LAYOUTS, rope_frequencies, rope_tables
 from .tap import tap
@@ -158,7 +159,7 @@ class Transformer(nn.Module):
         self.dropout = nn.Dropout(config.dropout) if config.dropout else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = make_norm(config) if config.norm_placement == "pre" else None
-        self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.head = Linear(config.d_model, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.embedding.weight
         self.register_buffer("freqs", self.frequencies(config), persistent=False)  # (d/2,), a constant of the config

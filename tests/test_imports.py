@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 FLOORS = [
-    {"tap", "norms", "rope", "tokenizer_files"},
+    {"tap", "norms", "rope", "linear", "tokenizer_files"},
     {"tokenization", "attention", "ffn", "kv_cache"},
     {"transformer"},
     {"trace", "costs", "sampling", "checkpoint", "generate"},
