@@ -52,26 +52,33 @@ def _llama3_frequencies(freqs: Tensor, scaling: Mapping[str, Any]) -> Tensor:
     return freqs * keep + freqs / scaling["factor"] * (1 - keep)
 
 
-def rope_tables(positions: Tensor, freqs: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin of position × frequency. positions (T,) or (B, T), freqs (d/2,) -> two of (T, d/2) or (B, 1, T, d/2).
+def rope_tables(positions: Tensor, freqs: Tensor, layout: Layout = "half") -> tuple[Tensor, Tensor]:
+    """cos and ±sin of position × frequency for each number of a head, in the layout's order.
 
-    A model computes them once per forward pass and shares them between its layers.
+    positions (T,) or (B, T), freqs (d/2,) -> two of (T, d) or (B, 1, T, d). The first number of a pair is given −sin, the
+    second +sin. A model computes the tables once per forward pass and shares them between its layers.
     """
     angles = positions[..., None].float() * freqs  # (..., T, d/2)
     if positions.dim() == 2:
         angles = angles[:, None]  # (B, 1, T, d/2): the same for every head
-    return angles.cos(), angles.sin()
+    cos, sin = angles.cos(), angles.sin()
+    if layout == "half":
+        return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
+    if layout == "interleaved":
+        return cos.repeat_interleave(2, dim=-1), torch.stack((-sin, sin), dim=-1).flatten(-2)
+    raise ValueError(f"expected layout 'half' or 'interleaved', got {layout!r}")
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, layout: Layout = "half") -> Tensor:
-    """Turn the pairs of x by tabulated angles. x (B, H, T, d); cos, sin (T, d/2) or (B, 1, T, d/2) -> (B, H, T, d)."""
+    """Turn the pairs of x: each number times cos, plus its partner times ±sin.
+
+    x (B, H, T, d); cos, sin from `rope_tables` of the same layout -> (B, H, T, d).
+    """
     if layout == "half":
-        first, second = x.chunk(2, dim=-1)  # (B, H, T, d/2) each
-        return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-    if layout == "interleaved":
-        first, second = x[..., 0::2], x[..., 1::2]  # (B, H, T, d/2) each
-        return torch.stack((first * cos - second * sin, second * cos + first * sin), dim=-1).flatten(-2)
-    raise ValueError(f"expected layout 'half' or 'interleaved', got {layout!r}")
+        partner = x.roll(x.shape[-1] // 2, dims=-1)  # (B, H, T, d): j and j + d/2 change places
+    else:
+        partner = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)  # (B, H, T, d): 2j and 2j + 1 change places
+    return torch.addcmul(x * cos, partner, sin)
 
 
 def apply_rope(x: Tensor, positions: Tensor, freqs: Tensor, layout: Layout = "half") -> Tensor:
@@ -80,5 +87,5 @@ def apply_rope(x: Tensor, positions: Tensor, freqs: Tensor, layout: Layout = "ha
         raise ValueError(f"expected freqs ({x.shape[-1] // 2},) for x {tuple(x.shape)}, got {tuple(freqs.shape)}")
     if positions.shape[-1] != x.shape[-2]:
         raise ValueError(f"expected {x.shape[-2]} positions for x {tuple(x.shape)}, got {tuple(positions.shape)}")
-    cos, sin = rope_tables(positions, freqs)
+    cos, sin = rope_tables(positions, freqs, layout)
     return rotate(x, cos.to(x.dtype), sin.to(x.dtype), layout)

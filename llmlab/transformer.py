@@ -200,7 +200,9 @@ class Transformer(nn.Module):
         attention = self._who_sees_whom(n_tokens, mask, cache)
 
         x = tap(self, "embedding", self._embed(tokens, positions))  # (B, T, D)
-        tables = rope_tables(positions, self.freqs) if self.freqs is not None else None
+        tables = None
+        if self.freqs is not None:
+            tables = rope_tables(positions, self.freqs, self.config.rope_layout)
         if tables is not None and x.dtype != torch.float32:
             tables = tuple(table.to(x.dtype) for table in tables)
         for layer, block in enumerate(self.blocks):

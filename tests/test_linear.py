@@ -2,7 +2,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from llmlab import linear
 from llmlab.linear import Linear
+
+
+@pytest.fixture(autouse=True)
+def every_matrix_is_large(monkeypatch):
+    monkeypatch.setattr(linear, "LARGE", 1)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -31,4 +37,6 @@ def test_one_row_goes_through_blocks_and_other_dtypes_and_shapes_do_not(monkeypa
     layer(torch.randn(2, 24))
     Linear(24, 17)(torch.randn(1, 24))
     layer.bfloat16()(torch.randn(1, 24).bfloat16())
+    monkeypatch.setattr(linear, "LARGE", 24 * 16 + 1)
+    Linear(24, 16)(torch.randn(1, 24))
     assert len(calls) == 1
