@@ -55,8 +55,8 @@ def _llama3_frequencies(freqs: Tensor, scaling: Mapping[str, Any]) -> Tensor:
 def rope_tables(positions: Tensor, freqs: Tensor, layout: Layout = "half") -> tuple[Tensor, Tensor]:
     """cos and ±sin of position × frequency for each number of a head, in the layout's order.
 
-    positions (T,) or (B, T), freqs (d/2,) -> two of (T, d) or (B, 1, T, d). The first number of a pair is given −sin, the
-    second +sin. A model computes the tables once per forward pass and shares them between its layers.
+    positions (T,) or (B, T), freqs (d/2,) -> two of (T, d) or (B, 1, T, d). The first number of a pair is given −sin,
+    the second +sin. A model computes the tables once per forward pass and shares them between its layers.
     """
     angles = positions[..., None].float() * freqs  # (..., T, d/2)
     if positions.dim() == 2:
@@ -74,11 +74,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, layout: Layout = "half") -> Tens
 
     x (B, H, T, d); cos, sin from `rope_tables` of the same layout -> (B, H, T, d).
     """
-    if layout == "half":
-        partner = x.roll(x.shape[-1] // 2, dims=-1)  # (B, H, T, d): j and j + d/2 change places
-    else:
-        partner = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)  # (B, H, T, d): 2j and 2j + 1 change places
-    return torch.addcmul(x * cos, partner, sin)
+    half = layout == "half"  # j and j + d/2 are partners, else 2j and 2j + 1
+    partner = x.roll(x.shape[-1] // 2, dims=-1) if half else x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return torch.addcmul(x * cos, partner, sin)  # (B, H, T, d)
 
 
 def apply_rope(x: Tensor, positions: Tensor, freqs: Tensor, layout: Layout = "half") -> Tensor:

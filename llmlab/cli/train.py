@@ -70,12 +70,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not finished:
         print(f"stopped at step {trainer.n_done}; the same command goes on from there")
         return 130
-    checkpoint.save(model, folder / "model.safetensors", training=dataclasses.asdict(training_config))
+    recipe = dataclasses.asdict(training_config)
+    checkpoint.save(model, folder / "model.safetensors", training=recipe)
     print(f"the model is {folder / 'model.safetensors'}")
     for skill, score in world.evaluate(model, tokenizer=tokenizer, n=200).items():
         print(f"  {skill:<16} {score}")
     if arguments.publish:
-        checkpoint.save(model, arguments.publish / "model.safetensors", dtype=torch.bfloat16)
+        checkpoint.save(model, arguments.publish / "model.safetensors", dtype=torch.bfloat16, training=recipe)
         shutil.copyfile(folder / "tokenizer.json", arguments.publish / "tokenizer.json")
         log.publish(arguments.publish / "training.jsonl")
         print(f"published to {arguments.publish}")
