@@ -14,8 +14,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from .decoding import Decoder, fits
 from .kv_cache import Cache, KVCache
 from .sampling import choose
+from .tap import tapped
 from .transformer import Transformer
 
 Processor = Callable[[Tensor, list[int]], Tensor]
@@ -67,6 +69,7 @@ def generate(
 
 def _steps(model, ids, max_new_tokens, *, processors, stop, cache, choice) -> Iterator[Step]:
     device = model.embedding.weight.device
+    decoder = Decoder(model) if cache is not None and fits(model) else None
     for _ in range(max_new_tokens):
         start = time.perf_counter()
         with torch.inference_mode():
@@ -74,7 +77,10 @@ def _steps(model, ids, max_new_tokens, *, processors, stop, cache, choice) -> It
             if seen >= len(ids):
                 raise ValueError(f"the cache already holds {seen} tokens of a prompt of {len(ids)}; cut it back first")
             new = torch.tensor([ids[seen:]], device=device)  # (1, T): the whole prompt at first, then one token
-            hidden = model.hidden(new, cache=cache)  # (1, T, D)
+            if decoder is not None and new.shape[1] == 1 and not tapped():
+                hidden = decoder.hidden(new, cache)  # (1, 1, D)
+            else:
+                hidden = model.hidden(new, cache=cache)  # (1, T, D)
             logits = model.head(hidden[0, -1])  # (V,)
             shaped = logits
             for processor in processors:

@@ -15,21 +15,26 @@ BLOCKS = 8  # of rows; two already make the difference on two cores
 LARGE = 2**17  # weights: a smaller matrix lies in the processor's cache, where one thread is as fast
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x · weightᵀ + bias. x (..., in), weight (out, in) -> (..., out). One row and a large matrix go by blocks."""
+    n_out, n_in = weight.shape
+    if n_out * n_in < LARGE or x.numel() != n_in or n_out % BLOCKS or not _plain(x, weight):
+        return F.linear(x, weight, bias)
+    blocks = weight.view(BLOCKS, -1, n_in)  # (8, out / 8, in)
+    # (8, in, 1), the same memory 8 times. Transposed from a row, not reshaped into a column: a column that claims
+    # a stride of 1 between its columns sends PyTorch to a kernel that is four times slower.
+    column = x.reshape(1, n_in).t().expand(BLOCKS, n_in, 1)
+    y = torch.bmm(blocks, column).view(*x.shape[:-1], n_out)  # (..., out)
+    return y if bias is None else y + bias
+
+
+def _plain(x: Tensor, weight: Tensor) -> bool:
+    return x.is_cpu and x.dtype == torch.float32 and weight.is_contiguous()
+
+
 class Linear(nn.Linear):
     """`torch.nn.Linear`, with the same parameters and, up to rounding, the same results: (..., in) -> (..., out)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., in) -> (..., out). One float32 row for a large matrix goes the fast way."""
-        weight = self.weight  # (out, in)
-        if x.numel() != self.in_features or weight.numel() < LARGE or not self._in_blocks(x):
-            return F.linear(x, weight, self.bias)
-        blocks = weight.view(BLOCKS, -1, self.in_features)  # (8, out / 8, in)
-        # (8, in, 1), the same memory 8 times. Transposed from a row, not reshaped into a column: a column that claims
-        # a stride of 1 between its columns sends PyTorch to a kernel that is four times slower.
-        column = x.reshape(1, self.in_features).t().expand(BLOCKS, self.in_features, 1)
-        y = torch.bmm(blocks, column).view(*x.shape[:-1], self.out_features)  # (..., out)
-        return y if self.bias is None else y + self.bias
-
-    def _in_blocks(self, x: Tensor) -> bool:
-        fits = self.out_features % BLOCKS == 0 and self.weight.is_contiguous()
-        return fits and x.is_cpu and x.dtype == torch.float32
+        """x (..., in) -> (..., out)."""
+        return linear(x, self.weight, self.bias)

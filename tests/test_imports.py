@@ -8,7 +8,8 @@ FLOORS = [
     {"tap", "norms", "rope", "linear", "tokenizer_files"},
     {"tokenization", "attention", "ffn", "kv_cache"},
     {"transformer"},
-    {"trace", "costs", "sampling", "checkpoint", "generate"},
+    {"trace", "costs", "sampling", "checkpoint", "decoding"},
+    {"generate"},
     {"world"},
     {"training"},
     {"plots"},
@@ -16,7 +17,7 @@ FLOORS = [
     {"offline", "notebooks", "bench", "cli", "__main__"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-SAME_FLOOR = {("checkpoint", "sampling"), ("generate", "sampling"), ("notebooks", "offline"), ("cli", "bench")}
+SAME_FLOOR = {("notebooks", "offline"), ("cli", "bench")}
 SAME_FLOOR |= {("cli", "notebooks"), ("__main__", "cli"), ("attention", "kv_cache"), ("ffn", "kv_cache")}
 
 

@@ -1,0 +1,100 @@
+"""One decoding step of a small model without the machinery of modules.
+
+A small model's decoding time is not arithmetic but Python: some 75 calls of modules for one token. `Decoder` takes the
+weights out of a model once and runs the same operations in one function. `generate` uses it where it fits; the model
+itself stays the readable version, and the tests hold the two together.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention import fused_attention
+from .ffn import FeedForward, GatedFeedForward
+from .kv_cache import Cache
+from .linear import Linear, linear
+from .norms import LayerNorm, RMSNorm
+from .rope import rope_tables, rotate
+from .tap import tapped
+from .transformer import Transformer
+
+PLAIN = (Linear, RMSNorm, LayerNorm, nn.Embedding, FeedForward, GatedFeedForward)
+
+
+def fits(model: Transformer) -> bool:
+    """Whether `Decoder` can stand in for the model: a pre-norm decoder of plain layers that nobody listens to.
+
+    Replaced layers (quantized ones, adapters), hooks, recording, dropout, experts, windows and half precision say no.
+    """
+    config = model.config
+    usual = config.norm_placement == "pre" and config.ffn != "none" and not config.n_experts
+    if not usual or config.sliding_window or model.training or tapped():
+        return False
+    for module in model.modules():
+        leaf = next(module.children(), None) is None
+        if (leaf and type(module) not in PLAIN) or module._forward_hooks or module._forward_pre_hooks:
+            return False
+    return all(block.ffn.__class__ in PLAIN for block in model.blocks) and model.embedding.weight.dtype == torch.float32
+
+
+class Decoder:
+    """The weights of a model that `fits`, laid out for decoding. It reads the model's own tensors and copies none."""
+
+    def __init__(self, model: Transformer):
+        self.model, config = model, model.config
+        self.shape = (config.n_heads, config.n_kv_heads, config.head_dim)
+        self.layout = config.rope_layout
+        self.layers = [
+            (
+                _norm(block.attention_norm),
+                *(_weights(getattr(block.attention, f"{part}_proj")) for part in "qkvo"),
+                block.attention.q_norm,
+                block.attention.k_norm,
+                _norm(block.ffn_norm),
+                _weights(block.ffn.gate) if isinstance(block.ffn, GatedFeedForward) else None,
+                _weights(block.ffn.up),
+                _weights(block.ffn.down),
+                block.ffn.activation,
+            )
+            for block in model.blocks
+        ]
+        self.final = _norm(model.norm)
+
+    def hidden(self, tokens: Tensor, cache: Cache) -> Tensor:
+        """The same as `model.hidden(tokens, cache=cache)` for one new token in each row: (B, 1) -> (B, 1, D)."""
+        model, (n_heads, n_kv_heads, head_dim), n_rows = self.model, self.shape, tokens.shape[0]
+        positions = cache.positions(1)  # (1,) or (B, 1)
+        mask = cache.mask(1)  # (B, 1, 1, S), or None where a query may see every key
+        x = model._embed(tokens, positions)  # (B, 1, D)
+        tables = rope_tables(positions, model.freqs, self.layout) if model.freqs is not None else None
+        for layer, (norm1, wq, wk, wv, wo, q_norm, k_norm, norm2, gate, up, down, activation) in enumerate(self.layers):
+            n = norm1(x)  # (B, 1, D)
+            q = linear(n, *wq).view(n_rows, n_heads, 1, head_dim)  # (B, H, 1, d): with one token, no transposition
+            k = linear(n, *wk).view(n_rows, n_kv_heads, 1, head_dim)  # (B, G, 1, d)
+            v = linear(n, *wv).view(n_rows, n_kv_heads, 1, head_dim)  # (B, G, 1, d)
+            if q_norm is not None:
+                q, k = q_norm(q), k_norm(k)
+            if tables is not None:
+                q, k = rotate(q, *tables, self.layout), rotate(k, *tables, self.layout)
+            keys, values = cache.update(layer, k, v)  # (B, G, S, d)
+            heads = fused_attention(q, keys, values, mask)  # (B, H, 1, d)
+            x = x + linear(heads.reshape(n_rows, 1, -1), *wo)  # (B, 1, D)
+            n = norm2(x)  # (B, 1, D)
+            expanded = activation(linear(n, *up)) if gate is None else activation(linear(n, *gate)) * linear(n, *up)
+            x = x + linear(expanded, *down)  # (B, 1, D)
+        cache.advance(1)
+        return self.final(x)
+
+
+def _weights(layer: Linear) -> tuple[Tensor, Tensor | None]:
+    return layer.weight, layer.bias
+
+
+def _norm(layer: RMSNorm | LayerNorm):
+    """The norm as a function of x alone."""
+    weight, eps, shape = layer.weight, layer.eps, layer.weight.shape
+    if isinstance(layer, LayerNorm):
+        return lambda x: F.layer_norm(x, shape, weight, layer.bias, eps)
+    return lambda x: F.rms_norm(x, shape, weight, eps)

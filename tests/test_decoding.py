@@ -1,0 +1,75 @@
+"""The fast decoding step is the model's own, and stands aside where it would not be."""
+
+import dataclasses
+
+import pytest
+import torch
+from models import TINY, TINY_LLAMA, random_model, random_tokens, relative
+from torch import nn
+
+from llmlab import decoding, trace
+from llmlab.decoding import Decoder, fits
+from llmlab.generate import generate
+from llmlab.kv_cache import ConcatenatingKVCache, KVCache
+
+SHAPES = {
+    **{name: config for name, config in TINY.items() if name != "mixtral"},
+    "biased": dataclasses.replace(TINY_LLAMA, bias="qkv"),
+    "interleaved": dataclasses.replace(TINY_LLAMA, rope_layout="interleaved"),
+    "no positions": dataclasses.replace(TINY_LLAMA, position="none"),
+    "plain ffn": dataclasses.replace(TINY_LLAMA, ffn="relu"),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("kind", [lambda c: KVCache(c, 3, 20), lambda c: ConcatenatingKVCache(c, 3)])
+def test_decoding_equals_the_model(name, kind):
+    model = random_model(SHAPES[name])
+    tokens = random_tokens(model.config, 3, 12)
+    assert fits(model)
+    decoder, cache = Decoder(model), kind(model.config)
+    with torch.inference_mode():
+        expected = model.hidden(tokens)
+        parts = [model.hidden(tokens[:, :4], cache=cache)]
+        parts += [decoder.hidden(tokens[:, t : t + 1], cache) for t in range(4, 12)]
+    assert relative(torch.cat(parts, dim=1), expected) < 1e-5
+    assert cache.lengths.tolist() == [12, 12, 12]
+
+
+def test_decoding_rows_of_unequal_lengths_equals_the_model():
+    model = random_model(TINY_LLAMA)
+    tokens, more = random_tokens(model.config, 3, 6), random_tokens(model.config, 3, 1, seed=2)
+    caches = [KVCache(model.config, 3, 20) for _ in range(2)]
+    with torch.inference_mode():
+        for cache in caches:
+            model.hidden(tokens, cache=cache)
+            cache.truncate([2, 6, 4])
+        assert relative(Decoder(model).hidden(more, caches[0]), model.hidden(more, cache=caches[1])) < 1e-5
+
+
+def test_it_stands_aside_for_what_it_does_not_know():
+    assert not fits(random_model(TINY["mixtral"]))
+    for changes in ({"norm_placement": "post"}, {"ffn": "none"}, {"sliding_window": 4}, {"dropout": 0.1}):
+        assert not fits(random_model(dataclasses.replace(TINY_LLAMA, **changes)))
+    assert not fits(random_model(TINY_LLAMA).train())
+    assert not fits(random_model(TINY_LLAMA).bfloat16())
+    replaced = random_model(TINY_LLAMA)
+    replaced.blocks[1].ffn.up = nn.Sequential(replaced.blocks[1].ffn.up, nn.Identity())
+    assert not fits(replaced)
+    hooked = random_model(TINY_LLAMA)
+    hooked.blocks[0].attention.q_proj.register_forward_hook(lambda module, given, out: out * 0)
+    assert not fits(hooked)
+    with trace.record(random_model(TINY_LLAMA)):
+        assert not fits(random_model(TINY_LLAMA))
+
+
+def test_generation_uses_it_and_recording_in_the_middle_still_sees_every_tensor(monkeypatch):
+    model, used = random_model(TINY_LLAMA), []
+    original = Decoder.hidden
+    monkeypatch.setattr(decoding.Decoder, "hidden", lambda self, *given: used.append(1) or original(self, *given))
+    steps = generate(model, [1, 2, 3], 6)
+    next(steps), next(steps)
+    assert len(used) == 1  # the prompt goes through the model, then one token at a time
+    with trace.record(model, ["blocks.0.attention.weights"]) as seen:
+        next(steps)
+    assert seen["blocks.0.attention.weights"].shape == (1, 4, 1, 5) and len(used) == 1
