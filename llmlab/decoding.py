@@ -97,4 +97,12 @@ def _norm(layer: RMSNorm | LayerNorm):
     weight, eps, shape = layer.weight, layer.eps, layer.weight.shape
     if isinstance(layer, LayerNorm):
         return lambda x: F.layer_norm(x, shape, weight, layer.bias, eps)
-    return lambda x: F.rms_norm(x, shape, weight, eps)
+    floor, share = torch.tensor(eps), 1 / shape[0]
+
+    def rms_norm(x: Tensor) -> Tensor:
+        if x.shape[0] > 1:
+            return F.rms_norm(x, shape, weight, eps)
+        row = x.view(-1)  # (D,): for one row a dot product is the sum of squares, in half the kernels
+        return x * torch.add(floor, torch.dot(row, row), alpha=share).rsqrt() * weight
+
+    return rms_norm

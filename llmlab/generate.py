@@ -70,12 +70,12 @@ def generate(
 def _steps(model, ids, max_new_tokens, *, processors, stop, cache, choice) -> Iterator[Step]:
     device = model.embedding.weight.device
     decoder = Decoder(model) if cache is not None and fits(model) else None
+    seen = 0 if cache is None else int(cache.lengths[0])
+    if seen >= len(ids):
+        raise ValueError(f"the cache already holds {seen} tokens of a prompt of {len(ids)}; cut it back first")
     for _ in range(max_new_tokens):
         start = time.perf_counter()
         with torch.inference_mode():
-            seen = 0 if cache is None else int(cache.lengths[0])
-            if seen >= len(ids):
-                raise ValueError(f"the cache already holds {seen} tokens of a prompt of {len(ids)}; cut it back first")
             new = torch.tensor([ids[seen:]], device=device)  # (1, T): the whole prompt at first, then one token
             if decoder is not None and new.shape[1] == 1 and not tapped():
                 hidden = decoder.hidden(new, cache)  # (1, 1, D)
@@ -86,6 +86,7 @@ def _steps(model, ids, max_new_tokens, *, processors, stop, cache, choice) -> It
             for processor in processors:
                 shaped = processor(shaped, ids)
             token = int(choose(shaped, **choice))
+        seen = 0 if cache is None else len(ids)
         ids.append(token)
         yield Step(token, logits, time.perf_counter() - start)
         if token in stop:
