@@ -7,6 +7,8 @@ itself stays the readable version, and the tests hold the two together.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from .attention import fused_attention
 from .ffn import FeedForward, GatedFeedForward
 from .kv_cache import Cache
-from .linear import Linear, linear
+from .linear import Linear, product
 from .norms import LayerNorm, RMSNorm
 from .rope import rope_tables, rotate
 from .tap import tapped
@@ -49,13 +51,13 @@ class Decoder:
         self.layers = [
             (
                 _norm(block.attention_norm),
-                *(_weights(getattr(block.attention, f"{part}_proj")) for part in "qkvo"),
+                *(_product(getattr(block.attention, f"{part}_proj")) for part in "qkvo"),
                 block.attention.q_norm,
                 block.attention.k_norm,
                 _norm(block.ffn_norm),
-                _weights(block.ffn.gate) if isinstance(block.ffn, GatedFeedForward) else None,
-                _weights(block.ffn.up),
-                _weights(block.ffn.down),
+                _product(block.ffn.gate) if isinstance(block.ffn, GatedFeedForward) else None,
+                _product(block.ffn.up),
+                _product(block.ffn.down),
                 block.ffn.activation,
             )
             for block in model.blocks
@@ -71,19 +73,19 @@ class Decoder:
         tables = rope_tables(positions, model.freqs, self.layout) if model.freqs is not None else None
         for layer, (norm1, wq, wk, wv, wo, q_norm, k_norm, norm2, gate, up, down, activation) in enumerate(self.layers):
             n = norm1(x)  # (B, 1, D)
-            q = linear(n, *wq).view(n_rows, n_heads, 1, head_dim)  # (B, H, 1, d): with one token, no transposition
-            k = linear(n, *wk).view(n_rows, n_kv_heads, 1, head_dim)  # (B, G, 1, d)
-            v = linear(n, *wv).view(n_rows, n_kv_heads, 1, head_dim)  # (B, G, 1, d)
+            q = wq(n).view(n_rows, n_heads, 1, head_dim)  # (B, H, 1, d): with one token, no transposition
+            k = wk(n).view(n_rows, n_kv_heads, 1, head_dim)  # (B, G, 1, d)
+            v = wv(n).view(n_rows, n_kv_heads, 1, head_dim)  # (B, G, 1, d)
             if q_norm is not None:
                 q, k = q_norm(q), k_norm(k)
             if tables is not None:
                 q, k = rotate(q, *tables, self.layout), rotate(k, *tables, self.layout)
             keys, values = cache.update(layer, k, v)  # (B, G, S, d)
             heads = fused_attention(q, keys, values, mask) if mask is not None else _attend(q, keys, values)
-            x = x + linear(heads.reshape(n_rows, 1, -1), *wo)  # (B, 1, D)
+            x = x + wo(heads.reshape(n_rows, 1, -1))  # (B, 1, D)
             n = norm2(x)  # (B, 1, D)
-            expanded = activation(linear(n, *up)) if gate is None else activation(linear(n, *gate)) * linear(n, *up)
-            x = x + linear(expanded, *down)  # (B, 1, D)
+            expanded = activation(up(n)) if gate is None else activation(gate(n)) * up(n)
+            x = x + down(expanded)  # (B, 1, D)
         cache.advance(1)
         return self.final(x)
 
@@ -99,11 +101,11 @@ def _attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return torch.bmm(torch.bmm(rows, k.transpose(1, 2)).softmax(-1), v)
 
 
-def _weights(layer: Linear) -> tuple[Tensor, Tensor | None]:
-    return layer.weight, layer.bias
+def _product(layer: Linear) -> Callable[[Tensor], Tensor]:
+    return product(layer.weight, layer.bias)
 
 
-def _norm(layer: RMSNorm | LayerNorm):
+def _norm(layer: RMSNorm | LayerNorm) -> Callable[[Tensor], Tensor]:
     """The norm as a function of x alone."""
     weight, eps, shape = layer.weight, layer.eps, layer.weight.shape
     if isinstance(layer, LayerNorm):
