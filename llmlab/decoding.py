@@ -32,6 +32,8 @@ def fits(model: Transformer) -> bool:
     """
     config = model.config
     usual = config.norm_placement == "pre" and config.ffn != "none" and not config.n_experts
+    if model.norm is None or not model.embedding.weight.is_cpu:
+        return False
     if not usual or config.sliding_window or model.training or tapped():
         return False
     for module in model.modules():

@@ -53,6 +53,9 @@ def test_it_stands_aside_for_what_it_does_not_know():
         assert not fits(random_model(dataclasses.replace(TINY_LLAMA, **changes)))
     assert not fits(random_model(TINY_LLAMA).train())
     assert not fits(random_model(TINY_LLAMA).bfloat16())
+    without_norm = random_model(TINY_LLAMA)
+    without_norm.norm = None
+    assert not fits(without_norm) and len(list(generate(without_norm, [1, 2], 3))) == 3
     replaced = random_model(TINY_LLAMA)
     replaced.blocks[1].ffn.up = nn.Sequential(replaced.blocks[1].ffn.up, nn.Identity())
     assert not fits(replaced)
