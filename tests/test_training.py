@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import torch.nn.functional as F
 from models import TINY_LLAMA, random_model, random_tokens, relative
 
 from llmlab import checkpoint, training, world
-from llmlab.cli.train import configs
+from llmlab.cli.train import PROMPTS, configs
+from llmlab.tokenization import BPETokenizer
 from llmlab.training import Batch, Trainer, TrainingConfig, WorldBatches, batches, new_model, pack
 
 
@@ -260,9 +262,20 @@ def train_command(folder):
     return [sys.executable, "-m", "llmlab", "train", f"--run={folder}", *TINY_RUN]
 
 
+def check_what_a_run_says_and_publishes(text, folder):
+    assert "40/40" in text and re.search(r"step 40: validation loss \d\.\d+ nats a token", text)
+    assert all(prompt in text for prompt in PROMPTS) and re.search(r"copying +\d\.\d\d \(", text)
+    model = checkpoint.load(folder / "model.safetensors")
+    assert model.config.vocab_size == BPETokenizer.load(folder / "tokenizer.json").vocab_size == 400
+    last = json.loads((folder / "training.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 40 and last["validation_loss"] > 0 and set(last["skills"]) == set(world.EVALUATIONS)
+
+
 def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path):
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run(train_command(tmp_path / "whole"), check=True, **quiet)
+    publish = [*train_command(tmp_path / "whole"), f"--publish={tmp_path / 'published'}"]
+    said = subprocess.run(publish, check=True, capture_output=True, encoding="utf-8")
+    check_what_a_run_says_and_publishes(said.stdout + said.stderr, tmp_path / "published")
     process = subprocess.Popen(train_command(tmp_path / "killed"), **quiet)
     log = tmp_path / "killed" / "log.jsonl"
     while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 10):
