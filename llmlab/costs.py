@@ -13,6 +13,20 @@ import torch
 from .ffn import GATES
 from .transformer import ModelConfig
 
+BITS = {"float32": 32, "float16": 16, "bfloat16": 16, "int8": 8, "int4": 4}  # of one number, by the name of its dtype
+
+
+def n_bytes(n_numbers: int, dtype: torch.dtype | str) -> int:
+    """Bytes of that many numbers. A name will do for a dtype; "int4" packs two numbers into a byte.
+
+    The scales that quantized numbers come with are not counted.
+    """
+    if isinstance(dtype, torch.dtype):
+        return n_numbers * dtype.itemsize
+    if dtype not in BITS:
+        raise ValueError(f"expected a torch.dtype or one of {', '.join(BITS)}, got {dtype!r}")
+    return -(-n_numbers * BITS[dtype] // 8)  # rounded up
+
 
 def parameters(config: ModelConfig) -> dict[str, int]:
     """How many parameters each part has; the values add up to the model's total. A tied head counts once."""
@@ -56,17 +70,57 @@ def n_parameters(config: ModelConfig) -> int:
     return sum(parameters(config).values())
 
 
-def weight_bytes(config: ModelConfig, dtype: torch.dtype = torch.float32) -> int:
+def weight_bytes(config: ModelConfig, dtype: torch.dtype | str = torch.float32) -> int:
     """Bytes of all weights."""
-    return n_parameters(config) * dtype.itemsize
+    return n_bytes(n_parameters(config), dtype)
 
 
 def kv_cache_bytes(
-    config: ModelConfig, n_tokens: int, *, batch_size: int = 1, dtype: torch.dtype = torch.float32
+    config: ModelConfig, n_tokens: int, *, batch_size: int = 1, dtype: torch.dtype | str = torch.float32
 ) -> int:
     """Bytes of a cache of `n_tokens` in each row: 2 · layers · kv heads · head_dim · tokens · rows · itemsize."""
-    per_token = 2 * config.n_layers * config.n_kv_heads * config.head_dim * dtype.itemsize
-    return per_token * n_tokens * batch_size
+    numbers = 2 * config.n_layers * config.n_kv_heads * config.head_dim  # keys and values of one token
+    return n_bytes(numbers, dtype) * n_tokens * batch_size
+
+
+def context_where_cache_outweighs_weights(
+    config: ModelConfig,
+    *,
+    batch_size: int = 1,
+    weight_dtype: torch.dtype | str = torch.float32,
+    cache_dtype: torch.dtype | str = torch.float32,
+) -> int:
+    """The fewest tokens in each of `batch_size` rows with which the cache takes more bytes than the weights."""
+    return weight_bytes(config, weight_dtype) // kv_cache_bytes(config, 1, batch_size=batch_size, dtype=cache_dtype) + 1
+
+
+def largest_context(
+    config: ModelConfig,
+    memory_bytes: int,
+    *,
+    batch_size: int = 1,
+    weight_dtype: torch.dtype | str = torch.float32,
+    cache_dtype: torch.dtype | str = torch.float32,
+) -> int:
+    """The most tokens in each of `batch_size` rows for which weights and cache fit in memory; 0 where none do.
+
+    Only bytes are counted: whether the model was trained for so many tokens is another question.
+    """
+    left = memory_bytes - weight_bytes(config, weight_dtype)
+    return max(0, left // kv_cache_bytes(config, 1, batch_size=batch_size, dtype=cache_dtype))
+
+
+def largest_batch(
+    config: ModelConfig,
+    memory_bytes: int,
+    *,
+    n_tokens: int,
+    weight_dtype: torch.dtype | str = torch.float32,
+    cache_dtype: torch.dtype | str = torch.float32,
+) -> int:
+    """The most rows of `n_tokens` for which weights and cache fit in memory; 0 where none do."""
+    left = memory_bytes - weight_bytes(config, weight_dtype)
+    return max(0, left // kv_cache_bytes(config, n_tokens, dtype=cache_dtype))
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,49 @@ def test_weight_bytes_follow_the_dtype():
     assert costs.weight_bytes(TINY_LLAMA, torch.bfloat16) * 2 == costs.weight_bytes(TINY_LLAMA)
 
 
+def test_a_batch_of_32_long_rows_of_a_7b_model_takes_64_gib():
+    """32 layers, width 4,096, batch 32, 2,048 tokens, float32: 2 · 32 · 4,096 · 32 · 2,048 · 4 bytes = 2^36."""
+    config = ModelConfig(vocab_size=32000, d_model=4096, n_layers=32, n_heads=32)
+    assert costs.kv_cache_bytes(config, 2048, batch_size=32) == 64 * 2**30
+
+
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16", "int8"])
+def test_a_dtype_and_its_name_take_the_same_bytes(name):
+    dtype = getattr(torch, name)
+    assert costs.weight_bytes(TINY_LLAMA, name) == costs.weight_bytes(TINY_LLAMA, dtype)
+    assert costs.kv_cache_bytes(TINY_LLAMA, 5, dtype=name) == costs.kv_cache_bytes(TINY_LLAMA, 5, dtype=dtype)
+
+
+def test_int4_packs_two_numbers_into_a_byte():
+    assert [costs.n_bytes(n, "int4") for n in (0, 1, 2, 3)] == [0, 1, 1, 2]
+    with pytest.raises(ValueError, match=r"expected a torch.dtype or one of float32, .*, int4, got 'int3'"):
+        costs.n_bytes(1, "int3")
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7])
+@pytest.mark.parametrize("cache_dtype", ["float32", "int4"])
+def test_the_context_where_the_cache_outweighs_the_weights_is_the_first_such(batch, cache_dtype):
+    first = costs.context_where_cache_outweighs_weights(TINY_LLAMA, batch_size=batch, cache_dtype=cache_dtype)
+    weights = costs.weight_bytes(TINY_LLAMA)
+    bytes_of = [costs.kv_cache_bytes(TINY_LLAMA, n, batch_size=batch, dtype=cache_dtype) for n in (first - 1, first)]
+    assert bytes_of[0] <= weights < bytes_of[1]
+
+
+def test_the_largest_context_and_batch_fit_and_one_more_does_not():
+    memory, weights = 10**6, costs.weight_bytes(TINY_LLAMA, "int8")
+
+    def fits(n_tokens, batch_size):
+        return weights + costs.kv_cache_bytes(TINY_LLAMA, n_tokens, batch_size=batch_size, dtype="int8") <= memory
+
+    dtypes = {"weight_dtype": "int8", "cache_dtype": "int8"}
+    longest = costs.largest_context(TINY_LLAMA, memory, batch_size=3, **dtypes)
+    assert fits(longest, 3) and not fits(longest + 1, 3)
+    most = costs.largest_batch(TINY_LLAMA, memory, n_tokens=50, **dtypes)
+    assert fits(50, most) and not fits(50, most + 1)
+    assert costs.largest_context(TINY_LLAMA, weights - 1, weight_dtype="int8") == 0
+    assert costs.largest_batch(TINY_LLAMA, weights - 1, n_tokens=1, weight_dtype="int8") == 0
+
+
 def test_decoding_is_bound_by_memory_and_a_prompt_by_arithmetic():
     config = ModelConfig(vocab_size=32000, d_model=512, n_layers=8, n_heads=8)
     decode, prefill = costs.arithmetic_intensity(config, 1), costs.arithmetic_intensity(config, 512)

@@ -8,12 +8,13 @@ FLOORS = [
     {"tap", "norms", "rope", "linear", "tokenizer_files"},
     {"tokenization", "attention", "ffn", "kv_cache"},
     {"transformer"},
-    {"trace", "costs", "sampling", "checkpoint", "decoding"},
+    {"trace", "costs", "published", "sampling", "checkpoint", "decoding"},
     {"generate"},
     {"world"},
     {"training"},
     {"plots"},
     {"widgets"},
+    {"exercises"},
     {"offline", "notebooks", "bench", "cli", "__main__"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

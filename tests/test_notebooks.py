@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from llmlab import notebooks, offline
+from llmlab.exercises import all_exercises, all_predictions, all_questions
 from llmlab.notebooks import as_text, check_file, normalize, read
 from llmlab.notebooks.checking import machine_traces
 
@@ -46,6 +47,19 @@ def test_notebook_opens_with_its_title(path):
     first = read(path).cells[0]
     assert first.cell_type == "markdown"
     assert re.match(r"# \S", first.source), first.source[:80]
+
+
+@course
+def test_a_notebook_holds_all_exercises_of_its_topic_with_their_stubs_and_asks_its_questions(path):
+    topic = path.stem.partition("_")[2]
+    code = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "code")
+    for exercise in all_exercises():
+        if exercise.topic == topic:
+            assert exercise.stub.strip() in code, f"{exercise.id}: its stub is not in the notebook"
+            assert f'check("{exercise.id}", {exercise.function})' in code
+    asked = [*all_questions(), *all_predictions()]
+    missing = [item.id for item in asked if item.id.partition(".")[0] == topic and f'"{item.id}"' not in code]
+    assert missing == []
 
 
 @course

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 
 from llmlab import load_model
 from llmlab.generate import generate
-from llmlab.widgets.base import Array, LabWidget
 from llmlab.widgets.welcome import TokenTour
 
 MODEL, TOKENIZER = load_model()
@@ -115,35 +114,25 @@ def test_repr_is_the_same_on_every_run():
     assert repr(one) == repr(two) and "0x" not in repr(one) and PROMPT in repr(one)
 
 
-# What all widgets share ---------------------------------------------------------------------------------------------
+def test_the_tables_hold_the_numbers_of_the_chosen_token(tour):
+    tour.position, tour.layer = 2, 3
+    tokens, lens, following = tour.tables()
+    assert [row[1] for row in tokens.rows] == [str(token) for token in tour.ids]
+    shown = [[float(cell) for cell in row[3:]] for row in tokens.rows[:3]]
+    np.testing.assert_allclose(shown, tour.weights[3, :, 2, :3].T, atol=0.006)
+    assert all(cell == "" for row in tokens.rows[3:] for cell in row[3:])  # later tokens cannot be seen
+    assert [float(row[2]) for row in lens.rows] == pytest.approx(tour.probabilities[:, 2, 0].tolist(), abs=6e-4)
+    assert [float(row[1]) for row in following.rows] == pytest.approx(tour.probabilities[-1, 2].tolist(), abs=6e-4)
+    assert len(following.rows) == 8 and following.rows[0][0] == tour.candidates[-1][2][0].replace(" ", "·")
 
 
-class Picture(LabWidget):
-    pixels = Array()
+def test_what_goes_wrong_in_the_model_is_shown_whatever_it_is(tour, monkeypatch):
+    def broken(ids):
+        raise KeyError("blocks.9")
 
-
-def test_arrays_travel_as_bytes_with_dtype_and_shape():
-    picture = Picture(pixels=torch.arange(6.0, dtype=torch.float64).view(2, 3))
-    state = picture.get_state(["pixels"])["pixels"]
-    assert (state["dtype"], state["shape"]) == ("float32", [2, 3])
-    assert bytes(state["data"]) == np.arange(6, dtype=np.float32).tobytes()
-    picture.pixels = np.arange(4).reshape(2, 2)[:, ::-1]  # int64 and not contiguous
-    state = picture.get_state(["pixels"])["pixels"]
-    assert state["dtype"] == "int32" and np.frombuffer(state["data"], np.int32).tolist() == [1, 0, 3, 2]
-
-
-def test_equal_arrays_are_no_change_and_other_things_no_arrays():
-    picture, changes = Picture(pixels=np.zeros(3)), []
-    picture.observe(changes.append, "pixels")
-    picture.pixels = np.zeros(3)
-    assert changes == []
-    picture.pixels = np.ones(3)
-    assert len(changes) == 1
-    with pytest.raises(Exception, match="numpy array or a tensor"):
-        picture.pixels = [1, 2, 3]
-
-
-def test_the_widgets_javascript_is_one_text_of_at_most_30_kb_without_imports():
-    text = TokenTour._esm if isinstance(TokenTour._esm, str) else str(TokenTour._esm)
-    assert "function render" in text and "function frame" in text
-    assert len(text.encode()) <= 30_000 and "import " not in text.split("/*")[0] and "http" not in text
+    monkeypatch.setattr(tour, "_forward", broken)
+    tour.prompt = "The dog"
+    assert tour.error == "KeyError: 'blocks.9'" and not tour.busy
+    monkeypatch.undo()
+    tour.prompt = "The cat"
+    assert tour.error == "" and tour.ids == ids_of("The cat")

@@ -1,4 +1,4 @@
-"""The command `llmlab`: train, generate, notebooks, bench, doctor.
+"""The command `llmlab`: train, generate, notebooks, widgets, bench, doctor.
 
 Each subcommand is a module with `add_arguments(parser)` and `run(arguments) -> int`, imported when it is asked for.
 """
@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "train the course's model on the world, or go on with an interrupted run",
     "generate": "continue a prompt with the trained model",
     "notebooks": "execute the notebooks, or check that they are up to date",
+    "widgets": "show all widgets on one page, in light and dark",
     "bench": "measure the package against other implementations on this machine",
     "doctor": "say what is installed and whether the model loads and speaks",
 }

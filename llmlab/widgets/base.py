@@ -6,6 +6,9 @@ Arrays travel as binary buffers with a dtype and a shape. The JavaScript of a wi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ import anywidget
 import numpy as np
 import traitlets
 from torch import Tensor
+
+from . import export
 
 FOLDER = Path(__file__).resolve().parent / "js"
 
@@ -36,11 +41,16 @@ class Array(traitlets.TraitType):
 
     @staticmethod
     def to_json(value: np.ndarray, widget: Any) -> dict[str, Any]:
-        return {"dtype": value.dtype.name, "shape": list(value.shape), "data": memoryview(value).cast("B")}
+        raw = value.reshape(-1).view(np.uint8)  # the same memory; a cast of the memoryview refuses a 0 in the shape
+        return {"dtype": value.dtype.name, "shape": list(value.shape), "data": raw.data}
+
+    @staticmethod
+    def from_json(value: dict[str, Any], widget: Any) -> np.ndarray:
+        return np.frombuffer(value["data"], dtype=value["dtype"]).reshape(value["shape"])
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
-        self.tag(sync=True, to_json=self.to_json)
+        self.tag(sync=True, to_json=self.to_json, from_json=self.from_json)
 
     # Two arrays are one change only if they differ as a whole; numpy's == would answer element by element.
     def set(self, obj: Any, value: Any) -> None:
@@ -51,29 +61,109 @@ class Array(traitlets.TraitType):
             obj._notify_trait(self.name, old, new)
 
 
-class LabWidget(anywidget.AnyWidget):
-    """The base of the course's widgets. A subclass names its JavaScript file in `js`.
+@dataclass(frozen=True)
+class Table:
+    """A part of a widget's picture as text: a caption, the names of the columns, and rows of as many cells."""
 
-    It shows a static fallback (`fallback_html`) where there is no kernel, and has the same `repr` on every run. What
-    goes wrong in the kernel is shown in the widget, through the trait `error`.
+    caption: str
+    columns: list[str]
+    rows: list[list[str]]
+
+    def __post_init__(self) -> None:
+        for number, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"expected {len(self.columns)} cells in each row of the table {self.caption!r}, "
+                    f"one a column; row {number} has {len(row)}"
+                )
+
+    def html(self) -> str:
+        """The table in HTML; whatever its texts hold, they show as text."""
+
+        def row(tag: str, cells: list[str]) -> str:
+            return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+        caption = f"<caption style='white-space: nowrap'>{escape(self.caption)}</caption>"
+        return f"<table>{caption}{row('th', self.columns)}{''.join(row('td', cells) for cells in self.rows)}</table>"
+
+
+class LabWidget(anywidget.AnyWidget):
+    """The base of the course's widgets. A subclass names its JavaScript file in `js` and says its picture in `tables`.
+
+    Where there is no kernel, the tables show. `repr` is the same on every run. What goes wrong in the kernel is shown
+    in the widget, through the trait `error`. A style sheet beside the JavaScript file, of the same name, is joined to
+    the shared one.
     """
 
     js: str = ""
     scale = traitlets.Float(1.0, min=0.5, max=4.0, help="size of everything, for projectors").tag(sync=True)
     busy = traitlets.Bool(False, help="whether the kernel is at work for this widget").tag(sync=True)
     error = traitlets.Unicode("", help="what went wrong last, in one line").tag(sync=True)
+    offline = traitlets.Bool(False, help="True in an exported page, where no kernel answers").tag(sync=True)
+    view = traitlets.Enum(["picture", "table"], "picture", help="the picture, or its numbers as text").tag(sync=True)
+
+    _at_work = False
+    _refused = False
 
     def __init_subclass__(cls, **kwargs: Any):
         if "js" in cls.__dict__:  # not again in the subclass that traitlets makes for added traits
+            styles = [FOLDER / "base.css", (FOLDER / cls.js).with_suffix(".css")]
             cls._esm = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in ("base.js", cls.js))
-            cls._css = (FOLDER / "base.css").read_text(encoding="utf-8")
+            cls._css = "\n".join(path.read_text(encoding="utf-8") for path in styles if path.exists())
         super().__init_subclass__(**kwargs)
 
+    def tables(self) -> list[Table]:
+        """What the picture shows now, as text."""
+        raise NotImplementedError(f"{type(self).__name__} has no tables: expected a method that returns list[Table]")
+
     def fallback_html(self) -> str:
-        """What a page shows that has no kernel. HTML; text of the reader must be escaped."""
-        raise NotImplementedError
+        """What a page shows that has no kernel: the tables. HTML, with all text escaped."""
+        return "".join(table.html() for table in self.tables())
+
+    def save_html(self, path: str | Path, *, title: str | None = None) -> Path:
+        """Write the widget as it stands, with its recorded tensors, into one page; returns the page's path.
+
+        The page needs no kernel and no network. What needs a new forward pass is switched off in it. `path` must end in
+        .html, in a folder that exists; otherwise ValueError, FileNotFoundError or another OSError says what is wrong.
+        """
+        return export.save(self, path, title=title)
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        """Do the work with the widget marked busy; what goes wrong is shown in it, in one line.
+
+        Within another attempt, as when the work sets a trait that starts more work, the outer one shows the problem.
+        """
+        if self._at_work:
+            return work()
+        self._at_work = self.busy = True
+        problem = ""
+        try:
+            work()
+        except Exception as error:
+            problem = _in_one_line(error, plain=(ValueError, RuntimeError))
+        finally:
+            self._at_work = self.busy = False
+            self.error = problem
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take over what the browser says. What a trait refuses is shown, and the browser gets the old value back."""
+        if self._refused:
+            self._refused, self.error = False, ""
+        try:
+            super().set_state(sync_data)
+        except Exception as error:  # Jupyter would write it where no reader looks
+            self._refused, self.error = True, _in_one_line(error, plain=(ValueError, traitlets.TraitError))
+            self.send_state([name for name in sync_data if name in self.keys])
 
     def _repr_mimebundle_(self, **kwargs: Any):
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         return {**(data or {}), "text/html": self.fallback_html(), "text/plain": repr(self)}, metadata
+
+
+def _in_one_line(error: Exception, *, plain: tuple[type[Exception], ...]) -> str:
+    """An error as a reader sees it. One that is not `plain` is a mistake of ours or of the model's: its type helps."""
+    name, text = type(error).__name__, " ".join(str(error).split())
+    if not text:
+        return name
+    return text if isinstance(error, plain) else f"{name}: {text}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from ..plots import visible
 from ..sampling import choose
 from ..tokenization import BPETokenizer
 from ..transformer import Transformer
-from .base import Array, LabWidget
+from .base import Array, LabWidget, Table
 
 N_CANDIDATES = 8
 LONGEST = 64  # tokens: what fits on a screen
@@ -77,17 +76,6 @@ class TokenTour(LabWidget):
     def _on_n_new(self, change: Any) -> None:
         self._attempt(self._grow_or_shrink)
 
-    def _attempt(self, work: Any) -> None:
-        """Do the work with the widget marked busy; what goes wrong is shown in it, in one line."""
-        self.busy = True
-        try:
-            work()
-            self.error = ""
-        except (ValueError, RuntimeError) as problem:
-            self.error = str(problem)
-        finally:
-            self.busy = False
-
     def _start_again(self) -> None:
         ids = self._prompt_ids()
         self._new = []
@@ -149,17 +137,32 @@ class TokenTour(LabWidget):
     def _label(self, token: int) -> str:
         return self._tokenizer.decode([token])
 
-    def fallback_html(self) -> str:
-        """The tokens and the likeliest continuations as two small tables."""
-        tokens = "".join(f"<td>{escape(visible(label))}</td>" for label in self.labels)
-        numbers = "".join(f"<td>{token}</td>" for token in self.ids)
-        rows = "".join(
-            f"<tr><td>{escape(visible(label))}</td><td>{value:.3f}</td></tr>"
-            for label, value in zip(self.candidates[-1][-1][:5], self.probabilities[-1, -1].tolist(), strict=False)
-        )
-        return (
-            f"<table><caption style='white-space: nowrap'>{escape(self.prompt)}: its tokens and their ids</caption>"
-            f"<tr><th>token</th>{tokens}</tr><tr><th>id</th>{numbers}</tr></table>"
-            "<table><caption style='white-space: nowrap'>what the model expects next</caption>"
-            f"<tr><th>token</th><th>probability</th></tr>{rows}</table>"
-        )
+    def tables(self) -> list[Table]:
+        """The tokens with what the chosen one looks at, what each layer would say, and the likeliest next tokens."""
+        n_layers, _, n_tokens, _ = self.weights.shape
+        position = max(0, min(self.position, n_tokens - 1))
+        layer = max(0, min(self.layer, n_layers - 1))
+        chosen = visible(self.labels[position])
+        heads = [f"head {head + 1}" for head in range(self.weights.shape[1])]
+        looks = self.weights[layer, :, position].T  # (T, H)
+        tokens = [
+            [visible(label), str(token), raw, *(f"{weight:.2f}" if index <= position else "" for weight in row)]
+            for index, (label, token, raw, row) in enumerate(
+                zip(self.labels, self.ids, self.token_bytes, looks, strict=True)
+            )
+        ]
+        lens = [
+            [f"after layer {index}" if index else "before layer 1", visible(said[position][0]), f"{best:.3f}"]
+            for index, (said, best) in enumerate(zip(self.candidates, self.probabilities[:, position, 0], strict=True))
+        ]
+        likeliest = zip(self.candidates[-1][position], self.probabilities[-1, position], strict=True)
+        following = [[visible(label), f"{probability:.3f}"] for label, probability in likeliest]
+        return [
+            Table(
+                f"“{self.prompt}”: its tokens, and how much “{chosen}” attends to each in layer {layer + 1}",
+                ["token", "id", "bytes", *heads],
+                tokens,
+            ),
+            Table("what the model would say if it stopped after a layer", ["layer", "token", "probability"], lens),
+            Table(f"the likeliest tokens after “{chosen}”", ["token", "probability"], following),
+        ]

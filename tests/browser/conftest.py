@@ -90,17 +90,35 @@ class Lab:
 
 
 @dataclass
-class OpenNotebook:
-    """A notebook in the browser, with its kernel ready.
+class OpenPage:
+    """A page in the browser.
 
     `console_errors` are errors of the page's scripts and on its console; `requests_outside` what it asked of
-    other machines (refused).
+    other machines (refused), and of this one beyond what it belongs to.
     """
 
     page: Page
+    console_errors: list[str] = field(default_factory=list, kw_only=True)
+    requests_outside: list[str] = field(default_factory=list, kw_only=True)
+
+    def watch(self, own: str) -> None:
+        """Begins to collect errors, and requests to anything but the server or file at `own`."""
+        inside = (own, own.replace("http", "ws", 1), "data:", "blob:", "about:")
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.console_errors.append(f"uncaught: {error}"))
+        self.page.on("request", lambda r: r.url.startswith(inside) or self.requests_outside.append(r.url))
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        text = f"{message.text} ({message.location.get('url', '')})"
+        if message.type == "error" and not any(pattern.search(text) for pattern in HARMLESS):
+            self.console_errors.append(text)
+
+
+@dataclass
+class OpenNotebook(OpenPage):
+    """A notebook in the browser, with its kernel ready."""
+
     name: str
-    console_errors: list[str] = field(default_factory=list)
-    requests_outside: list[str] = field(default_factory=list)
 
     def run_all(self, seconds: float = 120) -> None:
         """Runs all cells; returns when the last has run."""
@@ -143,25 +161,13 @@ class OpenNotebook:
         """One picture a screenful, into the folder that LLMLAB_SCREENSHOTS names; none when it is not set."""
         folder = os.environ.get("LLMLAB_SCREENSHOTS")
         pictures: list[Path] = []
-        while folder and len(pictures) < 40:
+        while folder and len(pictures) < 100:
             at_end = self.page.evaluate(SCREENFUL, len(pictures))
             pictures.append(Path(folder) / f"{name}-{len(pictures):02d}.png")
             self.page.screenshot(path=pictures[-1])
             if at_end:
                 break
         return pictures
-
-    def watch(self, own: str) -> None:
-        """Begins to collect errors, and requests to anything but the server at `own`."""
-        inside = (own, own.replace("http", "ws", 1), "data:", "blob:", "about:")
-        self.page.on("console", self._on_console)
-        self.page.on("pageerror", lambda error: self.console_errors.append(f"uncaught: {error}"))
-        self.page.on("request", lambda r: r.url.startswith(inside) or self.requests_outside.append(r.url))
-
-    def _on_console(self, message: ConsoleMessage) -> None:
-        text = f"{message.text} ({message.location.get('url', '')})"
-        if message.type == "error" and not any(pattern.search(text) for pattern in HARMLESS):
-            self.console_errors.append(text)
 
 
 def find_chromium(playwright: Playwright) -> str | None:
@@ -255,6 +261,25 @@ def open_notebook(lab: Lab, browser: Browser) -> Iterator[Callable[[str], OpenNo
         page.wait_for_function("() => window.jupyterapp", timeout=1000 * seconds)
         notebook.within(seconds, f"JupyterLab did not open {name}", OPEN, name)
         return notebook
+
+    yield open_it
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., OpenPage]]:
+    """Opens a page from its file, with the network off, in the light or dark theme."""
+    contexts = []
+
+    def open_it(path: Path, *, theme: str = "light", width: int = 1100) -> OpenPage:
+        viewport = {"width": width, "height": 900}
+        context = browser.new_context(viewport=viewport, color_scheme=theme, offline=True)
+        contexts.append(context)
+        opened = OpenPage(context.new_page())
+        opened.watch(own=path.resolve().as_uri())
+        opened.page.goto(path.resolve().as_uri())
+        return opened
 
     yield open_it
     for context in contexts:

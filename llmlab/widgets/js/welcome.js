@@ -2,66 +2,58 @@
  *
  * Draws, for the chosen token: its bytes, its row of the embedding table, what each head of the chosen layer looks at,
  * what each layer would say next, and the likeliest next tokens.
- * Reads: prompt, ids, labels, token_bytes, candidates, embeddings, weights, probabilities, revision, busy, error, scale.
- * Writes: prompt, position, layer, n_new, temperature. Choosing a token or a layer is drawn here, without the kernel.
+ * Reads: prompt, ids, labels, token_bytes, candidates, embeddings, weights, probabilities, revision.
+ * Writes: prompt, position, layer, n_new, temperature. Choosing a token or a layer is drawn here, without the kernel;
+ * in a recording the controls that need the kernel are off.
  */
 
 function render({ model, el }) {
-  const append = () => change("n_new", model.get("n_new") + 1);
-  const undo = () => model.get("n_new") > 0 && change("n_new", model.get("n_new") - 1);
-  const { root, release } = frame(model, el, "Token tour: from text to the next token", {
-    ArrowLeft: () => choose("position", -1, model.get("ids").length),
-    ArrowRight: () => choose("position", 1, model.get("ids").length),
-    ArrowUp: () => choose("layer", -1, model.get("weights").shape[0]),
-    ArrowDown: () => choose("layer", 1, model.get("weights").shape[0]),
-    Home: () => change("position", 0),
-    End: () => change("position", model.get("ids").length - 1),
-    " ": append,
-    Backspace: undo,
-    Escape: () => root.focus(),
+  const asks = live(model);
+  const ended = () => model.get("labels").at(-1) === "</s>";
+  const append = () => asks && !ended() && set("n_new", model.get("n_new") + 1);
+  const undo = () => asks && model.get("n_new") > 0 && set("n_new", model.get("n_new") - 1);
+  const choose = (name, step, count) => set(name, Math.min(count - 1, Math.max(0, model.get(name) + step)));
+  const { root, body, set, on, refresh, release } = frame(model, el, {
+    label: "Token tour: from text to the next token",
+    hint: asks
+      ? "Type a prompt and press Enter. ← → choose a token, ↑ ↓ a layer; Space appends the next token, Backspace takes it back."
+      : "← → choose a token, ↑ ↓ a layer; t shows the numbers as tables.",
+    keys: {
+      ArrowLeft: () => choose("position", -1, model.get("ids").length),
+      ArrowRight: () => choose("position", 1, model.get("ids").length),
+      ArrowUp: () => choose("layer", -1, model.get("weights").shape[0]),
+      ArrowDown: () => choose("layer", 1, model.get("weights").shape[0]),
+      Home: () => set("position", 0),
+      End: () => set("position", model.get("ids").length - 1),
+      " ": append,
+      Backspace: undo,
+    },
+    tables,
+    idle: () => (ended() ? "The model has ended its text." : ""),
   });
 
   const input = h("input", {
     type: "text",
     "aria-label": "prompt",
     style: { flex: "1 1 240px" },
-    onkeydown: (event) => {
-      event.stopPropagation();
-      if (event.key === "Enter") submit();
-      if (event.key === "Escape") root.focus();
-    },
+    disabled: !asks,
+    onkeydown: (event) => event.key === "Enter" && submit(),
     onchange: () => submit(),
   });
   const appendButton = h("button", { onclick: append }, "Append the next token");
   const undoButton = h("button", { onclick: undo }, "Take it back");
   const temperature = h(
     "select",
-    { "aria-label": "temperature", onchange: () => change("temperature", Number(temperature.value)) },
+    { "aria-label": "temperature", disabled: !asks, onchange: () => set("temperature", Number(temperature.value)) },
     ...["0", "0.5", "1", "1.5"].map((value) => h("option", { value }, `temperature ${value}`)),
   );
-  const status = h("div", { class: "llmlab-note", role: "status", "aria-live": "polite" });
   const stages = h("div");
-  root.append(
-    h(
-      "div",
-      { class: "llmlab-hint" },
-      "Type a prompt and press Enter. Then ← → choose a token, ↑ ↓ a layer; Space appends the model's next token, Backspace takes it back.",
-    ),
-    status,
-    h("div", { class: "llmlab-row" }, input, appendButton, undoButton, temperature),
-    stages,
-  );
+  body.append(h("div", { class: "llmlab-row" }, input, appendButton, undoButton, temperature));
+  if (!asks) body.append(h("div", { class: "llmlab-note" }, "A recording: a new prompt or token needs the model in a notebook."));
+  body.append(stages);
 
-  function change(name, value) {
-    if (model.get(name) === value) return;
-    model.set(name, value);
-    model.save_changes();
-  }
-  function choose(name, step, count) {
-    change(name, Math.min(count - 1, Math.max(0, model.get(name) + step)));
-  }
   function submit() {
-    if (input.value !== model.get("prompt")) change("prompt", input.value);
+    set("prompt", input.value);
     root.focus();
   }
 
@@ -77,7 +69,7 @@ function render({ model, el }) {
           class: `llmlab-chip ${index >= first ? "llmlab-new" : ""} ${index === position ? "llmlab-chosen" : ""}`,
           "aria-pressed": String(index === position),
           "data-token": index,
-          onclick: () => change("position", index),
+          onclick: () => set("position", index),
         },
         h("span", { class: "llmlab-mono" }, visible(label)),
         h("small", {}, String(model.get("ids")[index])),
@@ -131,7 +123,7 @@ function render({ model, el }) {
             "td",
             {
               class: "llmlab-cell",
-              style: shade("attention", 0.85 * weight),
+              style: shade("attention", 0.75 * weight),
               title: `head ${head + 1}: ${digits(weight)} of its attention`,
             },
             weight >= 0.005 ? weight.toFixed(2) : "",
@@ -161,7 +153,7 @@ function render({ model, el }) {
             class: index === layer + 1 ? "llmlab-chosen" : "",
             "aria-pressed": String(index === layer + 1),
             disabled: index === 0,
-            onclick: () => change("layer", index - 1),
+            onclick: () => set("layer", index - 1),
           },
           name,
         ),
@@ -182,7 +174,7 @@ function render({ model, el }) {
     labels.forEach((label, rank) => {
       const probability = data[((layers - 1) * count + position) * ranks + rank];
       grid.append(
-        h("span", {}, `${rank + 1}.`),
+        h("span", { class: "llmlab-rank" }, `${rank + 1}.`),
         h("span", { class: "llmlab-mono" }, visible(label)),
         bar(probability),
         h("span", {}, probability.toFixed(3) + (label === actual ? " ← the text" : "")),
@@ -196,36 +188,69 @@ function render({ model, el }) {
   const bar = (share) =>
     h("div", { class: "llmlab-track" }, h("div", { class: "llmlab-bar", style: { width: `${(100 * share).toFixed(1)}%` } }));
 
+  /** The picture as text; the same tables as in Python. */
+  function tables() {
+    const { position, layer } = chosen();
+    const weights = array(model, "weights");
+    const [, heads, count] = weights.shape;
+    const labels = model.get("labels");
+    const range = (length) => [...Array(length).keys()];
+    const look = (head, index) =>
+      index <= position ? weights.data[((layer * heads + head) * count + position) * count + index].toFixed(2) : "";
+    const { shape, data } = array(model, "probabilities");
+    const probability = (stop, rank) => data[(stop * count + position) * shape[2] + rank].toFixed(3);
+    const said = (stop, rank) => visible(model.get("candidates")[stop][position][rank]);
+    return [
+      {
+        caption: `“${model.get("prompt")}”: its tokens, and how much “${visible(labels[position])}” attends to each in layer ${layer + 1}`,
+        columns: ["token", "id", "bytes", ...range(heads).map((head) => `head ${head + 1}`)],
+        rows: range(count).map((index) => [
+          visible(labels[index]),
+          String(model.get("ids")[index]),
+          model.get("token_bytes")[index],
+          ...range(heads).map((head) => look(head, index)),
+        ]),
+      },
+      {
+        caption: "what the model would say if it stopped after a layer",
+        columns: ["layer", "token", "probability"],
+        rows: range(shape[0]).map((stop) => [stop ? `after layer ${stop}` : "before layer 1", said(stop, 0), probability(stop, 0)]),
+      },
+      {
+        caption: `the likeliest tokens after “${visible(labels[position])}”`,
+        columns: ["token", "probability"],
+        rows: range(shape[2]).map((rank) => [said(shape[0] - 1, rank), probability(shape[0] - 1, rank)]),
+      },
+    ];
+  }
+
+  const chosen = () => ({
+    position: Math.max(0, Math.min(model.get("position"), model.get("ids").length - 1)),
+    layer: Math.max(0, Math.min(model.get("layer"), model.get("weights").shape[0] - 1)),
+  });
   function draw() {
     const ids = model.get("ids");
     if (!ids.length || model.get("embeddings").shape[0] !== ids.length) return;
-    const position = Math.min(model.get("position"), ids.length - 1);
-    const layer = Math.min(model.get("layer"), model.get("weights").shape[0] - 1);
-    const held = stages.contains(document.activeElement);
+    const { position, layer } = chosen();
+    const held = stages.matches(":focus-within");
     stages.replaceChildren(tokens(position), embedding(position), attention(position, layer), lens(position, layer), next(position));
     if (held) root.focus(); // the button that had the focus is gone
   }
   function controls() {
-    const problem = model.get("error");
-    status.className = problem ? "llmlab-note llmlab-error" : "llmlab-note";
-    const ended = model.get("labels").at(-1) === "</s>";
-    status.textContent = problem || (model.get("busy") ? "The model is at work …" : ended ? "The model has ended its text." : "\u00a0");
-    appendButton.disabled = ended;
-    undoButton.disabled = model.get("n_new") === 0;
+    appendButton.disabled = !asks || ended();
+    undoButton.disabled = !asks || model.get("n_new") === 0;
     temperature.value = String(model.get("temperature"));
-    if (document.activeElement !== input) input.value = model.get("prompt");
+    if (!input.matches(":focus")) input.value = model.get("prompt");
   }
-  const update = () => (controls(), draw());
-  const small = ["change:busy", "change:error", "change:prompt", "change:n_new", "change:temperature"];
-  const large = ["change:revision", "change:position", "change:layer"];
-  small.forEach((event) => model.on(event, controls));
-  large.forEach((event) => model.on(event, update));
+  function update() {
+    controls();
+    draw();
+    refresh();
+  }
+  on(["prompt", "n_new", "temperature"], controls);
+  on(["revision", "position", "layer"], update);
   update();
-  return () => {
-    small.forEach((event) => model.off(event, controls));
-    large.forEach((event) => model.off(event, update));
-    release();
-  };
+  return release;
 }
 
 export default { render };

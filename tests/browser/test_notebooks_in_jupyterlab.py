@@ -1,17 +1,19 @@
-"""A learner who opens the welcome notebook and runs it sees no error, in either theme."""
+"""A learner who opens a notebook and runs it sees no error, in either theme."""
 
 import json
+from pathlib import Path
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 pytestmark = pytest.mark.browser
 
-WELCOME = "00_welcome.ipynb"
+NOTEBOOKS = sorted(path.name for path in (Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
-def test_the_welcome_notebook_runs_whole_without_an_error(open_notebook):
-    notebook = open_notebook(WELCOME)
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs_whole_without_an_error(open_notebook, name):
+    notebook = open_notebook(name)
     notebook.run_all()
     assert notebook.cell_errors() == []
     for theme in ("light", "dark"):
@@ -20,7 +22,7 @@ def test_the_welcome_notebook_runs_whole_without_an_error(open_notebook):
             if cell["outputs"]:
                 notebook.scroll_to(index)
                 assert notebook.page.get_by_text("Error displaying widget").count() == 0
-        notebook.screenshots(f"welcome-{theme}")
+        notebook.screenshots(f"{Path(name).stem}-{theme}")
     assert notebook.console_errors == []
     assert notebook.requests_outside == []
 

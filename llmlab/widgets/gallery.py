@@ -1,0 +1,43 @@
+"""All widgets on one page, each in the light and the dark theme, to look at them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+from .. import load_model
+from . import export
+from .base import LabWidget
+from .costs import CostCalculator
+from .kv_cache import KVCacheStepper
+from .welcome import TokenTour
+
+LAYOUT = """<style>
+body { max-width: none; }
+.llmlab-pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 640px), 1fr)); }
+.llmlab-pair > div { min-width: 0; padding: 16px; background: var(--jp-layout-color1); }
+</style>"""
+
+
+def examples() -> dict[str, Callable[[], LabWidget]]:
+    """Each widget's name and a function that makes one, on the shipped model."""
+    model, tokenizer = load_model()
+    return {
+        "TokenTour": lambda: TokenTour(model, tokenizer, "The capital of France is"),
+        "KVCacheStepper": lambda: KVCacheStepper(model, tokenizer, "Anna had a dog.", 12),
+        "CostCalculator": lambda: CostCalculator("Llama-2-7B"),
+    }
+
+
+def save(path: str | Path) -> Path:
+    """Write the page of all widgets and return its path. ValueError or OSError says what is wrong with the path."""
+    path = export.checked(path)
+    widgets = {name: make() for name, make in examples().items()}
+    parts = []
+    for number, name in enumerate(widgets):
+        pair = (f'<div class="llmlab-{theme}">{export.place(number)}</div>' for theme in ("light", "dark"))
+        parts.append(f'<h2>{escape(name)}</h2><div class="llmlab-pair">{"".join(pair)}</div>')
+    note = "Each widget as a recording, in both themes. There is no kernel behind this page."
+    body = f"{LAYOUT}<p>{note}</p>{''.join(parts)}"
+    return export.write(path, export.page("The widgets", body, list(widgets.values())))

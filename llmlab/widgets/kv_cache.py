@@ -1,0 +1,327 @@
+"""`KVCacheStepper`: one generation run twice, recomputing everything and appending one column, step by step.
+
+The first step is the prefill, which runs the whole prompt; each later one decodes one token (Pope et al. 2022, section
+2). Without a cache every step computes the keys and values of all tokens again; with one, of the newest token only.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import traitlets
+from torch import Tensor
+
+from .. import costs, trace
+from ..kv_cache import KVCache
+from ..plots import visible
+from ..tokenization import BPETokenizer
+from ..transformer import Transformer
+from .base import Array, LabWidget, Table
+
+N_CANDIDATES = 5
+N_TIMED = 3  # runs of each lane; a step's time is the fastest, the one that other work disturbed least
+LONGEST = 48  # tokens, prompt and new ones: what fits on a screen
+AGREE = 1e-5  # of the largest logit: what two ways of computing the same may differ by
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did, in both lanes: first without the cache, then with it.
+
+    `computed`: keys per layer and kv head, counted in the recorded tensors. `cache_bytes`: in use after the step.
+    `difference`: the largest between the two lanes' logits; `relative`: the same, as a share of the largest logit.
+    `key_difference`: the largest between keys and values computed again and the ones kept. `agree`: both lanes choose
+    the same token.
+    """
+
+    computed: tuple[int, int]
+    flops: tuple[int, int]
+    cache_bytes: int
+    milliseconds: tuple[float, float]
+    difference: float
+    relative: float
+    key_difference: float
+    agree: bool
+
+
+class KVCacheStepper(LabWidget):
+    """Step through a greedy generation without a cache and with one, on the real tensors of the model.
+
+    Read and set from Python: `prompt`, `max_new_tokens`, `step` (0 is the prefill), `layer`, `head` (a kv head),
+    `playing`, `predicting`; `guess` and `revealed` hold what the reader predicted. `steps` has the exact counts.
+
+    Raises ValueError for a prompt that is too long, for max_new_tokens below 1, and for a model in training mode.
+    """
+
+    js = "kv_cache.js"
+    prompt = traitlets.Unicode(help="the text that the reader typed").tag(sync=True)
+    max_new_tokens = traitlets.Int(12, help="how many tokens to generate; </s> ends earlier").tag(sync=True)
+    step = traitlets.Int(0, help="the step that is shown; 0 is the prefill").tag(sync=True)
+    layer = traitlets.Int(0, help="the layer whose keys and values are shown").tag(sync=True)
+    head = traitlets.Int(0, help="the kv head whose keys and values are shown").tag(sync=True)
+    playing = traitlets.Bool(False, help="whether the steps advance by themselves").tag(sync=True)
+    token = traitlets.Int(-1, help="the token whose vectors a click holds in view; -1: none").tag(sync=True)
+    predicting = traitlets.Bool(False, help="whether each next step is to be predicted").tag(sync=True)
+    guess = traitlets.List(traitlets.Int(), help="keys without and with the cache, as predicted").tag(sync=True)
+    revealed = traitlets.Int(-1, help="the step that `guess` was about; -1 before the first").tag(sync=True)
+
+    n_prompt = traitlets.Int(0, help="tokens of the prompt, <s> included").tag(sync=True)
+    ids = traitlets.List(traitlets.Int(), help="token ids: the prompt and what was generated").tag(sync=True)
+    labels = traitlets.List(traitlets.Unicode(), help="the tokens as text").tag(sync=True)
+    key_vectors = Array(help="(L, G, T, d) float32: after RoPE; T leaves out the last token, which never ran")
+    value_vectors = Array(help="(L, G, T, d) float32")
+    computed = Array(help="(2, steps) int32: keys computed per layer and kv head")
+    flops = Array(help="(2, steps) float32: floating-point operations; exact in `steps`")
+    milliseconds = Array(help="(2, steps) float32: the fastest of 3 runs, without recording")
+    cache_bytes = Array(help="(steps,) int32: in use after the step")
+    difference = Array(help="(2, steps) float32: largest between the lanes' logits, and its share of the largest logit")
+    difference_at = traitlets.List(traitlets.Unicode(), help="the token whose logit differs most").tag(sync=True)
+    key_difference = traitlets.Float(0.0, help="largest between kept and recomputed keys and values").tag(sync=True)
+    agree = traitlets.List(traitlets.Bool(), help="whether both lanes choose the same token").tag(sync=True)
+    candidates = traitlets.List(help="labels of the likeliest next tokens, [step][rank]").tag(sync=True)
+    logits = Array(help="(2, steps, 5) float32: of the candidates")
+    probabilities = Array(help="(2, steps, 5) float32: of the candidates")
+    revision = traitlets.Int(0, help="counts runs; the picture follows it").tag(sync=True)
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: BPETokenizer,
+        prompt: str = "The capital of France is",
+        max_new_tokens: int = 12,
+        **traits: Any,
+    ):
+        self._model, self._tokenizer = model, tokenizer
+        self.steps: list[Step] = []
+        super().__init__(prompt=prompt, max_new_tokens=max_new_tokens, **traits)
+        self._run()
+        if "step" in traits:
+            self.step = traits["step"]
+        self.observe(lambda change: self._attempt(self._run), ["prompt", "max_new_tokens"])
+
+    @traitlets.validate("step", "layer", "head")
+    def _in_range(self, proposal: Any) -> int:
+        name, value = proposal["trait"].name, proposal["value"]
+        counts = {"layer": self._model.config.n_layers, "head": self._model.config.n_kv_heads, "step": len(self.steps)}
+        if counts[name] and not 0 <= value < counts[name]:
+            raise traitlets.TraitError(f"expected a {name} from 0 to {counts[name] - 1}, got {value}")
+        return value
+
+    def __repr__(self) -> str:
+        without, with_it = (sum(step.computed[lane] for step in self.steps) for lane in (0, 1))
+        text = self._tokenizer.decode(self.ids[1 : self.n_prompt])
+        return (
+            f"KVCacheStepper({text!r}, {_count(len(self.steps), 'new token')}, "
+            f"keys computed {without} without a cache, {with_it} with one)"
+        )
+
+    # The two lanes --------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """Run both lanes anew; nothing changes when the prompt is refused."""
+        prompt = self._prompt_ids()
+        new, logits = self._generate(prompt)
+        ids = prompt + new
+        recorded = self._record(ids, len(prompt))
+        times = self._time(ids, len(prompt))
+        self._publish(ids, len(prompt), logits, recorded, times)
+
+    def _prompt_ids(self) -> list[int]:
+        if self._model.training:
+            raise ValueError("the model is in training mode, where dropout is on; call model.eval() first")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"expected max_new_tokens of at least 1, got {self.max_new_tokens}")
+        ids = [self._tokenizer.special_tokens["<s>"], *self._tokenizer.encode(self.prompt)]
+        longest = min(LONGEST, self._model.config.max_seq_len)
+        if len(ids) + self.max_new_tokens > longest:
+            raise ValueError(
+                f"the prompt has {len(ids)} tokens and {self.max_new_tokens} are to follow; "
+                f"expected at most {longest} together"
+            )
+        if max(ids) >= self._model.config.vocab_size:
+            raise ValueError(
+                f"the tokenizer gave token {max(ids)}; the model knows {self._model.config.vocab_size} tokens"
+            )
+        return ids
+
+    @torch.inference_mode()
+    def _generate(self, prompt: list[int]) -> tuple[list[int], Tensor]:
+        """Greedy tokens of the cached lane, and both lanes' logits (2, steps, V)."""
+        end, new, logits = self._tokenizer.special_tokens["</s>"], [], ([], [])
+        cache = self._cache(len(prompt) + self.max_new_tokens)
+        while len(new) < self.max_new_tokens and (not new or new[-1] != end):
+            ids = prompt + new
+            for lane in (0, 1):
+                logits[lane].append(self._forward(ids, cache if lane else None))  # (V,)
+            new.append(int(logits[1][-1].argmax()))
+        return new, torch.stack([torch.stack(lane) for lane in logits]).float().cpu()
+
+    @torch.inference_mode()
+    def _record(self, ids: list[int], n_prompt: int) -> tuple[Tensor, Tensor, list[tuple[int, int]], list[float]]:
+        """Keys and values as the cached lane computed them, each (L, G, T, d); how many each step computed in both
+        lanes; and the largest difference from the ones that the lane without a cache computed again."""
+        names = [f"blocks.{layer}.attention.{x}" for layer in range(self._model.config.n_layers) for x in ("k", "v")]
+        cache, kept, computed, differences = self._cache(len(ids)), torch.tensor([]), [], []
+        for n_tokens in range(n_prompt, len(ids)):
+            lanes = []
+            for lane in (0, 1):
+                with trace.record(self._model, names) as seen:
+                    self._forward(ids[:n_tokens], cache if lane else None)
+                lanes.append(torch.stack([seen[name][0] for name in names]).float().cpu())  # (2L, G, new, d)
+            again, new = lanes
+            past = n_tokens - new.shape[2]
+            kept = torch.cat((kept[:, :, :past], new), dim=2) if past else new  # (2L, G, T, d)
+            computed.append((again.shape[2], new.shape[2]))
+            differences.append(float((again - kept).abs().max()))
+        return kept[0::2], kept[1::2], computed, differences
+
+    @torch.inference_mode()
+    def _time(self, ids: list[int], n_prompt: int) -> list[tuple[float, float]]:
+        """Milliseconds of each step without and with the cache: the fastest of some runs, nothing recorded."""
+        runs: list[list[list[float]]] = [[], []]
+        for _ in range(N_TIMED):
+            for lane in (0, 1):
+                cache = self._cache(len(ids)) if lane else None
+                steps = range(n_prompt, len(ids))
+                runs[lane].append([self._milliseconds(lambda n=n, c=cache: self._forward(ids[:n], c)) for n in steps])
+        fastest = [[min(times) for times in zip(*lane, strict=True)] for lane in runs]
+        return list(zip(*fastest, strict=True))
+
+    def _milliseconds(self, work: Callable[[], Any]) -> float:
+        wait = torch.cuda.synchronize if self._device.type == "cuda" else lambda: None
+        wait()
+        start = time.perf_counter()
+        work()
+        wait()
+        return 1000 * (time.perf_counter() - start)
+
+    def _forward(self, ids: list[int], cache: KVCache | None) -> Tensor:
+        """Logits (V,) after the last token. With a cache only the tokens that it does not hold are run."""
+        seen = 0 if cache is None else int(cache.lengths[0])
+        tokens = torch.tensor([ids[seen:]], device=self._device)  # (1, T): all, or those not seen yet
+        return self._model.head(self._model.hidden(tokens, cache=cache)[0, -1])  # (V,)
+
+    @property
+    def _device(self) -> torch.device:
+        return self._model.embedding.weight.device
+
+    def _cache(self, n_tokens: int) -> KVCache:
+        weight = self._model.embedding.weight
+        return KVCache(self._model.config, 1, n_tokens, dtype=weight.dtype, device=weight.device)
+
+    # What the browser draws -----------------------------------------------------------------------------------------
+
+    def _publish(self, ids: list[int], n_prompt: int, logits: Tensor, recorded: Any, times: list) -> None:
+        keys, values, computed, key_differences = recorded
+        apart = (logits[0] - logits[1]).abs()  # (steps, V)
+        largest = logits.abs().amax(dim=(0, 2))  # (steps,)
+        chosen = logits.argmax(-1).tolist()  # (2, steps)
+        best = logits[1].topk(N_CANDIDATES, dim=-1).indices  # (steps, 5)
+        config, dtype = self._model.config, self._model.embedding.weight.dtype
+        self.steps = [
+            Step(
+                computed=computed[index],
+                flops=tuple(
+                    costs.flops(config, new, n_past=n_prompt + index - new, n_logits=1).total for new in computed[index]
+                ),
+                cache_bytes=costs.kv_cache_bytes(config, n_prompt + index, dtype=dtype),
+                milliseconds=times[index],
+                difference=float(apart[index].max()),
+                relative=float(apart[index].max() / largest[index]),
+                key_difference=key_differences[index],
+                agree=chosen[0][index] == chosen[1][index],
+            )
+            for index in range(len(computed))
+        ]
+
+        def by_lane(name: str) -> Tensor:  # (2, steps)
+            return torch.tensor([getattr(step, name) for step in self.steps]).T
+
+        with self.hold_sync():
+            self.n_prompt, self.ids, self.labels = n_prompt, ids, [self._label(token) for token in ids]
+            self.key_vectors, self.value_vectors = keys, values
+            self.computed, self.flops = by_lane("computed"), by_lane("flops").float()
+            self.milliseconds = by_lane("milliseconds")
+            self.cache_bytes = torch.tensor([step.cache_bytes for step in self.steps])
+            self.difference = torch.tensor([[step.difference, step.relative] for step in self.steps]).T
+            self.difference_at = [self._label(token) for token in apart.argmax(-1).tolist()]
+            self.key_difference = max(key_differences)
+            self.agree = [step.agree for step in self.steps]
+            self.candidates = [[self._label(token) for token in row] for row in best.tolist()]
+            self.logits = logits.gather(2, best.expand(2, -1, -1))
+            self.probabilities = logits.softmax(-1).gather(2, best.expand(2, -1, -1))
+            self.step = len(self.steps) - 1  # the whole run, with its totals
+            self.playing, self.token, self.guess, self.revealed = False, -1, [], -1
+            self.revision += 1
+
+    def _label(self, token: int) -> str:
+        """The token as text; in hexadecimal where its bytes are no whole characters, or none that can be seen."""
+        text = self._tokenizer.decode([token])
+        seen = text.replace("\n", " ").isprintable() and "\ufffd" not in text
+        return text if seen else self._tokenizer.decode_bytes([token]).hex(" ")
+
+    # As text --------------------------------------------------------------------------------------------------------
+
+    def tables(self) -> list[Table]:
+        """The run step by step, and what the shown step did with each token. Nothing in them depends on the machine:
+        no milliseconds, and a verdict in place of a rounding error."""
+        columns = [
+            "step", "phase", "keys without a cache", "keys with one", "FLOPs without", "FLOPs with",
+            "bytes cached", "logits agree", "next token",
+        ]  # fmt: skip
+        rows = [
+            [
+                str(index),
+                "decode" if index else "prefill",
+                *map(str, step.computed),
+                *(_with_unit(n, 1000, "FLOP") for n in step.flops),
+                _with_unit(step.cache_bytes, 1024, "B"),
+                "yes" if step.agree and step.relative <= AGREE else "no",
+                visible(self.labels[self.n_prompt + index]),
+            ]
+            for index, step in enumerate(self.steps)
+        ]
+        totals = [
+            [sum(getattr(s, name)[lane] for s in self.steps) for lane in (0, 1)] for name in ("computed", "flops")
+        ]
+        flops = [_with_unit(n, 1000, "FLOP") for n in totals[1]]
+        rows.append(["all", "", *map(str, totals[0]), *flops, "", "", ""])
+        run = f"{self.prompt_text}: keys computed per layer and head, work and cache of each step"
+        status = [
+            [visible(self.labels[index]), *(self._status(lane, index) for lane in (0, 1))]
+            for index in range(self.n_prompt + self.step)
+        ]
+        shown = f"step {self.step}: each token's key and value"
+        return [Table(run, columns, rows), Table(shown, ["token", "without a cache", "with one"], status)]
+
+    def _status(self, lane: int, index: int) -> str:
+        """What the shown step did with a token's key and value: computed them new or again, or kept them."""
+        count = self.n_prompt + self.step
+        if index < count - self.steps[self.step].computed[lane]:
+            return "kept"
+        return "again" if self.step and index < count - 1 else "new"
+
+    @property
+    def prompt_text(self) -> str:
+        """The prompt that was run last, as text."""
+        return self._tokenizer.decode(self.ids[1 : self.n_prompt])
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _with_unit(value: float, base: int, unit: str) -> str:
+    """Three significant digits with a prefix: 46300000, 1000, "FLOP" -> "46.3 MFLOP"; 1024 gives KiB, MiB, …"""
+    power = 0
+    while abs(value) >= base and power < 4:
+        value, power = value / base, power + 1
+    if not power:
+        return f"{value:.0f} {unit}"
+    prefix = "kMGT"[power - 1] if base == 1000 else "KMGT"[power - 1] + "i"
+    return f"{value:.{max(0, 2 - int(math.log10(value)))}f} {prefix}{unit}"

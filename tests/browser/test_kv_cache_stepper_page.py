@@ -1,0 +1,209 @@
+"""The KV-cache stepper in a real JupyterLab, driven by keyboard and pointer; its numbers are compared with torch."""
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from nbformat.v4 import new_code_cell, new_notebook
+
+from llmlab import load_model, trace
+from llmlab.generate import generate
+
+pytestmark = pytest.mark.browser
+MODEL, TOKENIZER = load_model()
+PROMPT, N_NEW = "The capital of France is", 12
+CODE = """from llmlab import load_model
+from llmlab.widgets.kv_cache import KVCacheStepper
+stepper = KVCacheStepper(*load_model(), "The capital of France is", 12)
+stepper"""
+HOVER = """async () => {
+    const cells = [...document.querySelectorAll('.llmlab-root [data-lane="0"] [data-cell="K"]')].slice(0, 12);
+    const frame = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+    const times = [];
+    for (const cell of cells) {
+        await frame();
+        const start = performance.now();
+        cell.dispatchEvent(new PointerEvent('pointermove', {bubbles: true}));
+        await frame();
+        times.push(performance.now() - start);
+    }
+    return times.sort((a, b) => a - b)[Math.floor(times.length / 2)];
+}"""
+
+
+def ids_of(text):
+    return [TOKENIZER.special_tokens["<s>"], *TOKENIZER.encode(text)]
+
+
+def numbers(text):
+    return [int(number) for number in re.findall(r"\d+", text)]
+
+
+class Stepper:
+    """The widget as a reader sees it: what stands on the page, and what the model says it should be."""
+
+    def __init__(self, notebook):
+        self.notebook, self.page = notebook, notebook.page
+        self.root = notebook.page.locator(".llmlab-root")
+        self.prompt = ids_of(PROMPT)
+
+    def press(self, *names):
+        for name in names:
+            self.page.keyboard.press(name)
+
+    def step(self):
+        return int(self.root.get_by_label("step", exact=True).input_value())
+
+    def statuses(self, lane, letter="K"):
+        cells = self.root.locator(f'[data-lane="{lane}"] [data-cell="{letter}"]')
+        return cells.evaluate_all("nodes => nodes.map(node => node.dataset.status)")
+
+    def meter(self, name):
+        return self.root.locator(f'[data-meter="{name}"] td').all_text_contents()
+
+    def check(self, step):
+        """Compares what the page shows at a step with the closed forms and with a forward pass."""
+        p, count = len(self.prompt), len(self.prompt) + step
+        without = sum(range(p, count + 1))
+        assert self.step() == step
+        assert [numbers(text)[0] for text in self.meter("computed")[:4]] == [count, 1 if step else p, without, count]
+        for letter in "KV":
+            assert self.statuses(0, letter) == (["again"] * (count - 1) + ["new"] if step else ["new"] * p)
+            assert self.statuses(1, letter) == (["kept"] * (count - 1) + ["new"] if step else ["new"] * p)
+        new = [s.token for s in generate(MODEL, self.prompt, step + 1)]
+        with torch.inference_mode(), trace.record(MODEL) as seen:
+            logits = MODEL(torch.tensor([(self.prompt + new)[:count]]))[0, -1]  # (V,)
+        for rank, expected in enumerate(logits.topk(5).values.tolist()):
+            cells = self.root.locator(f'[data-candidate="{rank}"] td').all_text_contents()
+            shown = [float(text.replace("−", "-")) for text in cells[:2]]
+            assert shown == pytest.approx([expected] * 2, abs=6e-3)
+        return seen
+
+    def check_vectors(self, seen, token, layer, head):
+        rows = self.root.locator("[data-detail] tr")
+        for row, name in ((0, "k"), (1, "v")):
+            cells = rows.nth(row).locator("td").all_text_contents()[:-1]
+            expected = seen[f"blocks.{layer}.attention.{name}"][0, head, token, : len(cells)]
+            assert [float(text.replace("−", "-")) for text in cells] == pytest.approx(expected.tolist(), abs=6e-3)
+
+
+@pytest.fixture
+def stepper(lab, open_notebook):
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    cells = [new_code_cell(CODE)]
+    (lab.root / "stepper.ipynb").write_text(json.dumps(new_notebook(cells=cells, metadata=metadata)))
+    notebook = open_notebook("stepper.ipynb")
+    notebook.run_all()
+    notebook.page.wait_for_selector(".llmlab-root [data-candidate]")
+    yield Stepper(notebook)
+    assert notebook.cell_errors() == [] and notebook.console_errors == [] and notebook.requests_outside == []
+
+
+def test_the_keyboard_steps_through_the_real_run_and_nothing_else(stepper):
+    n_cells = len(stepper.notebook.cells())
+    stepper.check(N_NEW - 1)  # the first view: the whole run
+    assert numbers(stepper.root.locator(".llmlab-kv-totals").text_content()) == [12, 138, 17]
+    stepper.root.focus()
+    stepper.press(" ")  # from the end to the start
+    stepper.check(0)
+    stepper.press(" ", " ", "ArrowRight", "ArrowLeft")
+    stepper.check(2)
+    stepper.press("End", "ArrowRight")
+    stepper.check(N_NEW - 1)
+    stepper.press("Home", "ArrowLeft", "ArrowRight", "ArrowDown", "ArrowDown", "ArrowUp", "]", "]")
+    seen = stepper.check(1)
+    stepper.check_vectors(seen, len(stepper.prompt), 1, 1)  # the newest token, until another is chosen
+    stepper.press("Shift+ArrowLeft", "Shift+ArrowLeft")
+    stepper.check_vectors(seen, len(stepper.prompt) - 2, 1, 1)
+    assert "held" in stepper.root.locator("[data-detail]").text_content()
+    stepper.press("Escape", "[", "b")  # JupyterLab would add a cell
+    stepper.check_vectors(seen, len(stepper.prompt), 1, 0)
+    assert len(stepper.notebook.cells()) == n_cells
+    stepper.press("t")
+    rows = stepper.root.locator("table:visible").first.locator("tbody tr").all_text_contents()
+    assert len(rows) == N_NEW
+    stepper.press("t", "Home", "a")
+    stepper.page.wait_for_function("() => document.querySelector('.llmlab-root [aria-label=step]').value === '2'")
+    stepper.press("a")
+    assert stepper.page.evaluate("() => document.activeElement.className") == "llmlab-root"
+
+
+def test_predictions_hide_the_next_step_and_are_judged_in_words(stepper):
+    stepper.root.focus()
+    stepper.press("p")
+    assert stepper.step() == 0
+    verdict = stepper.root.locator("[data-verdict]")
+    fields = [stepper.root.get_by_label(f"keys {name}") for name in ("without a cache", "with a cache")]
+    stepper.press("Enter")
+    assert "Type both numbers" in verdict.text_content() and stepper.step() == 0
+    p = len(stepper.prompt)
+    stepper.page.keyboard.type(str(p + 1))
+    stepper.press("Tab")
+    stepper.page.keyboard.type("1")
+    stepper.press("Enter")
+    assert verdict.text_content().startswith("Right.") and stepper.step() == 1
+    stepper.check(1)
+    fields[0].fill("1")
+    fields[1].fill("1")
+    stepper.root.get_by_role("button", name="Reveal", exact=True).click()
+    text = verdict.text_content()
+    assert text.startswith("You said 1 and 1: one is right.") and f"Step 2 computed {p + 2} without" in text
+    stepper.press("Escape", " ", "ArrowRight", "End")  # the question comes first
+    assert stepper.step() == 2 and stepper.page.evaluate("() => document.activeElement.tagName") == "INPUT"
+    stepper.press("Escape", "t")
+    assert stepper.root.locator("table:visible").first.locator("tbody tr").count() == 3  # later steps stay hidden
+    stepper.press("t", "p", " ")
+    assert stepper.step() == 3 and not verdict.is_visible()
+
+
+def test_the_pointer_and_a_typed_prompt_reach_the_model(stepper):
+    seen = stepper.check(N_NEW - 1)
+    cell = stepper.root.locator('[data-lane="0"] [data-cell="V"][data-token="3"]')
+    cell.hover()
+    stepper.check_vectors(seen, 3, 0, 0)
+    assert "without a cache: again" in stepper.root.locator("[data-detail]").text_content()
+    cell.click()
+    stepper.root.locator("h4").first.hover()
+    stepper.check_vectors(seen, 3, 0, 0)
+    stepper.press("Escape")
+    stepper.check_vectors(seen, len(stepper.prompt) + N_NEW - 2, 0, 0)
+    hover = stepper.page.evaluate(HOVER)
+
+    field = stepper.root.get_by_label("prompt")
+    field.fill("The cat was tired")
+    start = time.perf_counter()
+    field.press("Enter")
+    stepper.root.locator('[data-lane="1"]').get_by_text("·tired").wait_for()
+    typed = time.perf_counter() - start
+    stepper.prompt = ids_of("The cat was tired")
+    stepper.check(N_NEW - 1)
+    print(f"\nhover to paint: median {hover:.1f} ms; prompt to picture: {1000 * typed:.0f} ms")
+
+    stepper.root.get_by_label("new tokens", exact=True).first.fill("4")
+    stepper.press("Enter")
+    stepper.root.get_by_text("The whole run, 4 new tokens").wait_for()
+    stepper.check(3)
+    field.fill("<img src=x onerror=alert(1)> <b>")
+    field.press("Enter")
+    stepper.root.locator('[data-lane="1"]').get_by_text("<", exact=True).first.wait_for()
+    assert stepper.root.locator("b, img").count() == 0
+    field.fill("cat " * 100)
+    field.press("Enter")
+    stepper.root.get_by_text("expected at most 48 together").wait_for()
+
+
+@pytest.mark.parametrize("width", [1000, 700])
+def test_the_stepper_is_drawn_in_both_themes(stepper, width):
+    """At both widths of the window everything stays inside the widget, or scrolls within it."""
+    folder = os.environ.get("LLMLAB_SCREENSHOTS")
+    stepper.page.set_viewport_size({"width": width, "height": 1700})
+    stepper.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+    for theme in ("light", "dark"):
+        stepper.notebook.set_theme(theme)
+        assert stepper.root.evaluate("node => node.scrollWidth <= node.clientWidth")
+        if folder:
+            stepper.root.screenshot(path=Path(folder) / f"kv-cache-{theme}-{width}.png")

@@ -1,0 +1,173 @@
+"""Questions and predictions in a real JupyterLab, and in a saved page: keyboard, pointer, what is recorded."""
+
+import json
+import re
+
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from llmlab.exercises.store import Store
+from llmlab.widgets.quiz import Quiz
+
+pytestmark = pytest.mark.browser
+
+TOPIC = """
+from llmlab.exercises import Exercise, Prediction, Question, Wrong
+
+def _check(candidate):
+    if candidate(2) != 4:
+        raise Wrong("twice 2 is 4, `double(2)` gave <b>something else</b>")
+
+EXERCISES = (Exercise(
+    id="planted.double", title="Twice", prompt="Write twice a number.", stub="def double(x):\\n    ...\\n",
+    hints=("Use `+`.", "Add it to itself."), solution="def double(x):\\n    return x + x  # <twice>\\n",
+    checks=(_check,), mistakes=(),
+),)
+QUESTIONS = (
+    Question(id="planted.why", text="Why divide by `√d`?", answer=1,
+             options=("It is faster", "It keeps the `softmax` soft", "<img src=x onerror=alert(1)> luck"),
+             why=("It costs a division.", "Otherwise scores grow with the width.", "No.")),
+    Question(id="planted.who", text="Which token is new?", answer=2, options=("the first", "any", "the last", "none"),
+             why=("It is the oldest.", "No.", "It was appended.", "No.")),
+)
+PREDICTIONS = (
+    Prediction(id="planted.bytes", text="How large is the cache?", unit="KiB"),
+    Prediction(id="planted.growth", text="How does the work grow?", options=("as `n`", "as `n²`")),
+)
+"""
+CELLS = [
+    "import os, llmlab.exercises\n"
+    "llmlab.exercises.__path__.append(os.getcwd())\n"
+    "from llmlab.exercises import check, hint, predict, progress, quiz, solution",
+    'quiz("planted")',
+    'predict("planted.bytes")',
+    'predict("planted.growth")',
+    'def double(x):\n    ...\ncheck("planted.double", double)',
+    'check("planted.double", lambda x: x)',
+    'def double(x):\n    y = x.size\n    return y\ncheck("planted.double", double)',
+    'hint("planted.double")',
+    'solution("planted.double")',
+    'check("planted.double", lambda x: 2 * x)',
+    'predict("planted.bytes", 200, guess=100)',
+    'progress("planted")',
+]
+
+
+@pytest.fixture
+def notebook(lab, open_notebook):
+    (lab.root / "planted.py").write_text(TOPIC, encoding="utf-8")
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    cells = [new_code_cell(source) for source in CELLS]
+    (lab.root / "exercises.ipynb").write_text(json.dumps(new_notebook(cells=cells, metadata=metadata)))
+    notebook = open_notebook("exercises.ipynb")
+    notebook.run_all()
+    yield notebook
+    assert notebook.cell_errors() == [] and notebook.console_errors == [] and notebook.requests_outside == []
+
+
+def focused(page):
+    """The question and the letter of the button that has the focus."""
+    return page.evaluate(
+        """() => [document.activeElement.closest('[data-question]')?.dataset.question,
+                  document.activeElement.querySelector('.llmlab-letter')?.textContent]"""
+    )
+
+
+def press(page, *keys):
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def test_questions_and_predictions_are_answered_by_keyboard_and_pointer_and_recorded(notebook, lab):
+    page = notebook.page
+    notebook.scroll_to(1)
+    root = page.get_by_role("group", name="Quiz of 2 questions")
+    root.wait_for()
+    why, who = (root.locator(f"[data-question='planted.{name}']") for name in ("why", "who"))
+    assert "0 of 2 answered right" in root.text_content() and root.locator("img").count() == 0
+    n_cells = len(notebook.cells())
+    root.focus()
+    press(page, "ArrowDown", "Enter")
+    assert why.locator(".llmlab-why").text_content() == "✗ Not this one. It costs a division."
+    press(page, "ArrowDown", "Enter")
+    assert focused(page) == ["planted.why", "b"]
+    assert why.locator(".llmlab-why").text_content() == "✓ Right. Otherwise scores grow with the width."
+    press(page, "ArrowRight", "4")
+    assert focused(page) == ["planted.who", "d"]
+    assert who.locator(".llmlab-why").text_content() == "✗ Not this one. No."
+    press(page, "c", "a")  # the right one by its letter, then another out of curiosity
+    assert "2 of 2 answered right" in root.text_content()
+    assert who.locator(".llmlab-mark").all_text_contents() == ["✗ not this one", "", "✓ right", "✗ not this one"]
+    press(page, "ArrowUp")
+    assert focused(page) == ["planted.why", "c"]
+    why.get_by_role("button", name=re.compile("luck")).click()
+    assert why.locator("[aria-pressed=true] .llmlab-letter").text_content() == "c"
+    assert len(notebook.cells()) == n_cells  # "a" and "b" would have added cells
+
+    notebook.scroll_to(2)
+    number = page.get_by_role("group", name="Prediction").first
+    field = number.get_by_label("your guess")
+    field.fill("a lot")
+    field.press("Enter")
+    assert "Expected a number such as 1500 or 0.5, got “a lot”" in number.text_content()
+    field.fill("1,500")
+    number.get_by_role("button", name="Record").click()
+    assert "Your guess: 1,500 KiB. It is recorded." in number.text_content()
+    notebook.scroll_to(3)
+    options = page.get_by_role("group", name="Prediction").last
+    options.focus()
+    press(page, "2")
+    assert "Your guess: as n². It is recorded." in options.text_content()
+
+    expected = {
+        "questions": {"planted.why": {"tries": 3, "right": True}, "planted.who": {"tries": 3, "right": True}},
+        "predictions": {"planted.bytes": {"guess": 1500}, "planted.growth": {"guess": "as `n²`"}},
+    }
+    store = Store(lab.root.parent / "llmlab")
+    for _ in range(100):  # the kernel records a moment later
+        found, _ = store.read()
+        if {part: found[part] for part in expected} == expected:
+            break
+        page.wait_for_timeout(50)
+    assert {part: found[part] for part in expected} == expected
+    notebook.set_theme("dark")
+    notebook.screenshots("quiz-answered")
+
+
+def test_answers_are_readable_in_both_themes(notebook):
+    for theme in ("light", "dark"):
+        notebook.set_theme(theme)
+        notebook.scroll_to(6)
+        answer = notebook.page.locator(".llmlab-answer").first
+        answer.wait_for()
+        color, ground = (
+            answer.evaluate(f"node => getComputedStyle(node).{name}") for name in ("color", "backgroundColor")
+        )
+        light = [sum(map(float, re.findall(r"[\d.]+", value)[:3])) for value in (color, ground)]
+        assert abs(light[0] - light[1]) > 300
+        notebook.screenshots(f"exercises-{theme}")
+    notebook.scroll_to(6)
+    crash = notebook.page.locator(".llmlab-answer", has_text="stopped with an error")
+    assert "line 2: y = x.size\nAttributeError: 'int' object has no attribute 'size'" in crash.inner_text()
+
+
+def test_a_saved_page_answers_without_a_kernel(browser, tmp_path):
+    namespace = {}
+    exec(TOPIC, namespace)
+    path = Quiz(namespace["QUESTIONS"]).save_html(tmp_path / "quiz.html")
+    page = browser.new_page()
+    problems = []
+    page.on("console", lambda message: message.type == "error" and problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(path.as_uri())
+    root = page.get_by_role("group", name="Quiz of 2 questions")
+    root.focus()
+    press(page, "1", "2")
+    root.get_by_role("button", name=re.compile("the last")).click()
+    assert "2 of 2 answered right" in root.text_content()
+    assert root.locator(".llmlab-why").all_text_contents() == [
+        "✓ Right. Otherwise scores grow with the width.",
+        "✓ Right. It was appended.",
+    ]
+    page.close()
+    assert problems == []
