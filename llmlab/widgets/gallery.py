@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from types import SimpleNamespace
 
 from .. import load_model
 from . import export
 from .base import LabWidget
 from .costs import CostCalculator
 from .kv_cache import KVCacheStepper
+from .quiz import Guess, Quiz
 from .welcome import TokenTour
 
 LAYOUT = """<style>
@@ -18,6 +20,15 @@ body { max-width: none; }
 .llmlab-pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 640px), 1fr)); }
 .llmlab-pair > div { min-width: 0; padding: 16px; background: var(--jp-layout-color1); }
 </style>"""
+
+QUESTION = SimpleNamespace(
+    id="example.parameters",
+    text="Which of these are parameters of a model?",
+    options=("its logits", "its weights", "its KV cache"),
+    answer=1,
+    why=("They are computed anew for each text.", "Training changed them.", "It holds what was computed for one text."),
+)
+PREDICTION = SimpleNamespace(id="example.tokens", text="How many tokens is this sentence?", options=(), unit="tokens")
 
 
 def examples() -> dict[str, Callable[[], LabWidget]]:
@@ -27,6 +38,8 @@ def examples() -> dict[str, Callable[[], LabWidget]]:
         "TokenTour": lambda: TokenTour(model, tokenizer, "The capital of France is"),
         "KVCacheStepper": lambda: KVCacheStepper(model, tokenizer, "Anna had a dog.", 12),
         "CostCalculator": lambda: CostCalculator("Llama-2-7B"),
+        "Quiz": lambda: Quiz([QUESTION], tried=[[0]]),
+        "Guess": lambda: Guess(PREDICTION),
     }
 
 

@@ -263,7 +263,7 @@ class KVCacheStepper(LabWidget):
         """The token as text; in hexadecimal where its bytes are no whole characters, or none that can be seen."""
         text = self._tokenizer.decode([token])
         seen = text.replace("\n", " ").isprintable() and "\ufffd" not in text
-        return text if seen else self._tokenizer.decode_bytes([token]).hex(" ")
+        return text if seen else f"0x{self._tokenizer.decode_bytes([token]).hex()}"
 
     # As text --------------------------------------------------------------------------------------------------------
 

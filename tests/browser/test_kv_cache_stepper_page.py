@@ -83,6 +83,17 @@ class Stepper:
             assert shown == pytest.approx([expected] * 2, abs=6e-3)
         return seen
 
+    def check_pixels(self, seen, layer, head):
+        """A strip has a pixel for each number, its opacity growing with the number's size."""
+        for kind, name in ((0, "k"), (1, "v")):
+            vectors = seen[f"blocks.{layer}.attention.{name}"][0, head].abs()  # (T, d)
+            strip = self.root.locator('[data-lane="1"] .llmlab-kv-strip').nth(kind)
+            image = strip.evaluate(
+                "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 === 3)"
+            )
+            expected = 255 * (0.08 + 0.92 * vectors / vectors.max()).T.flatten()  # a row of pixels per number
+            assert image == pytest.approx(expected.clamp(max=255).tolist(), abs=1.5)
+
     def check_vectors(self, seen, token, layer, head):
         rows = self.root.locator("[data-detail] tr")
         for row, name in ((0, "k"), (1, "v")):
@@ -105,7 +116,7 @@ def stepper(lab, open_notebook):
 
 def test_the_keyboard_steps_through_the_real_run_and_nothing_else(stepper):
     n_cells = len(stepper.notebook.cells())
-    stepper.check(N_NEW - 1)  # the first view: the whole run
+    stepper.check_pixels(stepper.check(N_NEW - 1), 0, 0)  # the first view: the whole run
     assert numbers(stepper.root.locator(".llmlab-kv-totals").text_content()) == [12, 138, 17]
     stepper.root.focus()
     stepper.press(" ")  # from the end to the start
@@ -116,6 +127,7 @@ def test_the_keyboard_steps_through_the_real_run_and_nothing_else(stepper):
     stepper.check(N_NEW - 1)
     stepper.press("Home", "ArrowLeft", "ArrowRight", "ArrowDown", "ArrowDown", "ArrowUp", "]", "]")
     seen = stepper.check(1)
+    stepper.check_pixels(seen, 1, 1)
     stepper.check_vectors(seen, len(stepper.prompt), 1, 1)  # the newest token, until another is chosen
     stepper.press("Shift+ArrowLeft", "Shift+ArrowLeft")
     stepper.check_vectors(seen, len(stepper.prompt) - 2, 1, 1)
@@ -204,6 +216,7 @@ def test_the_stepper_is_drawn_in_both_themes(stepper, width):
     stepper.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     for theme in ("light", "dark"):
         stepper.notebook.set_theme(theme)
+        stepper.page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
         assert stepper.root.evaluate("node => node.scrollWidth <= node.clientWidth")
         if folder:
             stepper.root.screenshot(path=Path(folder) / f"kv-cache-{theme}-{width}.png")

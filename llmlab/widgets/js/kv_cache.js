@@ -11,6 +11,8 @@
 
 const NAMES = ["without a cache", "with a cache"];
 const SECONDS = 0.9; // a step, when it plays
+// The accents of base.css, for canvases: these are painted before the widget is on the page, where no CSS applies yet.
+const HUES = { key: [230, 159, 0], value: [0, 158, 115], again: [213, 94, 0], kept: [153, 153, 153] };
 
 function render({ model, el }) {
   let run = {}; // the arrays of one revision
@@ -200,7 +202,7 @@ function render({ model, el }) {
   }
   const work = (value) => withUnit(value, 1000, "FLOP");
   const size = (value) => withUnit(value, 1024, "B");
-  const time = (value) => (value < 999.5 ? `${Number(value.toPrecision(3))} ms` : `${Number((value / 1000).toPrecision(3))} s`);
+  const time = (value) => (value < 999.5 ? `${value.toPrecision(3)} ms` : `${(value / 1000).toPrecision(3)} s`);
   const times = (a, b) => `${digits(a / b, 2)} ×`;
   /** A rounding error: 4.8 × 10⁻⁶. */
   function tiny(value) {
@@ -216,7 +218,7 @@ function render({ model, el }) {
     const [all, some] = [at("computed", 0), at("computed", 1)];
     const again = step ? all - 1 : 0;
     sentence.textContent = step
-      ? `Step ${step} of ${last()} (decode) runs ${label(now() - 1)}. Without a cache: ${keys(all)} computed, ${again} of them again. With one: ${some}.`
+      ? `Step ${step} of ${last()} (decode) runs ${label(now() - 1)}: ${keys(all)} without a cache, ${again} of them again; ${some} with one.`
       : `Step 0 of ${last()} (prefill) runs the prompt. Both lanes compute ${keys(all)}${all === some ? "" : `, with the cache ${some}`}.`;
     const [most, least] = [sum("computed", 0), sum("computed", 1)];
     const scope = step === last() ? `The whole run, ${step + 1} new ${step ? "tokens" : "token"}` : `So far, ${step + 1} ${step ? "steps" : "step"}`;
@@ -241,7 +243,6 @@ function render({ model, el }) {
     verdict.textContent = `${judged} Step ${step} computed ${reasons.join(", ")}.`;
   }
 
-  const color = (name) => getComputedStyle(root).getPropertyValue(`--llmlab-${name}`).trim().split(/\s+/).map(Number);
   /** A canvas of one pixel per number, stretched by CSS; `paint(x, y)` gives [red, green, blue, alpha 0 … 1] or null. */
   function pixels(width, height, paint, attributes) {
     const canvas = h("canvas", { width, height, "aria-hidden": "true", ...attributes });
@@ -258,7 +259,6 @@ function render({ model, el }) {
 
   function lane(index) {
     const [labels, prompt, count, step] = [get("labels"), get("n_prompt"), now(), atStep()];
-    const hues = { key: color("key"), value: color("value"), again: color("wasted"), kept: color("masked") };
     const at_ = (row, column, span = 1) => ({ gridRow: String(row), gridColumn: `${column + 2} / span ${span}` });
     const gutter = (row, text) => h("div", { class: "llmlab-kv-gutter", style: { gridRow: String(row) } }, text);
     const grid = h("div", {
@@ -293,7 +293,7 @@ function render({ model, el }) {
         pixels(
           count,
           run.width,
-          (token, y) => [...(hues[status(index, token)] ?? hues[name]), 0.08 + (0.92 * Math.abs(vector(vectors, token)[y])) / largest],
+          (token, y) => [...(HUES[status(index, token)] ?? HUES[name]), 0.08 + (0.92 * Math.abs(vector(vectors, token)[y])) / largest],
           { class: "llmlab-kv-strip", style: at_(row, 0, count) },
         ),
       );
@@ -314,7 +314,7 @@ function render({ model, el }) {
       );
     const tall = last() > 20 ? 4 : 6; // pixels of a row
     const scaled = (size) => `calc(${Math.max(0, size)}px * var(--llmlab-scale))`;
-    const done = ["key", "again", "kept"].map((name) => [...hues[name], name === "kept" ? 0.25 : 0.9]);
+    const done = ["key", "again", "kept"].map((name) => [...HUES[name], name === "kept" ? 0.25 : 0.9]);
     grid.append(
       h("div", { class: "llmlab-kv-gutter", style: { gridRow: "6", paddingTop: scaled(Math.min(step * tall, (last() + 1) * tall - 17)) } }, String(step)),
       pixels(
@@ -423,7 +423,7 @@ function render({ model, el }) {
         h(
           "tbody",
           {},
-          line("keys, per layer and kv head", "computed", String),
+          line("keys, in each kv head", "computed", String),
           line("work in matrix products", "flops", work),
           line("time, fastest of 3 runs", "milliseconds", time),
           h("tr", { "data-meter": "cache_bytes" }, h("th", { scope: "row" }, "memory of the cache"), cell("0 B", 0, 1), cell(size(bytes[step]), bytes[step], bytes[last()]), h("td", { colspan: 3, class: "llmlab-text" }, `${size(bytes[step] / now())} a token, all layers`)),
