@@ -330,6 +330,10 @@ def test_the_accents_of_widgets_and_plots_are_the_same():
     triples = dict(re.findall(r"--llmlab-(\w+): (\d+ \d+ \d+);", css))
     for name in ("query", "key", "value", "attention", "wasted", "masked"):
         assert triples[name] == " ".join(str(int(COLORS[name][at : at + 2], 16)) for at in (1, 3, 5)), name
+    canvas = (FOLDER / "kv_cache.js").read_text(encoding="utf-8")  # a canvas reads no CSS variables
+    hues = dict(re.findall(r"(\w+): \[(\d+, \d+, \d+)\]", canvas))
+    for meaning, name in {"key": "key", "value": "value", "again": "wasted", "kept": "masked"}.items():
+        assert hues[meaning].replace(",", "") == triples[name], meaning
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.css")), ids=lambda path: path.name)

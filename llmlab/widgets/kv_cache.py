@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -125,11 +124,10 @@ class KVCacheStepper(LabWidget):
     def _run(self) -> None:
         """Run both lanes anew; nothing changes when the prompt is refused."""
         prompt = self._prompt_ids()
-        new, logits = self._generate(prompt)
+        new, logits, times = self._generate(prompt)
         ids = prompt + new
-        recorded = self._record(ids, len(prompt))
-        times = self._time(ids, len(prompt))
-        self._publish(ids, len(prompt), logits, recorded, times)
+        self._publish(ids, len(prompt), logits, self._record(ids, len(prompt)), times)
+        self._time_again(ids, len(prompt))  # when the picture is already on its way
 
     def _prompt_ids(self) -> list[int]:
         if self._model.training:
@@ -150,16 +148,20 @@ class KVCacheStepper(LabWidget):
         return ids
 
     @torch.inference_mode()
-    def _generate(self, prompt: list[int]) -> tuple[list[int], Tensor]:
-        """Greedy tokens of the cached lane, and both lanes' logits (2, steps, V)."""
-        end, new, logits = self._tokenizer.special_tokens["</s>"], [], ([], [])
+    def _generate(self, prompt: list[int]) -> tuple[list[int], Tensor, list[list[float]]]:
+        """Greedy tokens of the cached lane, both lanes' logits (2, steps, V), and milliseconds [lane][step]."""
+        end, new = self._tokenizer.special_tokens["</s>"], []
+        logits: list[list[Tensor]] = [[], []]
+        times: list[list[float]] = [[], []]
         cache = self._cache(len(prompt) + self.max_new_tokens)
         while len(new) < self.max_new_tokens and (not new or new[-1] != end):
             ids = prompt + new
             for lane in (0, 1):
-                logits[lane].append(self._forward(ids, cache if lane else None))  # (V,)
+                taken, row = self._timed(ids, cache if lane else None)  # (V,)
+                times[lane].append(taken)
+                logits[lane].append(row)
             new.append(int(logits[1][-1].argmax()))
-        return new, torch.stack([torch.stack(lane) for lane in logits]).float().cpu()
+        return new, torch.stack([torch.stack(lane) for lane in logits]).float().cpu(), times
 
     @torch.inference_mode()
     def _record(self, ids: list[int], n_prompt: int) -> tuple[Tensor, Tensor, list[tuple[int, int]], list[float]]:
@@ -181,24 +183,27 @@ class KVCacheStepper(LabWidget):
         return kept[0::2], kept[1::2], computed, differences
 
     @torch.inference_mode()
-    def _time(self, ids: list[int], n_prompt: int) -> list[tuple[float, float]]:
-        """Milliseconds of each step without and with the cache: the fastest of some runs, nothing recorded."""
-        runs: list[list[list[float]]] = [[], []]
-        for _ in range(N_TIMED):
+    def _time_again(self, ids: list[int], n_prompt: int) -> None:
+        """Run both lanes again without recording; each step keeps its fastest time."""
+        times = self.milliseconds.tolist()  # [lane][step]
+        for _ in range(N_TIMED - 1):
             for lane in (0, 1):
                 cache = self._cache(len(ids)) if lane else None
-                steps = range(n_prompt, len(ids))
-                runs[lane].append([self._milliseconds(lambda n=n, c=cache: self._forward(ids[:n], c)) for n in steps])
-        fastest = [[min(times) for times in zip(*lane, strict=True)] for lane in runs]
-        return list(zip(*fastest, strict=True))
+                for index, n_tokens in enumerate(range(n_prompt, len(ids))):
+                    times[lane][index] = min(times[lane][index], self._timed(ids[:n_tokens], cache)[0])
+        self.steps = [
+            replace(step, milliseconds=both) for step, both in zip(self.steps, zip(*times, strict=True), strict=True)
+        ]
+        self.milliseconds = torch.tensor(times)
 
-    def _milliseconds(self, work: Callable[[], Any]) -> float:
+    def _timed(self, ids: list[int], cache: KVCache | None) -> tuple[float, Tensor]:
+        """The milliseconds of a forward pass, and its logits (V,)."""
         wait = torch.cuda.synchronize if self._device.type == "cuda" else lambda: None
         wait()
         start = time.perf_counter()
-        work()
+        logits = self._forward(ids, cache)  # (V,)
         wait()
-        return 1000 * (time.perf_counter() - start)
+        return 1000 * (time.perf_counter() - start), logits
 
     def _forward(self, ids: list[int], cache: KVCache | None) -> Tensor:
         """Logits (V,) after the last token. With a cache only the tokens that it does not hold are run."""
@@ -216,7 +221,7 @@ class KVCacheStepper(LabWidget):
 
     # What the browser draws -----------------------------------------------------------------------------------------
 
-    def _publish(self, ids: list[int], n_prompt: int, logits: Tensor, recorded: Any, times: list) -> None:
+    def _publish(self, ids: list[int], n_prompt: int, logits: Tensor, recorded: Any, times: list[list[float]]) -> None:
         keys, values, computed, key_differences = recorded
         apart = (logits[0] - logits[1]).abs()  # (steps, V)
         largest = logits.abs().amax(dim=(0, 2))  # (steps,)
@@ -230,7 +235,7 @@ class KVCacheStepper(LabWidget):
                     costs.flops(config, new, n_past=n_prompt + index - new, n_logits=1).total for new in computed[index]
                 ),
                 cache_bytes=costs.kv_cache_bytes(config, n_prompt + index, dtype=dtype),
-                milliseconds=times[index],
+                milliseconds=(times[0][index], times[1][index]),
                 difference=float(apart[index].max()),
                 relative=float(apart[index].max() / largest[index]),
                 key_difference=key_differences[index],

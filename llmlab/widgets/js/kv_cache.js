@@ -203,7 +203,7 @@ function render({ model, el }) {
   const work = (value) => withUnit(value, 1000, "FLOP");
   const size = (value) => withUnit(value, 1024, "B");
   const time = (value) => (value < 999.5 ? `${value.toPrecision(3)} ms` : `${(value / 1000).toPrecision(3)} s`);
-  const times = (a, b) => `${digits(a / b, 2)} ×`;
+  const times = (a, b) => `${a / b < 99.5 ? (a / b).toPrecision(2) : Math.round(a / b)} ×`;
   /** A rounding error: 4.8 × 10⁻⁶. */
   function tiny(value) {
     if (!(value > 0)) return String(value);
@@ -268,7 +268,7 @@ function render({ model, el }) {
       style: { gridTemplateColumns: `calc(5 * var(--llmlab-unit)) repeat(${labels.length}, minmax(calc(6 * var(--llmlab-unit)), 1fr))` },
     });
     const band = (text, column, span, on) =>
-      h("div", { class: `llmlab-kv-band ${on ? "llmlab-kv-on" : ""}`, style: at_(1, column, span), title: text }, text);
+      h("div", { class: `llmlab-kv-band ${on ? "llmlab-kv-on" : ""}`, style: at_(1, column, span), title: text }, h("span", {}, text));
     grid.append(band("prefill", 0, prompt, step === 0), band("decode", prompt, labels.length - prompt, step > 0));
     labels.slice(0, count + 1).forEach((text, token) => {
       const coming = token === count;
@@ -456,7 +456,7 @@ function render({ model, el }) {
       h(
         "table",
         {},
-        h("caption", {}, `The next token after ${label(now() - 1)}, in both lanes`),
+        h("caption", {}, `The next token, after ${label(now() - 1)}`),
         h("thead", {}, h("tr", {}, h("th"), head("logit", 2), head("probability", 2)), h("tr", {}, h("th"), ...["without", "with", "without", "with"].map((text) => head(text)))),
         h("tbody", {}, ...rows),
       ),
@@ -529,6 +529,12 @@ function render({ model, el }) {
   on(["predicting", "guess", "revealed"], () => (controls(), questions(), refresh()));
   on("playing", () => (controls(), schedule()));
   on("token", drawDetail);
+  on("milliseconds", () => {
+    if (run.revision !== get("revision")) return; // with a new run it is drawn as a whole
+    run.milliseconds = array(model, "milliseconds").data;
+    drawMeters();
+    refresh();
+  });
   on(["prompt", "max_new_tokens"], controls);
   update();
   return () => {
