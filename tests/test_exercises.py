@@ -166,7 +166,9 @@ def test_questions_have_three_options_and_explain_each(question):
 @pytest.mark.parametrize("prediction", all_predictions(), ids=lambda prediction: prediction.id)
 def test_predictions_can_be_asked_without_an_answer_recorded(prediction):
     assert prediction.text in repr(predict(prediction.id))
-    assert repr(predict(prediction.id, prediction.options[0] if prediction.options else 1)).startswith("No prediction")
+    assert repr(predict(prediction.id, truth=prediction.options[0] if prediction.options else 1)).startswith(
+        "No prediction"
+    )
 
 
 def test_the_planted_exercises_are_faultless_and_faults_are_found(planted):
@@ -458,25 +460,27 @@ def test_without_a_kernel_the_question_shows_and_its_answer_opens(planted):
 
 
 def test_a_prediction_is_recorded_and_set_beside_the_truth(planted):
-    assert repr(predict("planted.bytes", 200)) == "No prediction recorded; it is 200 KiB."
+    assert repr(predict("planted.bytes", truth=200)) == "No prediction recorded; it is 200 KiB."
     assert repr(predict("planted.bytes", guess=100)) == "Recorded: you predict 100 KiB."
     told = "You predicted 100 KiB, it is 200 KiB. That is 2 times your prediction."
-    assert repr(predict("planted.bytes", 200)) == told == repr(predict("planted.bytes", truth=torch.tensor(200.0)))
-    close = predict("planted.bytes", 102)
+    assert (
+        repr(predict("planted.bytes", truth=200)) == told == repr(predict("planted.bytes", truth=torch.tensor(200.0)))
+    )
+    close = predict("planted.bytes", truth=102)
     assert close.passed and repr(close) == "✓ You predicted 100 KiB, it is 102 KiB."
-    assert repr(predict("planted.growth", "as n²", guess="a")) == "You predicted “as n”, it is “as n²”."
-    assert predict("planted.growth", "as n²", guess=2).passed
+    assert repr(predict("planted.growth", truth="as n²", guess="a")) == "You predicted “as n”, it is “as n²”."
+    assert predict("planted.growth", truth="as n²", guess=2).passed
 
 
 def test_the_prediction_widget_records_and_remembers(planted):
     widget = predict("planted.bytes")
-    assert repr(widget) == "Your prediction: How large? (a number, in KiB)" and widget.guess is None
+    assert repr(widget) == "Your prediction: How large? (a number of KiB)" and widget.guess is None
     widget.number = 1500
-    assert repr(predict("planted.bytes", 3000)).startswith("You predicted 1,500 KiB, it is 3,000 KiB.")
+    assert repr(predict("planted.bytes", truth=3000)).startswith("You predicted 1,500 KiB, it is 3,000 KiB.")
     assert predict("planted.bytes").number == 1500
     options = predict("planted.growth")
     options.choice = 1
-    assert predict("planted.growth").guess == "as n²" and predict("planted.growth", "as n²").passed
+    assert predict("planted.growth").guess == "as n²" and predict("planted.growth", truth="as n²").passed
     with pytest.raises(Exception, match="expected -1 to 1, got 2"):
         options.choice = 2
     assert repr(options) == "Your prediction: How does it grow?\n  a) as n\n  b) as n²"  # whatever was chosen
@@ -488,7 +492,7 @@ def test_a_guess_or_truth_that_is_no_number_is_refused(planted, value):
         with pytest.raises(ValueError, match=r"planted\.bytes: expected a number, got"):
             call("planted.bytes")
     with pytest.raises(ValueError, match="expected one of as n, as n²; got"):
-        predict("planted.growth", value)
+        predict("planted.growth", truth=value)
 
 
 @pytest.mark.parametrize(
@@ -507,7 +511,7 @@ def test_progress_counts_what_was_done(planted):
     for _ in range(9):
         hint("planted.mean")
     quiz("planted.who", "a")
-    predict("planted.bytes", guess=1)
+    predict("planted.bytes", 1)
     answer = progress()
     [row] = [line for line in repr(answer).splitlines() if line.startswith("planted")]
     assert row.split() == ["planted", *["1", "of", "2"] * 3, "3"]

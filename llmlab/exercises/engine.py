@@ -100,7 +100,7 @@ def quiz(id: str, answer: str | int | None = None) -> Quiz | Answer:
     return Answer(label, text, Text(question.why[chosen]), *_aside(note), status=status)
 
 
-def predict(id: str, truth: Any = None, *, guess: Any = None) -> Guess | Answer:
+def predict(id: str, guess: Any = None, *, truth: Any = None) -> Guess | Answer:
     """Ask for a prediction; given a `guess`, record it; given the measured `truth`, compare.
 
     A guess and a truth are numbers, or, for a prediction with options, the text of one of them (a guess also its letter

@@ -34,10 +34,15 @@ def _tensor(value, shape, what):
 
 
 def _check_decode_row(candidate):
-    for n_heads, n_keys, head_dim in ((1, 1, 4), (2, 7, 16), (3, 5, 8)):
+    for n_heads, n_keys, head_dim in ((3, 7, 16), (2, 5, 8), (1, 1, 4)):
         q = 2 * torch.randn(n_heads, head_dim)
         keys, values = torch.randn(n_heads, n_keys, head_dim), torch.randn(n_heads, n_keys, head_dim)
         got = candidate(q, keys, values)
+        if isinstance(got, torch.Tensor) and got.dim() == 3:
+            raise Wrong(
+                f"expected one output per head of shape {(n_heads, head_dim)}, got {tuple(got.shape)}. q has no "
+                "dimension for tokens: give it one with q[:, None] or q[:, :, None], and take it away at the end"
+            )
         _tensor(got, (n_heads, head_dim), "one output per head")
         expected = F.scaled_dot_product_attention(q[:, None], keys, values)[:, 0]  # (H, d)
         if torch.allclose(got, expected, atol=1e-5):
@@ -50,6 +55,8 @@ def _check_decode_row(candidate):
                 "every head returned the first value: the query saw key 0 only. With one query and many keys "
                 "is_causal=True is aligned to the top left; a cached query may see all keys, so it needs no mask"
             )
+        if torch.allclose(got, ((scores / 2).softmax(-1)[:, None] @ values)[:, 0], atol=1e-5):
+            raise Wrong("the scores are divided by √4 = 2 whatever the length of a key; d is q.shape[-1]")
         across = (scores / head_dim**0.5).softmax(0)
         if torch.allclose(got, (across[:, None] @ values)[:, 0], atol=1e-5):
             raise Wrong(
@@ -108,7 +115,7 @@ def decode_row(q, keys, values):
 
 
 def _check_count(candidate):
-    for n_prompt, n_new in ((1, 1), (1, 4), (7, 3), (30, 50)):
+    for n_prompt, n_new in ((7, 3), (1, 4), (1, 1), (30, 50)):
         without = sum(n_prompt + done for done in range(n_new))
         with_cache = n_prompt + n_new - 1
         got = candidate(n_prompt, n_new)
@@ -173,7 +180,10 @@ def _check_append(candidate):
     length = 0
     for n_new in (3, 1, 2):
         new = expected[:, length : length + n_new]
-        got = candidate(buffer, length, new)
+        try:
+            got = candidate(buffer, length, new)
+        except ValueError as error:
+            raise Wrong(f"{length} rows are taken and {n_new} are new; six fit exactly. It raised: {error}") from None
         length += n_new
         if isinstance(got, torch.Tensor) and got.shape == buffer.shape and length < 6:
             raise Wrong(
@@ -256,7 +266,7 @@ def append(buffer, length, new):
 
 
 def _check_chunk_mask(candidate):
-    for n_past, n_new in ((0, 3), (4, 1), (5, 3), (1, 6)):
+    for n_past, n_new in ((4, 3), (0, 3), (4, 1), (1, 6)):
         got = candidate(n_past, n_new)
         _tensor(got, (n_new, n_past + n_new), "a row for each new token and a column for each key, a mask")
         if got.dtype != torch.bool:
@@ -271,7 +281,13 @@ def _check_chunk_mask(candidate):
                 f"with {n_past} keys in the cache the first new query stands at position {n_past} and may see "
                 f"{n_past + 1} keys; this mask shows it only key 0, because its diagonal starts at the top left"
             )
-        raise Wrong(f"with {n_past} cached and {n_new} new tokens, query t may see the keys 0 to {n_past} + t")
+        if got.all():
+            raise Wrong("everything is allowed: the first new token sees the tokens after it")
+        seen = got.sum(-1).tolist()
+        raise Wrong(
+            f"with {n_past} cached and {n_new} new tokens the queries may see the first "
+            f"{expected.sum(-1).tolist()} keys; here they see {seen}"
+        )
 
 
 CHUNK_MASK = Exercise(
@@ -351,6 +367,8 @@ def _check_generate(candidate):
             )
         if fed != [len(prompt)] + [1] * (len(fed) - 1):
             raise Wrong(f"expected the prompt first and then one token per call; the calls fed {fed} tokens")
+        if [int(token) for token in got] == prompt + expected:
+            raise Wrong("the prompt is in the result; leave it out and return the new tokens only")
         if len(fed) == 7 and got == expected:
             raise Wrong("one call too many: the last token is returned, nothing follows it")
         if [int(token) for token in got] != expected:
@@ -493,6 +511,11 @@ def _check_rollback(candidate):
             raise Wrong(f"{given}: the rows hold {held}; the 5 tokens before the draft are gone too")
         if held == [5 + n_drafted] * 2 and held != expected:
             raise Wrong(f"{given}: the rejected tokens are still in the cache; the rows hold {held}, not {expected}")
+        if len(set(held)) == 1 and len(set(accepted)) > 1:
+            raise Wrong(
+                f"{given}: every row holds {held[0]}. truncate with one number cuts all rows alike; give it a "
+                "tensor of lengths, one for each row"
+            )
         if held == [5 + n_drafted - n for n in accepted] and held != expected:
             raise Wrong(f"{given}: as many were taken back as were accepted; the rows hold {held}, not {expected}")
         if held != expected:
@@ -505,7 +528,7 @@ ROLLBACK = Exercise(
     prompt="Cut a cache back after some drafted tokens were rejected.",
     stub='''\
 def rollback(cache, n_drafted, accepted):
-    """In each row b, keep the first accepted[b] of the n_drafted tokens fed in last."""
+    """Of the n_drafted tokens fed in last, keep the first accepted[b] in row b; a tensor (B,)."""
     ...
 ''',
     hints=(

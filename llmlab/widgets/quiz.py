@@ -120,7 +120,7 @@ class Guess(LabWidget):
         return self.number
 
     def __repr__(self) -> str:
-        wanted = "" if self.options else f" (a number{', in ' if self.unit else ''}{self.unit})"
+        wanted = "" if self.options else f" (a number{' of ' if self.unit else ''}{self.unit})"
         return _asked(f"Your prediction: {self.text}{wanted}", self.options)
 
     def tables(self) -> list[Table]:
@@ -133,7 +133,7 @@ class Guess(LabWidget):
 
     def fallback_html(self) -> str:
         """What to predict, with the options or the unit."""
-        wanted = "" if self.options else f" (a number{', in ' if self.unit else ''}{self.unit})"
+        wanted = "" if self.options else f" (a number{' of ' if self.unit else ''}{self.unit})"
         return f"<p><b>Your prediction:</b> {rich(self.text + wanted)}</p>{_listed(self.options)}"
 
 

@@ -48,7 +48,7 @@ CELLS = [
     'hint("planted.double")',
     'solution("planted.double")',
     'check("planted.double", lambda x: 2 * x)',
-    'predict("planted.bytes", 200, guess=100)',
+    'predict("planted.bytes", truth=200, guess=100)',
     'progress("planted")',
 ]
 
