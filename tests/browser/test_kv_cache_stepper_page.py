@@ -12,6 +12,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from llmlab import load_model, trace
 from llmlab.generate import generate
+from llmlab.widgets.kv_cache import KVCacheStepper
 
 pytestmark = pytest.mark.browser
 MODEL, TOKENIZER = load_model()
@@ -220,3 +221,25 @@ def test_the_stepper_is_drawn_in_both_themes(stepper, width):
         assert stepper.root.evaluate("node => node.scrollWidth <= node.clientWidth")
         if folder:
             stepper.root.screenshot(path=Path(folder) / f"kv-cache-{theme}-{width}.png")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_saved_page_steps_without_kernel_and_network(tmp_path, open_page, theme):
+    page = open_page(KVCacheStepper(MODEL, TOKENIZER, PROMPT, N_NEW).save_html(tmp_path / "stepper.html"), theme=theme)
+    page.page.wait_for_selector(".llmlab-root [data-candidate]")
+    stepper = Stepper(page)
+    stepper.check_pixels(stepper.check(N_NEW - 1), 0, 0)
+    stepper.root.focus()
+    stepper.press("Home", " ", "ArrowRight", "ArrowDown", "]")
+    seen = stepper.check(2)
+    stepper.check_pixels(seen, 1, 1)
+    stepper.root.locator('[data-lane="1"] [data-cell="K"][data-token="3"]').click()
+    stepper.check_vectors(seen, 3, 1, 1)
+    stepper.press("Escape", "Home", "p", " ")  # the question comes first
+    stepper.page.keyboard.type(str(len(stepper.prompt) + 1))
+    stepper.press("Tab")
+    stepper.page.keyboard.type("1")
+    stepper.press("Enter")
+    assert stepper.root.locator("[data-verdict]").text_content().startswith("Right.") and stepper.step() == 1
+    assert stepper.root.get_by_label("prompt").is_disabled()
+    assert page.console_errors == [] and page.requests_outside == []
