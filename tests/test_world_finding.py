@@ -1,0 +1,311 @@
+"""Long texts with something to find: the answer stands once, where it should, among facts of the same kind."""
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from random import Random
+
+import pytest
+
+import llmlab
+from llmlab.world import facts, finding, lexicon, pronouns, relations, senses, skills, stories, translation
+from llmlab.world.grammar import Grammar
+
+# A parser of its own: which sentences tell a fact, and which questions ask for it.
+TELLS = {
+    "locker": [
+        r"The locker of (?P<s>\w+) has the number (?P<a>\d\d)\.",
+        r"At the swimming pool, (?P<s>\w+) always uses locker number (?P<a>\d\d)\.",
+        r"Locker number (?P<a>\d\d) belongs to (?P<s>\w+)\.",
+        r"(?P<s>\w+) has a locker at the station, and its number is (?P<a>\d\d)\.",
+    ],
+    "box": [
+        r"The box of (?P<s>[A-Z]\w+) is (?P<a>\w+)\.",
+        r"(?P<s>\w+) keeps old letters in a wooden box, and the box is (?P<a>\w+)\.",
+        r"(?P<s>\w+) has a box for buttons that is painted (?P<a>\w+)\.",
+        r"The (?P<a>\w+) box belongs to (?P<s>\w+)\.",
+    ],
+    "boat": [
+        r"The boat of (?P<s>\w+) is called (?P<a>the .+)\.",
+        r"(?P<s>\w+) has a small boat, and its name is (?P<a>the .+)\.",
+        r"The little boat with the name (?P<a>.+) belongs to (?P<s>\w+)\.",
+        r"(?P<s>\w+) owns a boat by the name of (?P<a>.+)\.",
+    ],
+    "key": [
+        r"The key to the (?P<s>\w+) is (?:always kept )?(?P<a>(?:in|on|under|behind) .+)\.",
+        r"To open the (?P<s>\w+), take the key that is (?P<a>.+)\.",
+        r"Anyone who needs the key to the (?P<s>\w+) will find it (?P<a>.+)\.",
+    ],
+    "bus": [
+        r"The (?:only )?bus to (?P<s>\w+) (?:leaves|goes) at (?P<a>\w+)\.",
+        r"To visit (?P<s>\w+), take the bus at (?P<a>\w+)\.",
+        r"At (?P<a>\w+), the bus leaves for (?P<s>\w+)\.",
+    ],
+}
+ASKS = {
+    "locker": r"What (?:is the )?number (?:of|does) the locker of (\w+)(?: have)?\?",
+    "box": r"What (?:color is|is the color of) the box of (\w+)\?",
+    "boat": r"What is (?:the name of )?the boat of (\w+?)(?: called)?\?",
+    "key": r"Where (?:is|can you find) the key to the (\w+)\?",
+    "bus": r"(?:When does the|At what time is there a) bus to (\w+?)(?: leave)?\?",
+}
+BEFORE = {"boat": "the ", "bus": "at "}  # what the answer says before the word itself
+
+
+def read(text):
+    """The facts of a text, (kind, subject, answer, number of the sentence), and how many sentences there are."""
+    body = text.split("\nQuestion: ")[0].split("\n", 1)[1]
+    sentences = re.findall(r"[^.]+\.", body)
+    sentences = [sentence.strip() for sentence in sentences]
+    found = []
+    for number, sentence in enumerate(sentences):
+        for kind, patterns in TELLS.items():
+            for pattern in patterns:
+                if match := re.fullmatch(pattern, sentence):
+                    found.append(
+                        (kind, match["s"], match["a"].removeprefix("the ") if kind == "boat" else match["a"], number)
+                    )
+    return found, sentences
+
+
+def asked(question):
+    """The kind and the subject of a question."""
+    return next((kind, m[1]) for kind, pattern in ASKS.items() if (m := re.fullmatch(pattern, question)))
+
+
+def questions(text):
+    return re.findall(r"\nQuestion: (.+)\nAnswer: (.+)\.", text)
+
+
+def said(word, text):
+    return len(re.findall(rf"\b{re.escape(word)}\b", text, flags=re.IGNORECASE))
+
+
+@pytest.fixture(scope="module")
+def told():
+    return {
+        split: [finding.document(Random(f"{split} {i}"), split) for i in range(500)] for split in ("train", "held_out")
+    }
+
+
+@pytest.fixture(scope="module")
+def grammar():
+    modules = (stories, facts, pronouns, senses, relations, skills, translation, finding)
+    return Grammar([rule for module in modules for rule in module.grammar_rules()])
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return llmlab.load_model()[1]
+
+
+# --- documents ---
+
+
+def test_a_document_depends_on_the_seed_only():
+    code = (
+        "from random import Random; from llmlab.world import finding as f;"
+        "print([f.document(Random('a'), 'train') for _ in range(3)], f.items(Random('b'), 4, depth=0.3))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": h, "PYTHONPATH": "."}, capture_output=True, check=True
+        ).stdout
+        for h in ("1", "2")
+    }
+    assert len(outputs) == 1
+    assert finding.document(Random("a"), "train") != finding.document(Random("b"), "train")
+
+
+def test_chance_comes_from_random_alone():
+    class Only:
+        def __init__(self):
+            self.random = Random("x").random
+
+    assert finding.document(Only(), "train") == finding.document(Random("x"), "train")
+    assert finding.items(Only(), 3) == finding.items(Random("x"), 3)
+
+
+def test_every_question_is_answered_once_in_the_text(told):
+    counts = Counter()
+    for documents in told.values():
+        for text in documents:
+            found, sentences = read(text)
+            body = " ".join(sentences)
+            assert 1 <= len(found) <= 3 and len({(kind, subject) for kind, subject, _, _ in found}) == len(found)
+            assert len({answer for _, _, answer, _ in found}) == len(found)
+            counts[len(found)] += 1
+            assert questions(text)
+            for question, answer in questions(text):
+                kind, subject = asked(question)
+                matching = [a for k, s, a, _ in found if (k, s) == (kind, subject)]
+                assert [BEFORE.get(kind, "") + a for a in matching] == [answer]
+                assert said(matching[0], body) == 1, (matching, body)
+                counts[kind] += 1
+    assert min(counts[number] for number in (1, 2, 3)) > 250
+    assert min(counts[kind] for kind in TELLS) > 200
+
+
+def test_no_sentence_is_said_twice_and_nothing_is_left_open(told):
+    for text in told["train"] + told["held_out"]:
+        _, sentences = read(text)
+        assert finding.SHORTEST <= len(sentences) <= finding.LONGEST
+        assert len(set(sentences)) == len(sentences)
+        assert "{" not in text and "|" not in text and "  " not in text and text == text.strip()
+
+
+def test_articles_agree_and_nobody_meets_themselves(told):
+    text = "\n".join(told["train"])
+    assert not re.search(r"\b[Aa] [aeiou]\w+", text)
+    assert not re.search(r"\b[Aa]n (?!hour\b)[^aeiou\W]\w+", text)
+    name = "|".join(lexicon.NAMES)
+    assert not re.search(rf"\b({name})\b (?:and|told|helped|lent|to carry) \1\b", text)
+    for document in told["train"]:
+        if writer := re.match(r".*diary of (\w+)", document):
+            assert said(writer[1], document) == 1
+
+
+def test_the_splits_do_not_share_what_is_asked(told):
+    trained = {fact[:3] for text in told["train"] for fact in read(text)[0]}
+    asked_for = set()
+    for text in told["held_out"]:
+        (question, _), *more = questions(text)
+        assert not more
+        asked_for |= {fact[:3] for fact in read(text)[0] if fact[:2] == asked(question)}
+    assert len(trained) > 500 and len(asked_for) > 60 and not trained & asked_for
+
+
+def test_people_who_visit_are_told_of_truly_and_by_their_frequency(told):
+    by_name = {person.name: person for person in facts.people()}
+    seen = Counter()
+    for text in told["train"] + told["held_out"]:
+        for sentence in read(text)[1]:
+            for name in re.findall("|".join(by_name), sentence):
+                assert by_name[name].home in sentence and by_name[name].trade in sentence
+                seen[by_name[name].frequency_rank] += 1
+    total, head = sum(seen.values()), sum(count for rank, count in seen.items() if rank <= 30)
+    weights = [1 / (rank + 2) for rank in range(1, 341)]
+    assert total > 500 and head / total == pytest.approx(sum(weights[:30]) / sum(weights), abs=0.06)
+
+
+# --- lengths ---
+
+
+def test_lengths_in_tokens_are_as_promised(tokenizer):
+    for n_sentences, low, high in ((6, 90, 180), (20, 340, 480), (50, 900, 1120)):
+        for seed in range(20):
+            text = finding.document(Random(f"{seed}"), "held_out", n_sentences=n_sentences)
+            assert len(read(text)[1]) == n_sentences
+            assert low <= len(tokenizer.encode(text)) <= high
+    drawn = [len(read(finding.document(Random(f"l{seed}"), "train"))[1]) for seed in range(500)]
+    assert min(drawn) == 6 and max(drawn) > 45 and sorted(drawn)[250] < 16
+
+
+# --- items ---
+
+
+@pytest.mark.parametrize("depth", [0, 0.35, 0.5, 0.8, 1])
+@pytest.mark.parametrize("n_sentences", [6, 21, 50])
+def test_the_answer_stands_at_the_depth_asked_for(depth, n_sentences):
+    for item in finding.items(Random(f"{depth} {n_sentences}"), 12, depth=depth, n_sentences=n_sentences):
+        found, sentences = read(item.prompt)
+        question = re.search(r"\nQuestion: (.+)\nAnswer:$", item.prompt)[1]
+        kind, subject = asked(question)
+        [(answer, number)] = [(a, at) for k, s, a, at in found if (k, s) == (kind, subject)]
+        assert len(sentences) == n_sentences
+        assert abs(number / (n_sentences - 1) - depth) <= 0.5 / (n_sentences - 1) + 1e-9
+        assert item.answer == f" {BEFORE.get(kind, '')}{answer}."
+        assert said(answer, " ".join(sentences)) == 1
+
+
+def test_each_item_has_three_facts_of_a_kind_and_one_right_choice():
+    drawn = finding.items(Random("choices"), 300)
+    assert len({item.prompt for item in drawn}) == 300
+    order = Counter()
+    for item in drawn:
+        found, _ = read(item.prompt)
+        assert len(found) == 3 and len({kind for kind, *_ in found}) == 1
+        assert item.skill == "finding" and len(item.prompt) <= finding.LONGEST_PROMPT
+        expected = tuple(f" {BEFORE.get(kind, '')}{answer}." for kind, _, answer, _ in found)
+        assert item.choices == expected and len(set(expected)) == 3 and expected.count(item.answer) == 1
+        order[expected.index(item.answer)] += 1
+    # Always taking the first, the second or the third fact is no better than chance.
+    assert all(70 < order[place] < 130 for place in range(3))
+
+
+def test_a_reader_who_sees_only_a_window_fails_where_the_fact_is_evicted():
+    """With the first half of the text gone, only facts of the second half can be found."""
+    for depth, expected in ((0.1, 0), (0.9, 20)):
+        right = 0
+        for item in finding.items(Random("window"), 20, depth=depth, n_sentences=30):
+            half = "kept\n" + " ".join(read(item.prompt)[1][15:])
+            kind, subject = asked(re.search(r"\nQuestion: (.+)\n", item.prompt)[1])
+            right += any(
+                (k, s) == (kind, subject) and item.answer == f" {BEFORE.get(k, '')}{a}." for k, s, a, _ in read(half)[0]
+            )
+        assert right == expected
+
+
+def test_items_do_not_depend_on_memory():
+    """The same subject has different answers in different texts."""
+    answers = {}
+    for seed in range(400):
+        for kind, subject, answer, _ in read(finding.document(Random(f"m{seed}"), "train", n_sentences=6))[0]:
+            answers.setdefault((kind, subject), set()).add(answer)
+    assert sum(len(found) > 1 for found in answers.values()) > 60
+
+
+# --- the grammar ---
+
+
+def test_the_grammar_says_every_sentence(told, grammar):
+    for text in told["train"] + told["held_out"]:
+        for sentence in llmlab.world.split_sentences(text):
+            assert grammar.parse(sentence), sentence
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The locker of Tom has the number 7.",
+        "The locker of Ashford has the number 47.",
+        "The box of Anna is under the stairs.",
+        "The boat of Anna is called the red.",
+        "The key to Anna is in the teapot.",
+        "The bus to Ashford leaves at noon.",
+        "Question: Where is the key to the boat?",
+        "I lent Tom a lamp, and she promised to be careful with it.",
+        "Tom told Tom a story about a ship, and both of them laughed.",
+        "A cat with a orange collar sat on the wall and watched the birds.",
+    ],
+)
+def test_the_grammar_refuses_what_is_never_said(sentence, grammar):
+    assert grammar.parse(sentence) is None
+
+
+def test_the_grammar_refuses_what_is_false_of_a_person(grammar):
+    for person, other in zip(facts.people(), facts.people()[1:], strict=False):
+        said = f"{person.name}, the {person.trade} from {person.home}, came by and stayed for tea."
+        assert grammar.parse(said)
+        if person.home != other.home:
+            assert grammar.parse(said.replace(person.home, other.home)) is None
+        if person.trade != other.trade:
+            assert grammar.parse(said.replace(f"the {person.trade} from", f"the {other.trade} from")) is None
+
+
+# --- bad arguments ---
+
+
+def test_bad_arguments_are_named():
+    rng = Random("bad")
+    with pytest.raises(ValueError, match=r"'test'.*train, held_out"):
+        finding.document(rng, "test")
+    with pytest.raises(ValueError, match=r"from 6 to 50, got 5"):
+        finding.document(rng, "train", n_sentences=5)
+    with pytest.raises(ValueError, match=r"from 6 to 50, got 0"):
+        finding.items(rng, 3, n_sentences=0)
+    with pytest.raises(ValueError, match=r"depth from 0.*1.5"):
+        finding.items(rng, 3, depth=1.5)
+    with pytest.raises(ValueError, match=r"n_facts from 1 to 3, got 4"):
+        finding.notes(rng, "train", n_facts=4)
