@@ -2,11 +2,10 @@
 
 import itertools
 import re
-import subprocess
-import sys
 from random import Random
 
 import pytest
+from processes import outputs_of
 
 from llmlab import world
 from llmlab.world import chat, facts, pronouns, records, relations, senses, skills, stories, translation
@@ -232,16 +231,7 @@ def test_conversations_are_the_same_in_another_process_with_another_hash_seed():
 from llmlab.world import chat, steps
 print([[f(Random(i), s) for f in (chat.document, chat.preference, steps.document)]
        for i in range(40) for s in ("train", "held_out")])"""
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
-            capture_output=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert len(outputs) == 1
+    assert len(outputs_of(code)) == 1
 
 
 def test_a_conversation_has_one_to_three_exchanges_that_take_turns(conversations):

@@ -1,14 +1,13 @@
 """Noise: each kind changes the text in its own way and no other, as often as the rate says, and it can be undone."""
 
 import re
-import subprocess
-import sys
 from collections import Counter
 from functools import cache
 from itertools import islice, pairwise
 from math import sqrt
 
 import pytest
+from processes import outputs_of
 
 from llmlab import world
 from llmlab.world import noise
@@ -73,16 +72,7 @@ def test_noise_depends_on_its_arguments_only():
     code = (
         "from llmlab.world import noise; from itertools import islice; print(list(islice(noise.documents(2, 0.6), 40)))"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
-            capture_output=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert outputs == {f"{list(islice(noise.documents(2, 0.6), 40))}\n".encode()}
+    assert outputs_of(code) == {f"{list(islice(noise.documents(2, 0.6), 40))}\n".encode()}
 
 
 def test_the_stream_is_parallel_to_the_clean_one():

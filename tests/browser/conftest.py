@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, sync_playwright
 
 from llmlab.offline import kernel_environment
@@ -87,6 +89,14 @@ class Lab:
     url: str
     token: str
     root: Path
+
+    def write(self, name: str, *cells: str | NotebookNode) -> str:
+        """Writes a notebook of these cells (a text is a code cell) into `root`, to be opened; returns its name."""
+        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        made = [new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells]
+        text = json.dumps(new_notebook(cells=made, metadata=metadata))
+        (self.root / name).write_text(text, encoding="utf-8")
+        return name
 
 
 @dataclass

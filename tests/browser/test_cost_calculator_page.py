@@ -1,11 +1,9 @@
 """The cost calculator in a real browser, by keyboard and pointer: what it computes equals what Python computes."""
 
 import itertools
-import json
 
 import pytest
 from models import TINY_LLAMA
-from nbformat.v4 import new_code_cell, new_notebook
 from test_saved_page import TABLES
 
 from llmlab.widgets.costs import GIB, SHIPPED, CostCalculator
@@ -233,10 +231,7 @@ TELL = "costs.model_name, costs.context = 'GPT-2', 512"
 
 
 def test_a_notebook_and_its_kernel_agree(lab, open_notebook):
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    cells = [new_code_cell(source) for source in (CODE, ASK, TELL)]
-    (lab.root / "costs.ipynb").write_text(json.dumps(new_notebook(cells=cells, metadata=metadata)))
-    notebook = open_notebook("costs.ipynb")
+    notebook = open_notebook(lab.write("costs.ipynb", CODE, ASK, TELL))
     run = """async index => {
         window.llmlabPanel.content.activeCellIndex = index;
         await window.jupyterapp.commands.execute('notebook:run-cell');

@@ -1,6 +1,5 @@
 """The KV-cache stepper in a real JupyterLab, driven by keyboard and pointer; its numbers are compared with torch."""
 
-import json
 import os
 import re
 import time
@@ -8,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from nbformat.v4 import new_code_cell, new_notebook
 
 from llmlab import load_model, trace
 from llmlab.generate import generate
@@ -105,10 +103,7 @@ class Stepper:
 
 @pytest.fixture
 def stepper(lab, open_notebook):
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    cells = [new_code_cell(CODE)]
-    (lab.root / "stepper.ipynb").write_text(json.dumps(new_notebook(cells=cells, metadata=metadata)))
-    notebook = open_notebook("stepper.ipynb")
+    notebook = open_notebook(lab.write("stepper.ipynb", CODE))
     notebook.run_all()
     notebook.page.wait_for_selector(".llmlab-root [data-candidate]")
     yield Stepper(notebook)

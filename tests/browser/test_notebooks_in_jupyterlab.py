@@ -1,10 +1,9 @@
 """A learner who opens a notebook and runs it sees no error, in either theme."""
 
-import json
 from pathlib import Path
 
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_markdown_cell
 
 pytestmark = pytest.mark.browser
 
@@ -49,16 +48,14 @@ counter
 def test_widgets_are_alive_and_what_goes_wrong_is_seen(lab, open_notebook):
     cells = [
         new_markdown_cell("# A stand-in"),
-        new_code_cell(WIDGET),
-        new_code_cell("import sys\nprint('careful', file=sys.stderr)"),
-        new_code_cell("from IPython.display import Javascript\nJavascript('console.error(\"planted\")')"),
-        new_code_cell("from IPython.display import HTML\nHTML('<img src=\"http://example.com/x.png\">')"),
-        new_code_cell("import urllib.request\nurllib.request.urlopen('http://192.0.2.1')"),
-        new_code_cell("'never reached'"),
+        WIDGET,
+        "import sys\nprint('careful', file=sys.stderr)",
+        "from IPython.display import Javascript\nJavascript('console.error(\"planted\")')",
+        "from IPython.display import HTML\nHTML('<img src=\"http://example.com/x.png\">')",
+        "import urllib.request\nurllib.request.urlopen('http://192.0.2.1')",
+        "'never reached'",
     ]
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    (lab.root / "stand_in.ipynb").write_text(json.dumps(new_notebook(cells=cells, metadata=metadata)))
-    notebook = open_notebook("stand_in.ipynb")
+    notebook = open_notebook(lab.write("stand_in.ipynb", *cells))
     notebook.run_all()
 
     button = notebook.page.locator(".llmlab-counter")

@@ -1,10 +1,8 @@
 """Questions and predictions in a real JupyterLab, and in a saved page: keyboard, pointer, what is recorded."""
 
-import json
 import re
 
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
 
 from llmlab.exercises.store import Store
 from llmlab.widgets.quiz import Quiz
@@ -56,10 +54,7 @@ CELLS = [
 @pytest.fixture
 def notebook(lab, open_notebook):
     (lab.root / "planted.py").write_text(TOPIC, encoding="utf-8")
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    cells = [new_code_cell(source) for source in CELLS]
-    (lab.root / "exercises.ipynb").write_text(json.dumps(new_notebook(cells=cells, metadata=metadata)))
-    notebook = open_notebook("exercises.ipynb")
+    notebook = open_notebook(lab.write("exercises.ipynb", *CELLS))
     notebook.run_all()
     yield notebook
     assert notebook.cell_errors() == [] and notebook.console_errors == [] and notebook.requests_outside == []

@@ -1,10 +1,7 @@
 """The token tour in a real JupyterLab, driven by keyboard and pointer; its numbers are compared with torch."""
 
-import json
-
 import pytest
 import torch
-from nbformat.v4 import new_code_cell, new_notebook
 
 from llmlab import load_model, trace
 
@@ -53,10 +50,7 @@ class Tour:
 
 @pytest.fixture
 def tour(lab, open_notebook):
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    cells = [new_code_cell(CODE)]
-    (lab.root / "tour.ipynb").write_text(json.dumps(new_notebook(cells=cells, metadata=metadata)))
-    notebook = open_notebook("tour.ipynb")
+    notebook = open_notebook(lab.write("tour.ipynb", CODE))
     notebook.run_all()
     notebook.page.wait_for_selector(".llmlab-root [data-next]")
     tour = Tour(notebook.page)
