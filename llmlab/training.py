@@ -167,8 +167,16 @@ def pack(documents: Iterable[Sequence[int]], batch_size: int, seq_len: int) -> B
     return Batch(tokens[:, :-1], targets, torch.tensor(positions), mask)
 
 
+LISTS_SEED = 500_000  # so that the lists of the first steps are others than those among the later documents
+
+
 class WorldBatches:
-    """Batches of freshly generated documents of the world, each packed and a function of (seed, step) alone."""
+    """Batches of freshly generated documents of the world, each packed and a function of (seed, step) alone.
+
+    With `lists_first` = n the first n steps read repeated words only, and up to step 3 n every second document is a
+    list to copy. Heads that look up what followed the last time (induction heads) serve many skills; mixed thinly into
+    other texts, lists leave them unlearned for long.
+    """
 
     def __init__(
         self,
@@ -178,28 +186,71 @@ class WorldBatches:
         *,
         seed: int = 0,
         skills: Sequence[str] | None = None,
+        lists_first: int = 0,
     ):
         self.tokenizer, self.batch_size, self.seq_len = tokenizer, batch_size, seq_len
-        self.seed, self.skills = seed, skills
+        self.seed, self.skills, self.lists_first = seed, skills, lists_first
         self.start_id, self.end_id = (tokenizer.special_tokens[name] for name in ("<s>", "</s>"))
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step; no document is used in two steps."""
         first = step * self.batch_size * (self.seq_len + 1)  # more than a batch can hold, one token a document
-        texts = world.documents(self.seed, start=first, skills=self.skills)
+        skills = "repeating" if step < self.lists_first else self.skills
+        texts = world.documents(self.seed, start=first, skills=skills)
+        if self.lists_first <= step < 3 * self.lists_first:
+            lists = world.documents(self.seed + LISTS_SEED, start=first, skills="copying")
+            texts = (document for pair in zip(texts, lists, strict=True) for document in pair)
         encoded = ([self.start_id, *self.tokenizer.encode(document.text), self.end_id] for document in texts)
         return pack(encoded, self.batch_size, self.seq_len)
+
+
+def masked(batch: Batch, *, share: float, mask_id: int, vocab_size: int, generator: torch.Generator) -> Batch:
+    """Hide some tokens and ask for them back, from both sides (Devlin et al. 2019, BERT, section 3.1).
+
+    Of all tokens, `share` become targets: 80 % of these are replaced by the mask token, 10 % by a random one, and
+    10 % stay. The mask of the batch loses its direction: each token sees its whole document.
+    """
+    tokens = batch.tokens
+    chosen = torch.rand(tokens.shape, generator=generator) < share  # (B, T)
+    how = torch.rand(tokens.shape, generator=generator)
+    anything = torch.randint(vocab_size, tokens.shape, generator=generator)
+    shown = torch.where(chosen & (how < 0.8), mask_id, tokens)
+    shown = torch.where(chosen & (how >= 0.9), anything, shown)
+    mask = None if batch.mask is None else batch.mask | batch.mask.transpose(-1, -2)
+    if mask is None:
+        mask = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool)
+    return Batch(shown, tokens.masked_fill(~chosen, IGNORE), batch.positions, mask)
+
+
+class MaskedBatches:
+    """Documents of the world with hidden tokens, for an encoder; a function of (seed, step) alone."""
+
+    def __init__(self, tokenizer: BPETokenizer, batch_size: int, seq_len: int, *, seed: int = 0, share: float = 0.15):
+        self.whole = WorldBatches(tokenizer, batch_size, seq_len, seed=seed)
+        self.seed, self.share, self.vocab_size = seed, share, tokenizer.vocab_size
+        self.mask_id = tokenizer.special_tokens["<mask>"]
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        return masked(
+            self.whole(step),
+            share=self.share,
+            mask_id=self.mask_id,
+            vocab_size=self.vocab_size,
+            generator=generator,
+        )
 
 
 def train_tokenizer(
     vocab_size: int, *, n_documents: int = 20_000, seed: int = 0, pattern: str | None = None
 ) -> BPETokenizer:
-    """A byte-level BPE tokenizer trained on documents of the world, with <s>, </s> and <pad>; each digit is a token."""
+    """A byte-level BPE tokenizer of the world, with <s>, </s>, <pad> and <mask>; each digit is a token of its own."""
     from .tokenization import SINGLE_DIGIT_PATTERN
 
     texts = (document.text for document in islice(world.documents(seed), n_documents))
     return BPETokenizer.train(
-        texts, vocab_size, special_tokens=("<s>", "</s>", "<pad>"), pattern=pattern or SINGLE_DIGIT_PATTERN
+        texts, vocab_size, special_tokens=("<s>", "</s>", "<pad>", "<mask>"), pattern=pattern or SINGLE_DIGIT_PATTERN
     )
 
 

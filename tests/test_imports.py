@@ -9,7 +9,7 @@ FLOORS = [
     {"tokenization", "attention", "ffn", "kv_cache"},
     {"transformer"},
     {"trace", "costs", "published", "sampling", "checkpoint", "decoding"},
-    {"generate"},
+    {"generate", "heads", "patching"},
     {"world"},
     {"training"},
     {"plots"},

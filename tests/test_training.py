@@ -1,3 +1,4 @@
+import argparse
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from models import TINY_LLAMA, random_model, random_tokens, relative
 
 from llmlab import checkpoint, training, world
-from llmlab.cli.train import PROMPTS, configs
+from llmlab.cli.train import PROMPTS, RECIPES, add_arguments, chosen
 from llmlab.tokenization import BPETokenizer
 from llmlab.training import Batch, Trainer, TrainingConfig, WorldBatches, batches, new_model, pack
 
@@ -128,6 +129,43 @@ def test_world_batches_hold_whole_documents_of_their_own_step(tokenizer):
     text = tokenizer.decode(batch(2).tokens[0].tolist())
     assert text.startswith("<s>" + texts[0][:40])
     assert torch.equal(batch(2).tokens, batch(2).tokens)
+
+
+def test_the_first_steps_read_repeated_words_and_the_next_every_second_time_a_list(tokenizer):
+    batch, plain = WorldBatches(tokenizer, 2, 64, lists_first=2), WorldBatches(tokenizer, 2, 64)
+    start, end = tokenizer.special_tokens["<s>"], tokenizer.special_tokens["</s>"]
+
+    def texts(seed, step, skills=None):
+        return [d.text for d in islice(world.documents(seed, start=step * 2 * 65, skills=skills), 2)]
+
+    def row(texts):
+        return [token for text in texts for token in (start, *tokenizer.encode(text), end)][:64]
+
+    assert batch(1).tokens[0].tolist() == row(texts(0, 1, "repeating"))
+    for step in (2, 5):
+        pairs = zip(texts(0, step), texts(training.LISTS_SEED, step, "copying"), strict=True)
+        assert batch(step).tokens[0].tolist() == row([text for pair in pairs for text in pair])
+        assert not torch.equal(batch(step).tokens, plain(step).tokens)
+    assert torch.equal(batch(6).tokens, plain(6).tokens)
+
+
+def test_hidden_tokens_are_asked_for_and_seen_from_both_sides(tokenizer):
+    plain = WorldBatches(tokenizer, 16, 128)(0)
+    batch = training.MaskedBatches(tokenizer, 16, 128)(0)
+    asked = batch.targets != training.IGNORE
+    assert torch.equal(batch.targets[asked], plain.tokens[asked])
+    assert torch.equal(batch.tokens[~asked], plain.tokens[~asked])
+    n = plain.tokens.numel()
+    assert asked.sum() / n == pytest.approx(0.15, abs=4 * (0.15 * 0.85 / n) ** 0.5)
+    hidden = (batch.tokens == tokenizer.special_tokens["<mask>"]) & asked
+    kept = (batch.tokens == plain.tokens) & asked
+    for found, share in ((hidden, 0.8), (kept, 0.1)):
+        wide = 4 * (share * (1 - share) / asked.sum().item()) ** 0.5
+        assert (found.sum() / asked.sum()).item() == pytest.approx(share, abs=wide + 0.01)
+    same = plain.mask | plain.mask.transpose(-1, -2)
+    assert torch.equal(batch.mask, same) and batch.mask[:, 0].diagonal(dim1=-2, dim2=-1).all()
+    assert torch.equal(batch.tokens, training.MaskedBatches(tokenizer, 16, 128)(0).tokens)
+    assert not torch.equal(batch.tokens, training.MaskedBatches(tokenizer, 16, 128, seed=1)(0).tokens)
 
 
 # The trainer --------------------------------------------------------------------------------------------------------
@@ -308,8 +346,16 @@ def test_an_interrupted_run_saves_its_last_whole_step(tmp_path):
     assert len(log.read_text().splitlines()) == n_done < 40 and metadata["seconds"] > 0
 
 
+def recipe(*words):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return chosen(parser.parse_args(words))
+
+
 def test_settings_reach_the_model_and_the_training():
-    model, run = configs(["d_model=64", "n_heads=4", "batch_size=3", "ffn=gelu"], n_steps=5)
+    made = recipe("--steps=5", "--lists-first=2", "--set", "d_model=64", "n_heads=4", "batch_size=3", "ffn=gelu")
+    model, run = made.model, made.training
     assert (model.d_model, model.head_dim, model.ffn, run.batch_size, run.n_steps) == (64, 16, "gelu", 3, 5)
+    assert made.lists_first == 2 and recipe() == RECIPES["model"]
     with pytest.raises(ValueError, match=r"expected --set FIELD=VALUE with a field of .*vocab_size.*got 'layers=3'"):
-        configs(["layers=3"])
+        recipe("--set", "layers=3")

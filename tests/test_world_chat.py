@@ -8,13 +8,12 @@ import pytest
 from processes import outputs_of
 
 from llmlab import world
-from llmlab.world import chat, facts, pronouns, records, relations, senses, skills, stories, translation
+from llmlab.world import chat, chat_tasks, preferences, records, sums, translation
 from llmlab.world.grammar import Grammar, split_sentences
 
-EXISTING = (stories, facts, pronouns, senses, relations, skills, translation)
 TRUTH = {(f.relation, f.subject): f.answer for f in (*world.true_facts(), *world.invented_facts())}
 SUBJECTS = {relation: [s for r, s in TRUTH if r == relation] for relation, _ in TRUTH}
-MEANINGS = dict(chat.DEFINITIONS)
+MEANINGS = dict(chat_tasks.DEFINITIONS)
 NAMED = {person.name for person in world.people()}
 ASKED = [  # how a question names its relation and its subject
     ("capital", r"(?:What is|Which city is) the capital of (.+)\?"),
@@ -211,25 +210,27 @@ def conversations():
 
 
 @pytest.fixture(scope="module")
-def preferences():
+def pairs():
     rng = Random("preferences")
-    return {split: [chat.preference(rng, split) for _ in range(1000)] for split in records.SPLITS}
+    return {split: [preferences.preference(rng, split) for _ in range(1000)] for split in records.SPLITS}
 
 
 @pytest.fixture(scope="module")
-def grammar():
-    return Grammar([rule for module in (chat, *EXISTING) for rule in module.grammar_rules()])
+def parse():
+    """How conversations or the world say a sentence."""
+    grammar = Grammar(chat.grammar_rules())
+    return lambda sentence: grammar.parse(sentence) or world.parse(sentence)
 
 
 def test_a_conversation_depends_on_the_seed_only():
-    for make in (chat.conversation, chat.preference, chat.document):
+    for make in (chat.conversation, preferences.preference, chat.document):
         assert [make(Random(i), "train") for i in range(60)] == [make(Random(i), "train") for i in range(60)]
 
 
 def test_conversations_are_the_same_in_another_process_with_another_hash_seed():
     code = """from random import Random
-from llmlab.world import chat, steps
-print([[f(Random(i), s) for f in (chat.document, chat.preference, steps.document)]
+from llmlab.world import chat, preferences, steps
+print([[f(Random(i), s) for f in (chat.document, preferences.preference, steps.document)]
        for i in range(40) for s in ("train", "held_out")])"""
     assert len(outputs_of(code)) == 1
 
@@ -268,34 +269,48 @@ def test_later_questions_need_the_earlier_turn(conversations):
 
 
 def test_training_never_asks_what_is_held_out(monkeypatch):
-    keys = {}
-    original = chat._asks
-    for split in records.SPLITS:
-        keys[split] = []
+    keys = {split: [] for split in records.SPLITS}
+    original = chat.draw_asks
 
-        def spy(rng, which, into=keys[split]):
-            into.append([ask.key for ask in original(rng, which)])
-            rng = Random(len(into))
-            return original(rng, which)
+    def spy(rng, split):
+        asks = original(rng, split)
+        keys[split].append([ask.key for ask in asks])
+        return asks
 
-        monkeypatch.setattr(chat, "_asks", spy)
+    for module, make in ((chat, chat.document), (preferences, preferences.preference)):
+        monkeypatch.setattr(module, "draw_asks", spy)
         rng = Random("keys")
-        for _ in range(2000):
-            chat.document(rng, split)
+        for split in records.SPLITS:
+            for _ in range(1500):
+                make(rng, split)
+    assert len(keys["train"]) == len(keys["held_out"]) == 3000
     last = {found[-1] for found in keys["held_out"]}
     told = {key for found in keys["train"] for key in found if key}
     assert len(last) > 150 and len(told) > 500 and not last & told
 
 
-def test_training_never_shows_a_sum_that_is_held_out_alone(conversations):
-    shown = {
-        frozenset((int(a), int(b)) if sign == "plus" else (int(c), int(b)))
-        for turns in conversations["train"]
-        for a, sign, b, c in re.findall(r"(\d+) (plus|minus) (\d+) is (\d+)", chat.as_text(turns))
-    }
-    assert len(shown) > 50
-    for item in skills.two_digit_items(Random(0), 2000):
-        assert frozenset(map(int, re.findall(r"\d+", item.prompt))) not in shown
+def sums_in(turns):
+    """The two numbers of each sum that the user asks for; those of 9 - 4 are 5 and 4."""
+    total = None
+    for turn in turns:
+        if turn.role == "assistant":
+            total = re.findall(r"\d+", turn.text)[-1:]
+        elif found := re.search(r"What is (\d+) ([+-]|plus|minus) (\d+)\?", turn.text):
+            a, b = int(found[1]), int(found[3])
+            yield frozenset((a, b) if found[2] in ("+", "plus") else (a - b, b))
+        elif found := re.fullmatch(
+            r"And (if you add |plus |if you take away |minus |)(\d+)( more| less)?\?.*", turn.text
+        ):
+            a, b = int(total[0]), int(found[2])
+            yield frozenset((a - b, b) if re.search(r"away|minus|less", found[0]) else (a, b))
+
+
+def test_training_never_shows_a_sum_that_is_held_out_alone(conversations, pairs):
+    shown = {pair for turns in conversations["train"] for pair in sums_in(turns)}
+    shown |= {pair for one in pairs["train"] for pair in sums_in(one.prompt)}
+    held_out = {frozenset(map(int, re.findall(r"\d+", item.prompt))) for item in sums.two_digit_items(Random(0), 2000)}
+    assert len(shown) > 200 and not shown & held_out
+    assert len(held_out & {pair for turns in conversations["held_out"] for pair in sums_in(turns)}) > 50
 
 
 def test_items_have_the_one_right_reply():
@@ -311,16 +326,16 @@ def test_items_have_the_one_right_reply():
         assert any(wants) != all(wants) or "say this" in item.prompt
 
 
-def test_rejected_answers_are_worse_for_the_reason_given(preferences):
-    counts = dict.fromkeys(chat.REASONS, 0)
+def test_rejected_answers_are_worse_for_the_reason_given(pairs):
+    counts = dict.fromkeys(preferences.REASONS, 0)
     for split in records.SPLITS:
-        for one in preferences[split]:
+        for one in pairs[split]:
             counts[one.reason] += 1
             assert one.chosen != one.rejected and one.prompt[-1].role == "user"
             reader = Reader()
             right = [reader.right(turn.text) for turn in one.prompt if turn.role == "user"][-1]
             assert right(one.chosen), one
-            rude = [unkind for unkind in chat.RUDE if unkind in one.rejected]
+            rude = [unkind for unkind in preferences.RUDE if unkind in one.rejected]
             assert bool(rude) == (one.reason == "rude")
             if one.reason == "wrong":
                 assert not right(one.rejected), one
@@ -330,7 +345,7 @@ def test_rejected_answers_are_worse_for_the_reason_given(preferences):
                 assert world.is_world_sentence(one.rejected) and not right(one.rejected), one
             else:
                 # A right answer stands first; then come at least two more sentences, all of them true.
-                (ramble,) = (s for s in chat.RAMBLING if s in one.rejected)
+                (ramble,) = (s for s in preferences.RAMBLING if s in one.rejected)
                 answer, more = one.rejected.split(f" {ramble} ")
                 assert right(answer), one
                 assert all(map(world.is_world_sentence, split_sentences(more)))
@@ -338,28 +353,28 @@ def test_rejected_answers_are_worse_for_the_reason_given(preferences):
     assert all(400 < count < 600 for count in counts.values()), counts
 
 
-def test_the_shorter_answer_is_not_always_the_better_one(preferences):
-    wrong = [p for p in preferences["train"] if p.reason == "wrong"]
+def test_the_shorter_answer_is_not_always_the_better_one(pairs):
+    wrong = [p for p in pairs["train"] if p.reason == "wrong"]
     shorter = sum(len(p.rejected) < len(p.chosen) for p in wrong) / len(wrong)
     assert 0.25 < shorter < 0.75
 
 
-def test_the_grammar_says_every_sentence(conversations, grammar):
+def test_the_grammar_says_every_sentence(conversations, parse):
     for split in records.SPLITS:
         for turns in conversations[split][:500]:
             for sentence in split_sentences(chat.as_text(turns)):
-                assert grammar.parse(sentence), (sentence, turns)
+                assert parse(sentence), (sentence, turns)
 
 
-def test_the_grammar_refuses_wrong_statements(preferences, grammar):
+def test_the_grammar_refuses_wrong_statements(pairs, parse):
     refused = 0
-    for one in preferences["train"]:
+    for one in pairs["train"]:
         if one.reason == "wrong" and re.search(
             r"^(Yes\. |No\. )?[A-Z]\w+ [A-Z]\w+ (lives|works|has)|capital|plus", one.rejected
         ):
             statement = split_sentences(one.rejected)[-1]
             if re.match(r"(Yes|No)\.", one.rejected) is None and "my" not in one.prompt[-1].text:
-                assert grammar.parse(statement) is None, one
+                assert parse(statement) is None, one
                 refused += 1
     assert refused > 25
 
@@ -378,11 +393,11 @@ def test_the_grammar_refuses_wrong_statements(preferences, grammar):
         "User: What is the capital of Velmora or France?",
     ],
 )
-def test_the_grammar_refuses(sentence, grammar):
-    assert grammar.parse(sentence) is None
+def test_the_grammar_refuses(sentence, parse):
+    assert parse(sentence) is None
 
 
-@pytest.mark.parametrize("call", [chat.document, chat.conversation, chat.preference])
+@pytest.mark.parametrize("call", [chat.document, chat.conversation, preferences.preference])
 def test_a_bad_split_is_named(call):
     with pytest.raises(ValueError, match=r"'test'.*train, held_out"):
         call(Random(0), "test")

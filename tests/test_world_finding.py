@@ -9,8 +9,8 @@ from random import Random
 import pytest
 
 import llmlab
-from llmlab.world import facts, finding, lexicon, pronouns, relations, senses, skills, stories, translation
-from llmlab.world.grammar import Grammar
+from llmlab import world
+from llmlab.world import facts, finding, lexicon
 
 # A parser of its own: which sentences tell a fact, and which questions ask for it.
 TELLS = {
@@ -87,12 +87,6 @@ def told():
     return {
         split: [finding.document(Random(f"{split} {i}"), split) for i in range(500)] for split in ("train", "held_out")
     }
-
-
-@pytest.fixture(scope="module")
-def grammar():
-    modules = (stories, facts, pronouns, senses, relations, skills, translation, finding)
-    return Grammar([rule for module in modules for rule in module.grammar_rules()])
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +196,15 @@ def test_lengths_in_tokens_are_as_promised(tokenizer):
     assert min(drawn) == 6 and max(drawn) > 45 and sorted(drawn)[250] < 16
 
 
+def test_short_documents_have_six_to_eight_sentences(tokenizer):
+    for split in ("train", "held_out"):
+        short = [finding.short_document(Random(f"short {seed}"), split) for seed in range(400)]
+        assert {len(read(text)[1]) for text in short} == {6, 7, 8}
+        assert all(questions(text) for text in short)
+        lengths = sorted(len(tokenizer.encode(text)) for text in short)
+        assert lengths[len(lengths) * 99 // 100] <= 240  # with room for the tokens before and after
+
+
 # --- items ---
 
 
@@ -259,10 +262,10 @@ def test_items_do_not_depend_on_memory():
 # --- the grammar ---
 
 
-def test_the_grammar_says_every_sentence(told, grammar):
+def test_the_world_says_every_sentence(told):
     for text in told["train"] + told["held_out"]:
-        for sentence in llmlab.world.split_sentences(text):
-            assert grammar.parse(sentence), sentence
+        for sentence in world.split_sentences(text):
+            assert world.is_world_sentence(sentence), sentence
 
 
 @pytest.mark.parametrize(
@@ -280,18 +283,18 @@ def test_the_grammar_says_every_sentence(told, grammar):
         "A cat with a orange collar sat on the wall and watched the birds.",
     ],
 )
-def test_the_grammar_refuses_what_is_never_said(sentence, grammar):
-    assert grammar.parse(sentence) is None
+def test_the_world_refuses_what_is_never_said(sentence):
+    assert not world.is_world_sentence(sentence)
 
 
-def test_the_grammar_refuses_what_is_false_of_a_person(grammar):
+def test_the_world_refuses_what_is_false_of_a_person():
     for person, other in zip(facts.people(), facts.people()[1:], strict=False):
         said = f"{person.name}, the {person.trade} from {person.home}, came by and stayed for tea."
-        assert grammar.parse(said)
+        assert world.is_world_sentence(said)
         if person.home != other.home:
-            assert grammar.parse(said.replace(person.home, other.home)) is None
+            assert not world.is_world_sentence(said.replace(person.home, other.home))
         if person.trade != other.trade:
-            assert grammar.parse(said.replace(f"the {person.trade} from", f"the {other.trade} from")) is None
+            assert not world.is_world_sentence(said.replace(f"the {person.trade} from", f"the {other.trade} from"))
 
 
 # --- bad arguments ---

@@ -10,7 +10,7 @@ import pytest
 from processes import outputs_of
 
 from llmlab import world
-from llmlab.world import noise
+from llmlab.world import noise, sums
 from llmlab.world.lexicon import a
 
 ADDED = ("repeated", "boilerplate", "glued")
@@ -89,16 +89,17 @@ def test_rate_zero_changes_nothing():
         assert document.text == document.clean.text and document.changes == () == document.kinds
 
 
-def test_the_changes_tell_all_that_was_done():
+@pytest.mark.parametrize("skills", [None, ("steps", "finding")])
+def test_the_changes_tell_all_that_was_done(skills):
     seen = Counter()
-    for document in drawn(None, 0.3):
+    for document in drawn(None, 0.3, skills):
         assert undone(document) == document.clean.text
         assert len({change.unit for change in document.changes}) == len(document.changes)
         assert list(document.changes) == sorted(document.changes, key=lambda change: (change.start, change.end))
         assert set(document.kinds) == {change.kind for change in document.changes}
         assert (document.text != document.clean.text) == bool(document.changes)
         seen.update(change.kind for change in document.changes)
-    assert set(seen) == set(noise.KINDS) and min(seen.values()) > 30
+    assert set(seen) == set(noise.KINDS) - ({"wrong_fact"} if skills else set()) and min(seen.values()) > 30
 
 
 def test_what_is_cut_or_glued_is_at_the_end_whatever_else_happens():
@@ -269,7 +270,7 @@ def test_wrong_sums_do_not_add_up():
     count = 0
     for document, number, unit, now in altered("wrong_sum", 0.5, "sums"):
         units = world.split_sentences(document.clean.text)
-        asked = units[number - 1] if unit.startswith(("Answer:", "Now ")) else ""
+        asked = units[number - 1] if unit.startswith(("Answer:", "Now ", "You get ")) else ""
         numbers = [[int(n) for n in re.findall(r"\d+", f"{asked} {text}")] for text in (unit, now)]
         assert re.sub(r"\d+", "#", unit) == re.sub(r"\d+", "#", now) and not re.search(r"\b0\d", now)
         for (left, right, result), adds_up in zip(numbers, (True, False), strict=True):
@@ -282,12 +283,52 @@ def test_wrong_sums_do_not_add_up():
 
 
 def test_every_result_of_a_sum_can_be_wrong():
+    given = re.compile(r"Question: .*\?|Add \d+ to \d+\.|\w+ has \d+ coins and (gets \d+ more|gives away \d+)\.")
     for split in ("train", "held_out"):
         for document in islice(noise.documents(SEED, 1, split=split, skills="sums", kinds="wrong_sum"), 200):
             units = world.split_sentences(document.clean.text)
-            results = {i for i, u in enumerate(units) if not u.startswith("Question:") and not u.endswith("more.")}
-            results = {i for i in results if "gives away" not in units[i]}
+            results = {number for number, unit in enumerate(units) if not given.fullmatch(unit)}
             assert {change.unit for change in document.changes} == results
+
+
+@pytest.mark.parametrize("wording", [*sums.ADDITIONS, *sums.ADDITIONS_HELD_OUT, *sums.SUBTRACTIONS])
+def test_a_sum_in_any_wording_can_be_wrong_and_the_numbers_given_stay(wording):
+    for x, y in ((27, 35), (3, 4), (60, 8), (2, 90)):
+        before, after = wording.format(a=x, b=y, c=x + y, A="Mia").split("|")
+        text, right = before + after, x if wording in sums.SUBTRACTIONS else x + y
+        assert all(map(world.is_world_sentence, world.split_sentences(text)))
+        wrong = set()
+        for seed in range(40):
+            document = noise.noisy(world.Document("sums", text), seed, rate=1, kinds="wrong_sum")
+            (change,) = document.changes
+            assert document.text.startswith(before) and after.count(str(right)) == 1
+            now = re.fullmatch(re.escape(after).replace(str(right), r"(\d+)"), document.text.removeprefix(before))
+            wrong.add(int(now[1]))
+            unit = document.text[change.start : change.end]
+            assert world.is_world_sentence(unit) == (len(re.findall(r"\d+", unit)) == 1)
+        assert right not in wrong and len(wrong) > 4 and 0 <= min(wrong) <= max(wrong) < 100
+
+
+def test_every_result_of_a_problem_in_steps_can_be_wrong():
+    for split in ("train", "held_out"):
+        for document in islice(noise.documents(SEED, 1, split=split, skills="steps", kinds="wrong_sum"), 200):
+            units = world.split_sentences(document.clean.text)
+            results = {i for i, unit in enumerate(units) if re.match(r"Steps:|Step \d:|Answer:", unit)}
+            assert {change.unit for change in document.changes} == results
+
+
+def test_wrong_steps_do_not_add_up():
+    steps = answers = 0
+    for _, _, unit, now in altered("wrong_sum", 0.5, "steps"):
+        (before, right), (still, wrong) = unit.rsplit(" ", 1), now.rsplit(" ", 1)
+        assert before == still and right != wrong and re.fullmatch(r"(0|[1-9]\d?)\.", wrong)
+        if before == "Answer:":
+            answers += 1
+            continue
+        a, sign, b = re.search(r"(\d+) ([+-]) (\d+) =$", before).groups()
+        assert int(right[:-1]) == int(a) + int(sign + b) and not world.is_world_sentence(now)
+        steps += 1
+    assert min(steps, answers) > 500
 
 
 def test_repeating_says_a_sentence_two_or_three_times_in_a_row():

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 from functools import cache
 
+from . import copying as _copying
 from . import facts as _facts
+from . import finding as _finding
 from . import pronouns as _pronouns
 from . import relations as _relations
 from . import senses as _senses
-from . import skills as _skills
+from . import steps as _steps
 from . import stories as _stories
+from . import sums as _sums
 from . import translation as _translation
 from .documents import MIXTURE, SKILLS, document, documents, sample
 from .evaluate import EVALUATIONS, Score, answers, evaluate, items
@@ -57,7 +60,7 @@ __all__ = [
 
 @cache
 def _grammar() -> Grammar:
-    modules = (_stories, _facts, _pronouns, _senses, _relations, _skills, _translation)
+    modules = (_stories, _facts, _pronouns, _senses, _relations, _sums, _copying, _translation, _steps, _finding)
     return Grammar([rule for module in modules for rule in module.grammar_rules()])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, count
 from random import Random
 
-from . import facts, pronouns, relations, senses, skills, stories, translation
+from . import copying, facts, finding, pronouns, relations, senses, steps, stories, sums, translation
 from .records import SPLITS, Document
 
 _WRITERS: dict[str, Callable[[Random, str], str]] = {
@@ -18,28 +18,34 @@ _WRITERS: dict[str, Callable[[Random, str], str]] = {
     "senses": senses.document,
     "analogies": relations.analogy_document,
     "paraphrases": relations.paraphrase_document,
-    "sums": skills.sum_document,
-    "copying": skills.copy_document,
+    "sums": sums.document,
+    "copying": copying.document,
+    "repeating": copying.repeating_document,
     "questions": stories.question_document,
     "translation": translation.document,
+    "steps": steps.document,
+    "finding": finding.short_document,
 }
 SKILLS = tuple(_WRITERS)
 
-# The share of documents of each skill. Stories and questions are the longest documents and need attention
-# to learn; invented facts need many tellings so that rare people are met at all; sums need examples of
-# every pair of digits. The rest are small closed sets that a few percent teach.
+# The share of documents of each skill. Stories and questions need attention to learn, which takes long; invented facts
+# need many tellings so that rare people are met at all; sums need examples of every pair of digits. The rest are small
+# closed sets that a few percent teach.
 MIXTURE = {
-    "stories": 0.22,
-    "pronouns": 0.05,
-    "facts_true": 0.06,
-    "facts_invented": 0.20,
-    "senses": 0.04,
+    "stories": 0.15,
+    "pronouns": 0.06,
+    "facts_true": 0.07,
+    "facts_invented": 0.17,
+    "senses": 0.03,
     "analogies": 0.03,
-    "paraphrases": 0.04,
-    "sums": 0.12,
-    "copying": 0.06,
-    "questions": 0.12,
+    "paraphrases": 0.05,
+    "sums": 0.11,
+    "copying": 0.08,
+    "repeating": 0.02,
+    "questions": 0.10,
     "translation": 0.06,
+    "steps": 0.05,
+    "finding": 0.02,
 }
 _DEFAULT = (SKILLS, tuple(accumulate(MIXTURE[skill] for skill in SKILLS)))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from . import facts, pronouns, relations, senses, skills, stories, translation
+from . import copying, facts, finding, pronouns, relations, senses, steps, stories, sums, translation
 from .records import Item
 
 if TYPE_CHECKING:
@@ -28,11 +28,14 @@ _ITEMS: dict[str, Callable[[Random, int], list[Item]]] = {
     "senses": senses.items,
     "analogies": relations.analogy_items,
     "paraphrases": relations.paraphrase_items,
-    "sums_1digit": skills.one_digit_items,
-    "sums_2digit": skills.two_digit_items,
-    "copying": skills.copy_items,
+    "sums_1digit": sums.one_digit_items,
+    "sums_2digit": sums.two_digit_items,
+    "copying": copying.items,
     "questions": stories.question_items,
     "translation": translation.items,
+    "steps": steps.items_with_steps,
+    "steps_direct": steps.items_without_steps,
+    "finding": finding.items,
 }
 EVALUATIONS = tuple(_ITEMS)
 

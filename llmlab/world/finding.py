@@ -332,6 +332,11 @@ def document(rng: Random, split: str, *, n_sentences: int | None = None) -> str:
     return "\n".join(lines)
 
 
+def short_document(rng: Random, split: str) -> str:
+    """A text of 6 to 8 sentences with its question: it fits into a context of 256 tokens."""
+    return document(rng, split, n_sentences=SHORTEST + int(rng.random() * 3))
+
+
 def items(rng: Random, n: int, *, depth: float | None = None, n_sentences: int | None = None) -> list[Item]:
     """Questions about one of three facts of the same kind in a text; the asked one is held out of training.
 

@@ -14,24 +14,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from random import Random
 from typing import NamedTuple
 
-from . import facts
 from .documents import SKILLS
 from .documents import document as clean_document
 from .documents import documents as clean_documents
-from .grammar import plain, split_sentences
-from .lexicon import a
+from .grammar import split_sentences
 from .records import Document, pick
+from .wrong_facts import wrong_fact
 
 # The kinds of noise, with the weight of each among those that fit a unit. Wrong facts and sums fit few
 # units, cut and glued only the last one of a document, so their weights are larger.
 KINDS = {
     "typo": 2,  # one to three words have two letters swapped, one doubled or one dropped
     "wrong_fact": 4,  # the answer of a fact is that of another subject of the same relation
-    "wrong_sum": 4,  # the result of a sum is another number
+    "wrong_sum": 4,  # the result of a sum, or of a problem in steps, is another number
     "repeated": 1,  # the unit is said again, once or twice
     "moved": 1,  # the unit stands elsewhere in the document; alone at rate 1, a full shuffle
     "cut": 2,  # the document stops inside its last unit
@@ -102,7 +100,8 @@ class _Page(NamedTuple):
 
 _WORD = re.compile(r"[A-Za-z]{3,}")
 _PUNCTUATION = str.maketrans("", "", ".,:;?!\"'。，：；？！")
-_RESULT = re.compile(r"(?:=|is|get|Answer:|has) (\d+)(?: coins)?\.")
+_WITH_SUMS = ("sums", "steps")  # the skills whose documents compute
+_RESULT = re.compile(r"(?:=|is|make|gives|get|have|Answer:|Now \w+ has) (\d+)(?: coins| nuts)?\.$")
 
 
 def _misspell(rng: Random, word: str) -> str:
@@ -145,8 +144,8 @@ def _cut(rng: Random, page: _Page, number: int) -> str | None:
 def _wrong_sum(rng: Random, page: _Page, number: int) -> str | None:
     """A result that is off by one or ten, or has its digits swapped, or is any number below 100."""
     unit = page.units[number]
-    place = _RESULT.search(unit) if page.document.skill == "sums" else None
-    if place is None or place.end() != len(unit):
+    place = _RESULT.search(unit) if page.document.skill in _WITH_SUMS else None
+    if place is None:
         return None
     right = int(place[1])
     slips = (right + 1, right - 1, right + 10, right - 10, int(place[1][::-1]), int(rng.random() * 100))
@@ -154,82 +153,9 @@ def _wrong_sum(rng: Random, page: _Page, number: int) -> str | None:
     return unit[: place.start(1)] + str(wrong) + unit[place.end(1) :]
 
 
-# --- wrong facts ---
-
-_FOLLOWS = (
-    "Answer: ",
-    "He ",
-    "She ",
-    "His ",
-    "Her ",
-    "At home, he ",
-    "At home, she ",
-)  # these units speak of what an earlier one names
-
-
-class _Gap(NamedTuple):
-    """A unit that tells a fact, with `{o}`, `{o_a}` or `{O_a}` in the place of the answer."""
-
-    text: str
-    relation: str
-    answer: str
-
-
-@cache
-def _others(relation: str, answer: str) -> tuple[str, ...]:
-    """What is true of the other subjects of a relation, once a subject, and not of this one."""
-    every = facts.true_facts() + facts.invented_facts()
-    return tuple(fact.answer for fact in every if fact.relation == relation and fact.answer != answer)
-
-
-@cache
-def _gaps() -> dict[tuple[str, str], tuple[_Gap, ...]]:
-    """The facts in a unit, by the unit that names their subject ("" for the same one) and the unit itself."""
-    found: dict[tuple[str, str], tuple[_Gap, ...]] = {}
-    kept = {"o": "{o}", "o_a": "{o_a}", "O_a": "{O_a}"}
-    for teller in (facts.true_teller(), facts.invented_teller()):
-        for fact, slots in zip(teller.facts, teller.slots, strict=True):
-            wordings = teller.wordings[fact.relation]
-            open_slots = slots | kept
-            for wording in (*wordings.train, *wordings.held_out):
-                gap = plain(wording).format_map(open_slots)
-                found["", gap.format_map(slots)] = (_Gap(gap, fact.relation, fact.answer),)
-            gap = f"Answer: {wordings.answer}"
-            for question in wordings.questions:
-                key = (f"Question: {question}".format_map(slots), gap.format_map(slots))
-                found[key] = (_Gap(gap, fact.relation, fact.answer),)
-    for person, portraits in zip(facts.people(), facts._profiles(), strict=True):
-        values = (("home", person.home, "{o}"), ("trade", a(person.trade), "{o_a}"), ("pet", a(person.pet), "{o_a}"))
-        for portrait in portraits:
-            opening, *others = split_sentences(portrait)
-            for unit in (opening, *others):
-                gaps = tuple(
-                    _Gap(re.sub(rf"\b{value}\b", slot, unit), relation, getattr(person, relation))
-                    for relation, value, slot in values
-                    if re.search(rf"\b{value}\b", unit)
-                )
-                if gaps:
-                    found.setdefault(("" if unit is opening else opening, unit), gaps)
-    return found
-
-
-def _wrong_fact(rng: Random, page: _Page, number: int) -> str | None:
-    """Another subject's answer. It keeps its article: "a mammal" becomes "an insect"."""
-    units = page.units
-    opening = number
-    while opening > 0 and units[opening].startswith(_FOLLOWS):
-        opening -= 1
-    gaps = _gaps().get(("" if opening == number else units[opening], units[number]))
-    if gaps is None:
-        return None
-    gap = pick(rng, gaps)
-    wrong = pick(rng, _others(gap.relation, gap.answer))
-    return gap.text.format(o=wrong, o_a=a(wrong), O_a=a(wrong).capitalize())
-
-
 _ALTERED: dict[str, Callable[[Random, _Page, int], str | None]] = {
     "typo": _typo,
-    "wrong_fact": _wrong_fact,
+    "wrong_fact": lambda rng, page, number: wrong_fact(rng, page.units, number),
     "wrong_sum": _wrong_sum,
     "cut": _cut,
     "lost_capitals": _lost_capitals,

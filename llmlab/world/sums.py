@@ -1,20 +1,25 @@
-"""Sums and lists to copy: small skills whose answer is in the prompt, not in memory."""
+"""Sums of one and two digits, and differences: what follows from the numbers in the prompt."""
 
 from __future__ import annotations
 
 from random import Random
 
 from .grammar import Rule, one_of, plain, rules
-from .lexicon import LIST_WORDS, NAMES
-from .records import Item, distinct, held_out, pick, pick_other
-
-# --- sums ---
+from .lexicon import NAMES
+from .records import Item, held_out, pick
 
 ADDITIONS = (
     "{a} + {b} =| {c}.",
     "{a} plus {b} is| {c}.",
     "Question: What is {a} + {b}?\nAnswer:| {c}.",
     "{A} has {a} coins and gets {b} more. Now {A} has| {c} coins.",
+    "{a} and {b} make| {c}.",
+    "Add {b} to {a}. You get| {c}.",
+    "Adding {a} and {b} gives| {c}.",
+    "The total of {a} and {b} is| {c}.",
+    "If you have {a} nuts and find {b} more, you have| {c} nuts.",
+    "Question: What is the sum of {a} and {b}?\nAnswer:| {c}.",
+    "Question: How much are {a} and {b} together?\nAnswer:| {c}.",
 )
 ADDITIONS_HELD_OUT = (
     "The sum of {a} + {b} is| {c}.",
@@ -38,7 +43,7 @@ def _two_digits(rng: Random, split: str) -> tuple[int, int]:
             return a, b
 
 
-def sum_document(rng: Random, split: str) -> str:
+def document(rng: Random, split: str) -> str:
     """Several sums, with one or two digits, in one layout or in many."""
     layout = rng.random()
     count = 4 + int(rng.random() * 7)
@@ -55,6 +60,8 @@ def sum_document(rng: Random, split: str) -> str:
             template = pick(rng, SUBTRACTIONS)
         else:
             template = kept or pick(rng, ADDITIONS)
+        if ("coins" in template or "nuts" in template) and min(slots.values()) < 2:
+            template = SUBTRACTIONS[0] if subtract else ADDITIONS[0]
         if "{A}" in template:
             slots["A"] = pick(rng, NAMES)
         lines.append(plain(template).format_map(slots))
@@ -89,59 +96,11 @@ def two_digit_items(rng: Random, n: int) -> list[Item]:
     return found
 
 
-# --- copying ---
-
-# The label that announces a list, and the label that announces it again.
-COPIES = (("List", "The list again"), ("Copy", "Copy"), ("Words", "The same words"), ("First", "Once more"))
-BACKWARDS = ("List", "The list backwards")
-# Without commas the word before tells which one follows; with them a model must look two tokens back.
-SEPARATORS = (" ", ", ")
-
-
-def _list(rng: Random, split: str, longest: int = 14) -> list[str]:
-    while True:
-        used: set[str] = set()
-        words = [pick_other(rng, LIST_WORDS, used) for _ in range(3 + int(rng.random() * (longest - 2)))]
-        if held_out("list:" + " ".join(words)) == (split == "held_out"):
-            return words
-
-
-def copy_document(rng: Random, split: str) -> str:
-    """Lists of random words, each said again, sometimes backwards."""
-    lines = []
-    for _ in range(1 + int(rng.random() * 4)):
-        first, again = BACKWARDS if rng.random() < 0.15 else pick(rng, COPIES)
-        words = _list(rng, split, 5 if again == BACKWARDS[1] else 14)
-        repeated = words[::-1] if again == BACKWARDS[1] else words
-        separator = pick(rng, SEPARATORS)
-        lines += [f"{first}: {separator.join(words)}.", f"{again}: {separator.join(repeated)}."]
-    return "\n".join(lines)
-
-
-def copy_items(rng: Random, n: int) -> list[Item]:
-    """Lists that training never shows, to be said again in the same order."""
-
-    def draw() -> Item:
-        first, again = pick(rng, COPIES)
-        text = pick(rng, SEPARATORS).join(_list(rng, "held_out", 10))
-        return Item("copying", f"{first}: {text}.\n{again}:", f" {text}.")
-
-    return distinct(draw, n)
-
-
-# --- recognizing both ---
-
-
 def _adds_up(slots) -> bool:
     return not {"a", "b", "c"} <= set(slots) or int(slots["a"]) + int(slots["b"]) == int(slots["c"])
 
 
 def grammar_rules() -> list[Rule]:
-    """The sentences of both skills. A wrong sum is no sentence of the world."""
+    """The sentences of sums. A wrong sum is no sentence of the world."""
     number = {"a": r"0|[1-9]\d?", "b": r"0|[1-9]\d?", "c": r"0|[1-9]\d?", "A": one_of(NAMES)}
-    word = f"(?:{one_of(LIST_WORDS)})"
-    labels = dict.fromkeys(label for pair in (*COPIES, BACKWARDS) for label in pair)
-    lists = rules(
-        "copying", [f"{label}: {{list}}." for label in labels], {"list": f"{word}(?:(?:, {word})*|(?: {word})*)"}
-    )
-    return rules("sums", ADDITIONS + ADDITIONS_HELD_OUT + SUBTRACTIONS, number, _adds_up) + lists
+    return rules("sums", ADDITIONS + ADDITIONS_HELD_OUT + SUBTRACTIONS, number, _adds_up)

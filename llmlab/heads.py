@@ -1,0 +1,125 @@
+"""What attention heads do, as numbers: one score per layer and head, between 0 and 1 (entropies in nats).
+
+    weights = attention_weights(model, tokens)          # (L, B, H, T, T)
+    previous_token_scores(weights)                      # (L, H)
+
+The scores are means of attention weights, the way Olsson et al. (2022), "In-context learning and induction heads",
+tell heads apart. A high score says where a head looks, not that the model needs it: for that, take the head out
+(`without_heads`) and measure what is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import trace
+from .transformer import Transformer
+
+# Where heads look ---------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def attention_weights(model: Transformer, tokens: Tensor) -> Tensor:
+    """The weights of every head of every layer. tokens (B, T) -> (L, B, H, T, T), queries before keys."""
+    if tokens.dim() != 2:
+        raise ValueError(f"expected tokens of shape (B, T), got {tuple(tokens.shape)}")
+    with trace.record(model, ["blocks.*.attention.weights"]) as recorded:
+        model(tokens)
+    return torch.stack([recorded[f"blocks.{layer}.attention.weights"] for layer in range(model.config.n_layers)])
+
+
+def previous_token_scores(weights: Tensor) -> Tensor:
+    """The mean weight on the token just before. (L, B, H, T, T) -> (L, H)."""
+    return weights.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=(1, 3))
+
+
+def first_token_scores(weights: Tensor) -> Tensor:
+    """The mean weight on the first token, over all later queries: a sink (Xiao et al. 2023). -> (L, H)."""
+    return weights[..., 1:, 0].mean(dim=(1, 3))
+
+
+def induction_scores(weights: Tensor, period: int) -> Tensor:
+    """The mean weight on the token that came after the last time, where tokens repeat with this period. -> (L, H).
+
+    For tokens a b c a b c (period 3), the second a looks at the first b: `period` - 1 tokens back (Olsson et al.
+    2022, "prefix matching"). Queries are those that have an earlier copy of themselves.
+    """
+    n_tokens = weights.shape[-1]
+    if not 1 < period < n_tokens:
+        raise ValueError(f"expected a period from 2 to {n_tokens - 1} for {n_tokens} tokens, got {period}")
+    back = weights.diagonal(offset=1 - period, dim1=-2, dim2=-1)  # (L, B, H, T − period + 1), from query period − 1 on
+    return back[..., 1:].mean(dim=(1, 3))
+
+
+def entropies(weights: Tensor) -> Tensor:
+    """The mean entropy of a query's weights, in nats: 0 for one key, log t for t keys alike. -> (L, H)."""
+    return torch.special.entr(weights).sum(-1).mean(dim=(1, 3))
+
+
+def repeated_tokens(
+    candidates: Sequence[int], *, start: int, period: int = 24, copies: int = 2, batch_size: int = 16, seed: int = 0
+) -> Tensor:
+    """Random tokens said `copies` times over, after the start token: (batch_size, 1 + copies · period).
+
+    Nothing but the repetition predicts them. Use with `induction_scores(weights[..., 1:, 1:], period)`.
+    """
+    if len(candidates) < period:
+        raise ValueError(f"expected at least {period} candidates for a period of {period}, got {len(candidates)}")
+    generator = torch.Generator().manual_seed(seed)
+    pool = torch.tensor(list(candidates))
+    rows = torch.stack([pool[torch.randperm(len(pool), generator=generator)[:period]] for _ in range(batch_size)])
+    return torch.cat([torch.full((batch_size, 1), start), rows.repeat(1, copies)], dim=1)
+
+
+def word_tokens(tokenizer: Any) -> list[int]:
+    """The tokens that are a space and a whole word of letters."""
+    words = []
+    for token in range(tokenizer.vocab_size):
+        text = tokenizer.decode([token])
+        if len(text) > 2 and text[0] == " " and text[1:].isalpha() and text.isascii():
+            words.append(token)
+    return words
+
+
+def attention_to(weights: Tensor, queries: Sequence[int], keys: Sequence[Sequence[int]]) -> Tensor:
+    """For each row, the weight that one query gives to some keys, summed over the keys. -> (L, B, H)."""
+    rows = [
+        weights[:, row, :, query][..., list(of)].sum(-1)
+        for row, (query, of) in enumerate(zip(queries, keys, strict=True))
+    ]
+    return torch.stack(rows, dim=1)
+
+
+# Taking heads out ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def without_heads(model: Transformer, heads: Iterable[tuple[int, int]]) -> Iterator[None]:
+    """Within the block, the heads (layer, head) read nothing: their output is zero.
+
+    Raises ValueError for a head that the model does not have.
+    """
+    config = model.config
+    taken: dict[int, list[int]] = {}
+    for layer, head in heads:
+        if not (0 <= layer < config.n_layers and 0 <= head < config.n_heads):
+            raise ValueError(
+                f"no head ({layer}, {head}); expected a layer below {config.n_layers} and a head below {config.n_heads}"
+            )
+        taken.setdefault(layer, []).append(head)
+
+    def silence(of: list[int]) -> Callable[[Tensor], Tensor]:
+        def change(read: Tensor) -> Tensor:  # (B, H, T, d)
+            kept = torch.ones(config.n_heads, dtype=read.dtype, device=read.device)
+            kept[of] = 0
+            return read * kept[:, None, None]
+
+        return change
+
+    with trace.patch(model, {f"blocks.{layer}.attention.heads": silence(of) for layer, of in taken.items()}):
+        yield

@@ -1,0 +1,124 @@
+"""Scores of heads against loops over single weights and heads of known shape; ablation against zeroed weights."""
+
+import math
+
+import pytest
+import torch
+from models import TINY, TINY_LLAMA, random_model, random_tokens
+
+from llmlab import heads
+from llmlab.tokenization import BPETokenizer
+
+PERIOD = 4
+
+
+@pytest.fixture
+def model():
+    return random_model(TINY_LLAMA)
+
+
+def looking_at(where, n_tokens=1 + 3 * PERIOD):
+    """Weights of one head whose query t looks at the key `where(t)` alone. (1, 1, 1, T, T)."""
+    weights = torch.zeros(1, 1, 1, n_tokens, n_tokens)
+    for query in range(n_tokens):
+        weights[0, 0, 0, query, where(query)] = 1.0
+    return weights
+
+
+def test_the_weights_are_those_of_every_layer(model):
+    tokens = random_tokens(TINY_LLAMA, 2, 9)
+    weights = heads.attention_weights(model, tokens)
+    assert weights.shape == (3, 2, 4, 9, 9)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 2, 4, 9))
+    assert torch.equal(weights, weights.tril())
+    with pytest.raises(ValueError, match=r"\(B, T\), got \(9,\)"):
+        heads.attention_weights(model, tokens[0])
+
+
+def test_scores_are_means_over_single_weights(model):
+    weights = heads.attention_weights(model, random_tokens(TINY_LLAMA, 2, 9))
+    for layer in range(3):
+        for head in range(4):
+            w = weights[layer, :, head]
+            before = [w[b, t, t - 1].item() for b in range(2) for t in range(1, 9)]
+            first = [w[b, t, 0].item() for b in range(2) for t in range(1, 9)]
+            after = [w[b, t, t - PERIOD + 1].item() for b in range(2) for t in range(PERIOD, 9)]
+            spread = [-sum(p * math.log(p) for p in w[b, t].tolist() if p > 0) for b in range(2) for t in range(9)]
+            for score, values in (
+                (heads.previous_token_scores(weights), before),
+                (heads.first_token_scores(weights), first),
+                (heads.induction_scores(weights, PERIOD), after),
+                (heads.entropies(weights), spread),
+            ):
+                assert score[layer, head].item() == pytest.approx(sum(values) / len(values), abs=1e-5)
+
+
+def test_heads_of_known_shape_have_the_scores_of_their_kind():
+    induction = looking_at(lambda t: max(0, t - PERIOD + 1))
+    assert heads.induction_scores(induction, PERIOD).item() == 1
+    assert heads.previous_token_scores(induction).item() == pytest.approx(1 / 12)  # query 1 looks at 0
+    previous = looking_at(lambda t: max(0, t - 1))
+    assert heads.previous_token_scores(previous).item() == 1
+    assert heads.induction_scores(previous, PERIOD).item() == 0
+    assert heads.first_token_scores(looking_at(lambda t: 0)).item() == 1
+    assert heads.entropies(previous).item() == 0
+    even = torch.ones(1, 1, 1, 8, 8).tril()
+    even = even / even.sum(-1, keepdim=True)
+    assert heads.entropies(even).item() == pytest.approx(sum(math.log(t) for t in range(1, 9)) / 8)
+
+
+@pytest.mark.parametrize("period", [0, 1, 9, 12])
+def test_a_period_that_does_not_fit_is_named(period):
+    with pytest.raises(ValueError, match=rf"from 2 to 8 for 9 tokens, got {period}"):
+        heads.induction_scores(torch.ones(1, 1, 1, 9, 9), period)
+
+
+def test_repeated_tokens_repeat():
+    tokens = heads.repeated_tokens(range(50, 80), start=7, period=5, copies=3, batch_size=4)
+    assert tokens.shape == (4, 16) and (tokens[:, 0] == 7).all()
+    assert torch.equal(tokens[:, 1:6], tokens[:, 6:11]) and torch.equal(tokens[:, 1:6], tokens[:, 11:])
+    assert all(len(set(row.tolist())) == 5 for row in tokens[:, 1:6])
+    assert len({tuple(row.tolist()) for row in tokens}) == 4
+    assert torch.equal(tokens, heads.repeated_tokens(range(50, 80), start=7, period=5, copies=3, batch_size=4))
+    with pytest.raises(ValueError, match="at least 5 candidates for a period of 5, got 3"):
+        heads.repeated_tokens(range(3), start=0, period=5)
+
+
+def test_word_tokens_are_words():
+    tokenizer = BPETokenizer.train(["the cat and the dog, the cat. 12 + 12 狗狗"] * 9, 300, special_tokens=("<s>",))
+    words = [tokenizer.decode([token]) for token in heads.word_tokens(tokenizer)]
+    assert " the" in words and " cat" in words
+    assert all(word[0] == " " and word[1:].isascii() and word[1:].isalpha() for word in words)
+
+
+def test_attention_to_sums_the_named_keys(model):
+    weights = heads.attention_weights(model, random_tokens(TINY_LLAMA, 2, 9))
+    found = heads.attention_to(weights, [8, 5], [[1, 3], [0]])
+    torch.testing.assert_close(found[:, 0], weights[:, 0, :, 8, 1] + weights[:, 0, :, 8, 3])
+    torch.testing.assert_close(found[:, 1], weights[:, 1, :, 5, 0])
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_head_taken_out_is_a_head_whose_output_weights_are_zero(name):
+    config = TINY[name]
+    model, maimed = random_model(config), random_model(config)
+    tokens = random_tokens(config, 2, 7)
+    size = config.head_dim
+    with torch.no_grad():
+        for layer, head in ((0, 1), (0, 3), (1, 2)):
+            maimed.blocks[layer].attention.o_proj.weight[:, head * size : (head + 1) * size] = 0
+        whole = model(tokens)
+        with heads.without_heads(model, [(0, 1), (0, 3), (1, 2)]):
+            torch.testing.assert_close(model(tokens), maimed(tokens))
+        assert torch.equal(model(tokens), whole)
+        with heads.without_heads(model, []):
+            torch.testing.assert_close(model(tokens), whole)
+
+
+@pytest.mark.parametrize("head", [(3, 0), (0, 4), (-1, 0)])
+def test_a_head_that_is_not_there_is_named(model, head):
+    with (
+        pytest.raises(ValueError, match=rf"no head \({head[0]}, {head[1]}\); expected a layer below 3"),
+        heads.without_heads(model, [head]),
+    ):
+        pass
