@@ -44,9 +44,9 @@ from ..training import (
 )
 from ..transformer import ModelConfig, Transformer
 
-MODEL = ModelConfig(vocab_size=3072, d_model=192, n_layers=6, n_heads=6, n_kv_heads=2, d_ff=512, max_seq_len=256)
+MODEL = ModelConfig(vocab_size=4096, d_model=192, n_layers=6, n_heads=6, n_kv_heads=2, d_ff=512, max_seq_len=256)
 TRAINING = TrainingConfig(n_steps=24_000, batch_size=8, seq_len=256, learning_rate=3e-3, warmup=100)
-SMALL = ModelConfig(vocab_size=3072, d_model=64, n_layers=1, n_heads=4, n_kv_heads=2, d_ff=128, max_seq_len=256)
+SMALL = ModelConfig(vocab_size=4096, d_model=64, n_layers=1, n_heads=4, n_kv_heads=2, d_ff=128, max_seq_len=256)
 
 
 @dataclass(frozen=True)
