@@ -29,9 +29,15 @@ def data_path(name: str) -> Path:
     raise FileNotFoundError(f"no data file {name!r}; looked in {' and '.join(map(str, folders))}")
 
 
-def load_model() -> tuple[Transformer, BPETokenizer]:
-    """The trained model that ships with the course and its tokenizer, ready for evaluation, in float32."""
+def load_model(name: str = "model") -> tuple[Transformer, BPETokenizer]:
+    """A trained model that ships with the course and its tokenizer, ready for evaluation, in float32.
+
+    "model" is the course's model; "draft" is small and fast and guesses what the model would say; "encoder" reads in
+    both directions: call it with `mask=torch.ones(T, T, dtype=torch.bool)`, and with "<mask>" where a token is hidden.
+    """
     from . import checkpoint, tokenization
 
-    model = checkpoint.load(data_path("model.safetensors"))
+    if name not in ("model", "draft", "encoder"):
+        raise ValueError(f"expected the name model, draft or encoder, got {name!r}")
+    model = checkpoint.load(data_path(f"{name}.safetensors"))
     return model, tokenization.BPETokenizer.load(data_path("tokenizer.json"))

@@ -12,6 +12,7 @@ FLOORS = [
     {"generate", "heads", "patching"},
     {"world"},
     {"training"},
+    {"model_card"},
     {"plots"},
     {"widgets"},
     {"exercises"},

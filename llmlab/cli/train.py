@@ -45,8 +45,8 @@ from ..training import (
 from ..transformer import ModelConfig, Transformer
 
 MODEL = ModelConfig(vocab_size=4096, d_model=192, n_layers=6, n_heads=6, n_kv_heads=2, d_ff=512, max_seq_len=256)
-TRAINING = TrainingConfig(n_steps=24_000, batch_size=8, seq_len=256, learning_rate=3e-3, warmup=100)
-SMALL = ModelConfig(vocab_size=4096, d_model=64, n_layers=1, n_heads=4, n_kv_heads=2, d_ff=128, max_seq_len=256)
+TRAINING = TrainingConfig(n_steps=11_000, batch_size=8, seq_len=256, learning_rate=3e-3, warmup=100)
+SMALL = ModelConfig(vocab_size=4096, d_model=48, n_layers=2, n_heads=3, n_kv_heads=1, d_ff=128, max_seq_len=256)
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Recipe:
 
 
 RECIPES = {
-    "model": Recipe(MODEL, TRAINING, lists_first=400),
-    "draft": Recipe(SMALL, dataclasses.replace(TRAINING, n_steps=6000)),
+    "model": Recipe(MODEL, TRAINING, lists_first=500),
+    "draft": Recipe(SMALL, dataclasses.replace(TRAINING, n_steps=6000), lists_first=500),
     "encoder": Recipe(SMALL, dataclasses.replace(TRAINING, n_steps=6000), encoder=True),
 }
 # When the weights are kept, as shares of the run: denser early, when most skills appear.
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="FIELD=VALUE", help="change the model or the training, e.g. n_layers=4"
     )
-    parser.add_argument("--lists-first", type=int, metavar="N", help="steps that read repeated words only (400)")
+    parser.add_argument("--lists-first", type=int, metavar="N", help="steps that read repeated words only (500)")
     parser.add_argument("--save-every", type=int, default=100, metavar="N", help="steps between saved states (100)")
     parser.add_argument("--check-every", type=int, default=250, metavar="N", help="steps between validations (250)")
     parser.add_argument("--documents", type=int, default=20_000, help="that the tokenizer learns from (20000)")
@@ -280,11 +280,12 @@ class Log:
         """Copy the curve, each `every`-th step and every validation, with four digits."""
         lines = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
         kept = [line for line in lines if line["step"] % every == 0 or "skills" in line]
-        rounded = [{key: _rounded(value) for key, value in line.items()} for line in kept]
+        rounded = [{key: rounded(value) for key, value in line.items()} for line in kept]
         path.write_text("".join(json.dumps(line) + "\n" for line in rounded), encoding="utf-8")
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """The value with every float in it cut to four digits."""
     if isinstance(value, dict):
-        return {key: _rounded(entry) for key, entry in value.items()}
+        return {key: rounded(entry) for key, entry in value.items()}
     return float(f"{value:.4g}") if isinstance(value, float) else value

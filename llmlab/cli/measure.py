@@ -1,0 +1,125 @@
+"""`llmlab measure`: the figures of the model card, measured again and written down.
+
+Writes `model_card.json` with every figure, and the tables of `README.md` between its two "measured" marks. With
+`--run`, the snapshots that a training run has kept become `snapshots.safetensors`: skills, head scores and embedding
+rows along training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from .. import checkpoint, data_path, load_model, model_card, world
+from ..tokenization import BPETokenizer
+from ..transformer import Transformer
+from .train import rounded
+
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+LOST = {  # the skills looked at where a head is taken out, by what made the head stand out
+    "induction": ("copying", "questions"),
+    "previous": ("copying", "questions"),
+    "first": ("copying", "questions"),
+    "pronoun": ("pronouns", "questions"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--publish", type=Path, default=data_path("README.md").parent, help="the folder (data)")
+    parser.add_argument("--run", type=Path, help="a training run, to make snapshots.safetensors of")
+    parser.add_argument("-n", type=int, default=500, help="items a skill (500)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    model, tokenizer = load_model()
+    if arguments.run is not None:
+        snapshots(arguments.run, arguments.publish / "snapshots.safetensors")
+    card = measured(model, tokenizer, arguments.n)
+    path = arguments.publish / "model_card.json"
+    path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    readme = arguments.publish / "README.md"
+    readme.write_text(filled(readme.read_text(encoding="utf-8"), tables(card)), encoding="utf-8")
+    print(tables(card))
+    print(f"written to {path} and {readme}")
+    return 0
+
+
+def measured(model: Transformer, tokenizer: BPETokenizer, n: int) -> dict[str, Any]:
+    """Every figure of the card, as plain numbers."""
+    scores = world.evaluate(model, n=n, tokenizer=tokenizer)
+    scores |= model_card.facts_by_frequency(model, tokenizer)
+    scores["sentences"] = model_card.accepted(model_card.sampled_sentences(model, tokenizer))
+    of_heads = model_card.head_scores(model, tokenizer)
+    whole = model_card.cost_of(model, tokenizer, (), skills=sorted({s for of in LOST.values() for s in of}))
+    taken = {}
+    for kind, skills in LOST.items():
+        layer, head = model_card.best(of_heads[kind])
+        left = model_card.cost_of(model, tokenizer, [(layer, head)], skills=skills)
+        taken[kind] = {"head": [layer, head], "score": of_heads[kind][layer, head].item(), **left}
+    config = model.config
+    every = [[(layer, head) for head in range(config.n_heads)] for layer in range(config.n_layers)]
+    losses = [[model_card.cost_of(model, tokenizer, [one])["loss"] for one in row] for row in every]
+    positions, restored = model_card.where_facts_are(model, tokenizer)
+    card = {
+        "n": n,
+        "scores": {skill: [score.correct, score.total] for skill, score in scores.items()},
+        "heads": {name: of.tolist() for name, of in of_heads.items()},
+        "whole": whole,
+        "without": taken,
+        "loss_without": losses,
+        "facts": {"positions": positions, **{kind: share.tolist() for kind, share in restored.items()}},
+    }
+    return rounded(card)
+
+
+def snapshots(run: Path, path: Path) -> None:
+    """The snapshots of a run in one small file."""
+    tokenizer = BPETokenizer.load(run / "tokenizer.json")
+    files = sorted((run / "snapshots").glob("step_*.safetensors"))
+    if not files:
+        raise ValueError(f"{run} has no snapshots; expected the folder of a training run")
+    models = ((checkpoint.load_tensors(file)[1]["step"], checkpoint.load(file)) for file in files)
+    tensors, figures = model_card.along_training(models, tokenizer)
+    checkpoint.save_tensors(path, tensors, rounded(figures))
+
+
+def tables(card: dict[str, Any]) -> str:
+    """The card's figures as Markdown."""
+    lines = ["| what | score | 95% interval | items |", "| --- | --- | --- | --- |"]
+    for skill, (correct, total) in card["scores"].items():
+        score = world.Score(correct, total)
+        lines.append(f"| {skill} | {score.accuracy:.3f} | {score.low:.3f}–{score.high:.3f} | {total} |")
+    whole = card["whole"]
+    lines += ["", "| head | layer.head | its score | next best | loss without it | skills without it |"]
+    lines += ["| --- | --- | --- | --- | --- | --- |"]
+    for kind, left in card["without"].items():
+        ranked = sorted((score for row in card["heads"][kind] for score in row), reverse=True)
+        skills = [
+            f"{skill} {whole[skill]:.2f} → {score:.2f}"
+            for skill, score in left.items()
+            if skill not in ("head", "score", "loss")
+        ]
+        layer, head = left["head"]
+        change = f"{whole['loss']:.3f} → {left['loss']:.3f}"
+        lines.append(
+            f"| {kind} | {layer}.{head} | {left['score']:.2f} | {ranked[1]:.2f} | {change} | {', '.join(skills)} |"
+        )
+    facts = card["facts"]
+    lines += ["", f"| restored | layer | {' | '.join(facts['positions'])} |"]
+    lines += ["| --- | --- | " + " | ".join("---" for _ in facts["positions"]) + " |"]
+    for kind, shares in facts.items():
+        if kind != "positions":
+            for layer, row in enumerate(shares):
+                lines.append(f"| {kind} | {layer} | " + " | ".join(f"{share:.2f}" for share in row) + " |")
+    return "\n".join(lines)
+
+
+def filled(text: str, table: str) -> str:
+    """The text with the table between its marks. Raises ValueError where a mark is missing."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"expected the marks {BEGIN} and {END} in the README, one after the other")
+    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"

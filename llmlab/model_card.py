@@ -1,0 +1,234 @@
+"""What the shipped model can do and how it does it, measured: the figures behind `data/README.md`.
+
+Every function takes a model and its tokenizer and returns plain numbers, so that chapters can repeat any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import heads, patching, world
+from .generate import generate_batch
+from .tokenization import BPETokenizer
+from .training import WorldBatches, validation_loss
+from .transformer import Transformer
+
+PERIOD = 24  # tokens of the sequence that is said twice to find induction heads
+UNSEEN = 1_000_000  # the seed of documents that no training run reads
+
+Head = tuple[int, int]
+
+
+# What it can do -----------------------------------------------------------------------------------------------------
+
+
+def facts_by_frequency(model: Transformer, tokenizer: BPETokenizer) -> dict[str, world.Score]:
+    """All facts in wordings that training never uses, apart for the half told more often and the half told less."""
+    scores = {}
+    for skill, facts in (("facts_true", world.true_facts()), ("facts_invented", world.invented_facts())):
+        items = world.items(skill, len(facts))
+        right = world.answers(model, items, tokenizer=tokenizer)
+        middle = sorted(item.frequency_rank for item in items)[(len(items) - 1) // 2]
+        for half, wanted in (("frequent", True), ("rare", False)):
+            of_half = [ok for item, ok in zip(items, right, strict=True) if (item.frequency_rank <= middle) == wanted]
+            scores[f"{skill}, {half} half"] = world.Score(sum(of_half), len(of_half))
+    return scores
+
+
+def sampled_sentences(
+    model: Transformer, tokenizer: BPETokenizer, *, temperature: float = 0.7, n_texts: int = 100, seed: int = 0
+) -> list[str]:
+    """Whole sentences of texts that the model makes up, from nothing but the start token."""
+    start, end = (tokenizer.special_tokens[name] for name in ("<s>", "</s>"))
+    generator = torch.Generator().manual_seed(seed)
+    sentences = []
+    for _ in range(0, n_texts, 25):
+        new = generate_batch(model, [[start]] * 25, 200, temperature=temperature, stop=(end,), generator=generator)
+        for tokens in new:
+            said = world.split_sentences(tokenizer.decode([token for token in tokens if token != end]))
+            sentences += said if tokens[-1] == end else said[:-1]  # what the length limit cut is no sentence
+    return sentences
+
+
+def accepted(sentences: Iterable[str]) -> world.Score:
+    """How many sentences the world could say."""
+    judged = [world.is_world_sentence(sentence) for sentence in sentences]
+    return world.Score(sum(judged), len(judged))
+
+
+# How it does it -----------------------------------------------------------------------------------------------------
+
+
+def spans(tokenizer: BPETokenizer, text: str, words: Sequence[str]) -> list[list[int]]:
+    """For each word, the numbers of the tokens of `text` that hold its first occurrence as a whole word.
+
+    Raises ValueError for a word that the text does not have.
+    """
+    bounds, length = [], 0
+    for token in tokenizer.encode(text):
+        size = len(tokenizer.vocab[token])
+        bounds.append((length, length + size))
+        length += size
+    found = []
+    for word in words:
+        at = f" {text} ".replace(",", " ").replace(".", " ").replace("\n", " ").find(f" {word} ")
+        if at < 0:
+            raise ValueError(f"the text has no word {word!r}: {text!r}")
+        begin = len(text[:at].encode())
+        stop = begin + len(word.encode())
+        found.append([number for number, (low, high) in enumerate(bounds) if low < stop and high > begin])
+    return found
+
+
+def pronoun_scores(model: Transformer, tokenizer: BPETokenizer, n: int = 200) -> Tensor:
+    """Where the answer to "What was too tired?" is about to be said: how much more weight a head gives to the noun
+    that the pronoun stands for than to the other noun. (L, H), from -1 to 1, mean over held-out sentences."""
+    start = tokenizer.special_tokens["<s>"]
+    differences = []
+    for item in world.items("pronouns", n):
+        sentence = item.prompt.split("\n")[0]
+        slots = world.parse(sentence).slots
+        right = item.answer.strip(" .").removeprefix("the ")
+        wrong = slots["y"] if slots["x"] == right else slots["x"]
+        prompt = item.prompt + (" the" if item.answer.startswith(" the ") else "")
+        tokens = [start, *tokenizer.encode(prompt)]
+        looked = [[1 + number for number in of] for of in spans(tokenizer, prompt, [right, wrong])]
+        weights = heads.attention_weights(model, torch.tensor([tokens]))
+        of_right, of_wrong = (heads.attention_to(weights, [len(tokens) - 1], [of])[:, 0] for of in looked)
+        differences.append(of_right - of_wrong)
+    return torch.stack(differences).mean(0)
+
+
+def head_scores(model: Transformer, tokenizer: BPETokenizer) -> dict[str, Tensor]:
+    """Scores of every head, (L, H) each.
+
+    `induction` on random words said twice; `previous` and `first` (token) and `entropy` on unseen documents;
+    `pronoun` on held-out sentences.
+    """
+    start = tokenizer.special_tokens["<s>"]
+    repeated = heads.repeated_tokens(heads.word_tokens(tokenizer), start=start, period=PERIOD)
+    said_twice = heads.attention_weights(model, repeated)[..., 1:, 1:]
+    texts = [tokenizer.encode(world.document(UNSEEN, number).text)[:64] for number in range(200)]
+    rows = torch.tensor([[start, *ids] for ids in texts if len(ids) == 64][:64])
+    weights = heads.attention_weights(model, rows)
+    return {
+        "induction": heads.induction_scores(said_twice, PERIOD),
+        "previous": heads.previous_token_scores(weights),
+        "first": heads.first_token_scores(weights),
+        "pronoun": pronoun_scores(model, tokenizer),
+        "entropy": heads.entropies(weights),
+    }
+
+
+def best(scores: Tensor) -> Head:
+    """The head with the highest score."""
+    layer, head = divmod(int(scores.argmax()), scores.shape[1])
+    return layer, head
+
+
+def cost_of(
+    model: Transformer,
+    tokenizer: BPETokenizer,
+    taken: Iterable[Head],
+    *,
+    skills: Sequence[str] = (),
+    n: int = 100,
+    n_batches: int = 2,
+) -> dict[str, float]:
+    """What is left without some heads: the loss on unseen documents in nats a token, and the scores of skills."""
+    unseen = WorldBatches(tokenizer, 8, model.config.max_seq_len, seed=UNSEEN)
+    with heads.without_heads(model, taken):
+        left = {"loss": validation_loss(model, unseen, n_batches)}
+        if skills:
+            scores = world.evaluate(model, skills, n, tokenizer=tokenizer)
+            left |= {skill: score.accuracy for skill, score in scores.items()}
+    return left
+
+
+def where_facts_are(
+    model: Transformer, tokenizer: BPETokenizer, *, n: int = 40, seed: int = 0
+) -> tuple[list[str], dict[str, Tensor]]:
+    """Restoring one activation in "NAME NAME lives in", asked about somebody else: what brings the right town back.
+
+    Returns the names of the positions and, for each kind of activation, the mean share restored (L, T), over `n`
+    people whose homes the model knows, each exchanged for another of the same number of tokens.
+    """
+    start = tokenizer.special_tokens["<s>"]
+
+    def prompt(person: world.Person) -> list[int]:
+        return [start, *tokenizer.encode(f"{person.name} lives in")]
+
+    known = []
+    for person in world.people():
+        answer = tokenizer.encode(f" {person.home}")
+        with torch.no_grad():
+            said = int(model(torch.tensor([prompt(person)]))[0, -1].argmax())
+        if len(prompt(person)) == 5 and said == answer[0]:
+            known.append((person, answer[0]))
+    rng = Random(seed)
+    chosen = known[:n]
+    sums: dict[str, Tensor] = {}
+    for person, answer in chosen:
+        other = rng.choice([one for one, town in known if town != answer])
+        clean, corrupted = torch.tensor(prompt(person)), torch.tensor(prompt(other))
+        for kind in patching.KINDS:
+            share = patching.restored(model, clean, corrupted, answer, kind)
+            sums[kind] = sums.get(kind, 0) + share / len(chosen)
+    return ["<s>", "first name", "last name", "lives", "in"], sums
+
+
+# Along training -----------------------------------------------------------------------------------------------------
+
+
+def word_rows(tokenizer: BPETokenizer, n: int = 1000) -> list[int]:
+    """The word tokens that unseen documents use most, digits and Chinese words among them: at most `n`, by id."""
+    words = set(heads.word_tokens(tokenizer)) | {tokenizer.encode(digit)[0] for digit in "0123456789"}
+    words |= {token for token in range(tokenizer.vocab_size) if _is_chinese(tokenizer.decode([token]))}
+    counts = dict.fromkeys(words, 0)
+    for number in range(20_000):
+        for token in tokenizer.encode(world.document(UNSEEN, number).text):
+            if token in counts:
+                counts[token] += 1
+    used = sorted((token for token in words if counts[token]), key=lambda token: (-counts[token], token))
+    return sorted(used[:n])
+
+
+def _is_chinese(text: str) -> bool:
+    return bool(text) and all("\u4e00" <= letter <= "\u9fff" for letter in text)
+
+
+def int8_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (N, D) as int8 with one scale a row (N,): row ≈ int8 · scale, off by at most half a scale."""
+    scale = rows.abs().amax(dim=1).clamp(min=1e-12) / 127
+    return (rows / scale[:, None]).round().to(torch.int8), scale
+
+
+def along_training(
+    models: Iterable[tuple[int, Transformer]], tokenizer: BPETokenizer, *, n: int = 100
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Skills, heads and embedding rows of one run's snapshots (step, model).
+
+    Returns tensors, `rows` (K, N, D) int8 with `scales` (K, N) and `tokens` (N,), and figures: for each of the K
+    snapshots its step, loss, skill scores and head scores.
+    """
+    tokens = word_rows(tokenizer)
+    rows, scales, steps = [], [], []
+    for step, model in models:
+        packed, scale = int8_rows(model.embedding.weight.detach()[tokens])
+        rows.append(packed)
+        scales.append(scale)
+        scores = world.evaluate(model, n=n, tokenizer=tokenizer)
+        steps.append(
+            {
+                "step": step,
+                "loss": cost_of(model, tokenizer, ())["loss"],
+                "skills": {skill: score.accuracy for skill, score in scores.items()},
+                "heads": {name: of.tolist() for name, of in head_scores(model, tokenizer).items()},
+            }
+        )
+    return {"rows": torch.stack(rows), "scales": torch.stack(scales), "tokens": torch.tensor(tokens)}, {"steps": steps}

@@ -1,0 +1,151 @@
+"""The figures of the model card: each measure against a count by hand, or on a model made to have a known answer."""
+
+
+import pytest
+import torch
+from models import random_model
+
+from llmlab import heads, load_model, model_card, world
+from llmlab.cli import measure
+from llmlab.transformer import ModelConfig
+
+MODEL, TOKENIZER = load_model()
+CONFIG = ModelConfig(vocab_size=TOKENIZER.vocab_size, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, max_seq_len=256)
+
+
+@pytest.fixture(scope="module")
+def blank():
+    return random_model(CONFIG)
+
+
+def test_the_halves_of_the_facts_are_halves_and_differ_in_rank(monkeypatch):
+    asked = {}
+
+    def answers(model, items, *, tokenizer):
+        asked.setdefault(items[0].skill, items)
+        return [item.frequency_rank <= 5 for item in items]
+
+    monkeypatch.setattr(world, "answers", answers)
+    scores = model_card.facts_by_frequency(None, None)
+    for skill, facts in (("facts_true", world.true_facts()), ("facts_invented", world.invented_facts())):
+        frequent, rare = scores[f"{skill}, frequent half"], scores[f"{skill}, rare half"]
+        assert frequent.total + rare.total == len(facts) == len(asked[skill])
+        assert frequent.total == pytest.approx(len(facts) / 2, abs=3)
+        assert frequent.correct == sum(fact.frequency_rank <= 5 for fact in facts) and rare.correct == 0
+
+
+def test_sampled_sentences_are_whole_and_repeat_with_the_seed():
+    first = model_card.sampled_sentences(MODEL, TOKENIZER, n_texts=25, seed=3)
+    assert first == model_card.sampled_sentences(MODEL, TOKENIZER, n_texts=25, seed=3)
+    assert first != model_card.sampled_sentences(MODEL, TOKENIZER, n_texts=25, seed=4)
+    assert len(first) > 25 and not any("</s>" in sentence for sentence in first)
+
+
+def test_accepted_counts_what_the_world_says():
+    score = model_card.accepted(["27 + 35 = 62.", "27 + 35 = 63.", "The capital of France is Paris.", "Paris Paris."])
+    assert (score.correct, score.total) == (2, 4)
+
+
+def test_spans_are_the_tokens_of_the_word():
+    text = "The animal didn't cross the street because it was too tired.\nQuestion: What was too tired?\nAnswer: the"
+    tokens = TOKENIZER.encode(text)
+    for word in ("animal", "street", "it", "tired", "cross"):
+        (of,) = model_card.spans(TOKENIZER, text, [word])
+        assert TOKENIZER.decode([tokens[number] for number in of]).strip(" .") == word
+        before = TOKENIZER.decode(tokens[: of[0]])
+        assert text.startswith(before) and f" {word}" not in before
+    with pytest.raises(ValueError, match="no word 'ani'"):
+        model_card.spans(TOKENIZER, text, ["ani"])
+
+
+def test_pronoun_scores_compare_the_two_nouns(blank):
+    """By hand: for each sentence, the weight on each noun's tokens, found by encoding what stands before it."""
+    total = torch.zeros(2, 4)
+    items = world.items("pronouns", 12)
+    for item in items:
+        sentence = item.prompt.split("\n")[0]
+        slots = world.parse(sentence).slots
+        noun = item.answer[1:-1].removeprefix("the ")
+        other = ({slots["x"], slots["y"]} - {noun}).pop()
+        prompt = item.prompt + (" the" if "the " in item.answer else "")
+        ids = [TOKENIZER.special_tokens["<s>"], *TOKENIZER.encode(prompt)]
+        weights = heads.attention_weights(blank, torch.tensor([ids]))[:, 0, :, -1]  # (L, H, T)
+        for word, sign in ((noun, 1), (other, -1)):
+            at = next(
+                i
+                for i in range(len(sentence))
+                if sentence[i:].startswith(word) and sentence[: i or 1][-1] in " " + sentence[0]
+            )
+            begin = 1 + len(TOKENIZER.encode(sentence[: max(0, at - 1)]))
+            stop = 1 + len(TOKENIZER.encode(sentence[: at + len(word)]))
+            total += sign * weights[..., begin:stop].sum(-1)
+    torch.testing.assert_close(model_card.pronoun_scores(blank, TOKENIZER, 12), total / len(items), atol=1e-5, rtol=0)
+
+
+def test_taking_out_a_head_that_matters_costs_more_than_taking_out_none():
+    whole = model_card.cost_of(MODEL, TOKENIZER, (), skills=("senses",), n=20, n_batches=1)
+    every = [(0, head) for head in range(MODEL.config.n_heads)]
+    left = model_card.cost_of(MODEL, TOKENIZER, every, skills=("senses",), n=20, n_batches=1)
+    assert left["loss"] > whole["loss"] + 0.1 and set(left) == {"loss", "senses"}
+
+
+def test_the_best_head_is_the_one_with_the_highest_score():
+    scores = torch.zeros(3, 4)
+    scores[2, 1] = 0.5
+    assert model_card.best(scores) == (2, 1)
+
+
+def test_int8_rows_are_off_by_half_a_scale_at_most():
+    rows = torch.randn(50, 16, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 3, 50)[:, None]
+    rows[7] = 0
+    packed, scale = model_card.int8_rows(rows)
+    assert packed.dtype == torch.int8 and packed.abs().amax() == 127
+    assert ((packed * scale[:, None] - rows).abs() <= 0.5001 * scale[:, None]).all()
+
+
+def test_the_words_of_the_snapshots_are_words_numbers_and_chinese():
+    tokens = model_card.word_rows(TOKENIZER, 300)
+    assert tokens == sorted(set(tokens)) and len(tokens) == 300
+    texts = [TOKENIZER.decode([token]) for token in tokens]
+    assert all(text.strip().isalnum() for text in texts)
+    assert set("123") <= set(texts) and any("\u4e00" <= text[0] <= "\u9fff" for text in texts)
+
+
+def test_a_run_becomes_a_file_of_snapshots(tmp_path, blank):
+    from llmlab import checkpoint
+
+    (tmp_path / "snapshots").mkdir()
+    TOKENIZER.save(tmp_path / "tokenizer.json")
+    other = random_model(CONFIG, seed=1)
+    for step, model in ((0, blank), (30, other)):
+        checkpoint.save(model, tmp_path / "snapshots" / f"step_{step:06d}.safetensors", step=step)
+    models = [(0, blank), (30, other)]
+    tensors, figures = model_card.along_training(models, TOKENIZER, n=2)
+    assert [one["step"] for one in figures["steps"]] == [0, 30]
+    assert set(figures["steps"][0]["skills"]) == set(world.EVALUATIONS)
+    for (_, model), rows, scales in zip(models, tensors["rows"], tensors["scales"], strict=True):
+        expected = model.embedding.weight[tensors["tokens"]]
+        assert ((rows * scales[:, None] - expected).abs() <= 0.5001 * scales[:, None]).all()
+    with pytest.raises(ValueError, match="no snapshots"):
+        measure.snapshots(tmp_path / "snapshots", tmp_path / "out.safetensors")
+
+
+def test_the_table_stands_between_its_marks():
+    card = {
+        "n": 2,
+        "scores": {"copying": [1, 2]},
+        "heads": {"induction": [[0.1, 0.9]]},
+        "whole": {"loss": 1.0, "copying": 0.5},
+        "without": {"induction": {"head": [0, 1], "score": 0.9, "loss": 1.25, "copying": 0.0}},
+        "facts": {"positions": ["<s>", "in"], "residual": [[0.0, 1.0]]},
+    }
+    table = measure.tables(card)
+    assert "| copying | 0.500 | 0.095–0.905 | 2 |" in table  # Wilson's interval for 1 of 2
+    assert "| induction | 0.1 | 0.90 | 0.10 | 1.000 → 1.250 | copying 0.50 → 0.00 |" in table
+    assert "| residual | 0 | 0.00 | 1.00 |" in table
+    text = f"before {measure.BEGIN} old {measure.END} after"
+    once = measure.filled(text, table)
+    assert once == measure.filled(once, table) and table in once and "old" not in once
+    assert once.startswith("before ") and once.endswith(" after")
+    with pytest.raises(ValueError, match="expected the marks"):
+        measure.filled("no marks", table)
