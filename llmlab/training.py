@@ -167,15 +167,12 @@ def pack(documents: Iterable[Sequence[int]], batch_size: int, seq_len: int) -> B
     return Batch(tokens[:, :-1], targets, torch.tensor(positions), mask)
 
 
-LISTS_SEED = 500_000  # so that the lists of the first steps are others than those among the later documents
-
-
 class WorldBatches:
     """Batches of freshly generated documents of the world, each packed and a function of (seed, step) alone.
 
-    With `lists_first` = n the first n steps read repeated words only, and up to step 3 n every second document is a
-    list to copy. Heads that look up what followed the last time (induction heads) serve many skills; mixed thinly into
-    other texts, lists leave them unlearned for long.
+    With `lists_first` = n the first n steps read lists only: words said over and over in the first half, lists to copy
+    in the second. Heads that look up what followed the last time (induction heads) serve many skills; where other texts
+    are mixed in from the start, they do not form for long.
     """
 
     def __init__(
@@ -195,11 +192,10 @@ class WorldBatches:
     def __call__(self, step: int) -> Batch:
         """The batch of a step; no document is used in two steps."""
         first = step * self.batch_size * (self.seq_len + 1)  # more than a batch can hold, one token a document
-        skills = "repeating" if step < self.lists_first else self.skills
+        skills = self.skills
+        if step < self.lists_first:
+            skills = "repeating" if 2 * step < self.lists_first else "copying"
         texts = world.documents(self.seed, start=first, skills=skills)
-        if self.lists_first <= step < 3 * self.lists_first:
-            lists = world.documents(self.seed + LISTS_SEED, start=first, skills="copying")
-            texts = (document for pair in zip(texts, lists, strict=True) for document in pair)
         encoded = ([self.start_id, *self.tokenizer.encode(document.text), self.end_id] for document in texts)
         return pack(encoded, self.batch_size, self.seq_len)
 

@@ -8,8 +8,10 @@ import pytest
 import tokenizers
 import torch
 
-from llmlab import checkpoint, data_path, load_model, world
-from llmlab.cli import train
+from llmlab import checkpoint, data_path, heads, load_model, world
+from llmlab.cli import measure, train
+from llmlab.model_card import UNSEEN
+from llmlab.training import MaskedBatches
 
 MODEL, TOKENIZER = load_model()
 
@@ -31,15 +33,49 @@ def test_the_readme_names_every_file_and_every_skill(data):
 
 def test_the_files_are_small_enough(data):
     assert (data / "model.safetensors").stat().st_size <= 8_000_000
+    assert (data / "draft.safetensors").stat().st_size <= 500_000
+    assert (data / "encoder.safetensors").stat().st_size <= 500_000
     assert sum(path.stat().st_size for path in data.rglob("*") if path.is_file()) <= 20_000_000
 
 
-def test_the_model_is_the_recipes(data):
-    assert MODEL.config == train.MODEL
-    _, metadata = checkpoint.load_tensors(data / "model.safetensors")
-    assert metadata["training"] == json.loads(json.dumps(dataclasses.asdict(train.TRAINING)))
-    assert TOKENIZER.vocab_size == MODEL.config.vocab_size
-    assert 2_000_000 <= sum(p.numel() for p in MODEL.parameters()) <= 4_000_000
+@pytest.mark.parametrize("name", train.RECIPES)
+def test_the_models_are_the_recipes(data, name):
+    model, tokenizer = load_model(name)
+    recipe = train.RECIPES[name]
+    assert model.config == recipe.model and tokenizer.vocab_size == model.config.vocab_size
+    _, metadata = checkpoint.load_tensors(data / f"{name}.safetensors")
+    written = {**dataclasses.asdict(recipe.training), "lists_first": recipe.lists_first, "encoder": recipe.encoder}
+    assert metadata["training"] == json.loads(json.dumps(written))
+
+
+def test_an_unknown_model_is_named():
+    with pytest.raises(ValueError, match="model, draft or encoder, got 'huge'"):
+        load_model("huge")
+
+
+def test_the_draft_guesses_what_the_model_says():
+    """Where the model is sure, the draft mostly agrees: that is what makes a draft worth asking."""
+    draft, _ = load_model("draft")
+    agreed = []
+    for number in range(40):
+        tokens = TOKENIZER.encode(world.document(UNSEEN, number).text)[:128]
+        ids = torch.tensor([[TOKENIZER.special_tokens["<s>"], *tokens]])
+        with torch.inference_mode():
+            agreed += (draft(ids).argmax(-1) == MODEL(ids).argmax(-1))[0].tolist()
+    assert sum(agreed) / len(agreed) > 0.5
+
+
+def test_the_encoder_fills_in_what_both_sides_tell():
+    encoder, _ = load_model("encoder")
+    batch = MaskedBatches(TOKENIZER, 8, 128, seed=UNSEEN)(0)
+    hidden = (batch.tokens == TOKENIZER.special_tokens["<mask>"]) & (batch.targets >= 0)
+
+    def right(mask):
+        with torch.inference_mode():
+            best = encoder(batch.tokens, positions=batch.positions, mask=mask).argmax(-1)
+        return (best == batch.targets)[hidden].float().mean().item()
+
+    assert right(batch.mask) > 0.4 > right(batch.mask.tril())  # a causal mask takes the right side away
 
 
 def test_the_tokenizers_library_gives_the_same_ids(data):
@@ -59,6 +95,33 @@ def test_the_curve_goes_down_to_the_end_of_the_run(data):
     assert lines[-1]["step"] == train.TRAINING.n_steps
     checked = [line["validation_loss"] for line in lines if "validation_loss" in line]
     assert len(checked) >= 5 and checked[-1] < checked[0] and checked[-1] == min(checked)
+
+
+def test_the_readme_says_what_the_card_says(data):
+    card = json.loads((data / "model_card.json").read_text(encoding="utf-8"))
+    text = (data / "README.md").read_text(encoding="utf-8")
+    assert measure.filled(text, measure.tables(card)) == text
+    assert set(card["scores"]) >= set(world.EVALUATIONS)
+
+
+def test_the_card_is_about_this_model(data):
+    """Scores of heads on few texts, measured here, against those of the card on many."""
+    card = json.loads((data / "model_card.json").read_text(encoding="utf-8"))
+    start = TOKENIZER.special_tokens["<s>"]
+    tokens = heads.repeated_tokens(heads.word_tokens(TOKENIZER), start=start, batch_size=8, seed=5)
+    weights = heads.attention_weights(MODEL, tokens)[..., 1:, 1:]
+    here = heads.induction_scores(weights, 24)
+    torch.testing.assert_close(here, torch.tensor(card["heads"]["induction"]), atol=0.1, rtol=0)
+
+
+def test_the_snapshots_end_with_the_model(data):
+    tensors, metadata = checkpoint.load_tensors(data / "snapshots.safetensors")
+    steps = [one["step"] for one in metadata["steps"]]
+    assert steps == sorted(steps) and len(steps) == len(train.SNAPSHOTS) and steps[-1] == train.TRAINING.n_steps
+    assert tensors["rows"].shape == (8, len(tensors["tokens"]), MODEL.config.d_model)
+    last = tensors["rows"][-1] * tensors["scales"][-1][:, None]
+    assert (last - MODEL.embedding.weight[tensors["tokens"]]).abs().max() < 0.6 * tensors["scales"][-1].max()
+    assert metadata["steps"][-1]["loss"] < metadata["steps"][0]["loss"]
 
 
 def test_the_model_knows_more_than_chance():

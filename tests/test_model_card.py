@@ -1,6 +1,5 @@
 """The figures of the model card: each measure against a count by hand, or on a model made to have a known answer."""
 
-
 import pytest
 import torch
 from models import random_model

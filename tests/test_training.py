@@ -131,22 +131,14 @@ def test_world_batches_hold_whole_documents_of_their_own_step(tokenizer):
     assert torch.equal(batch(2).tokens, batch(2).tokens)
 
 
-def test_the_first_steps_read_repeated_words_and_the_next_every_second_time_a_list(tokenizer):
-    batch, plain = WorldBatches(tokenizer, 2, 64, lists_first=2), WorldBatches(tokenizer, 2, 64)
+def test_the_first_steps_read_repeated_words_and_then_lists(tokenizer):
+    batch, plain = WorldBatches(tokenizer, 2, 64, lists_first=6), WorldBatches(tokenizer, 2, 64)
     start, end = tokenizer.special_tokens["<s>"], tokenizer.special_tokens["</s>"]
-
-    def texts(seed, step, skills=None):
-        return [d.text for d in islice(world.documents(seed, start=step * 2 * 65, skills=skills), 2)]
-
-    def row(texts):
-        return [token for text in texts for token in (start, *tokenizer.encode(text), end)][:64]
-
-    assert batch(1).tokens[0].tolist() == row(texts(0, 1, "repeating"))
-    for step in (2, 5):
-        pairs = zip(texts(0, step), texts(training.LISTS_SEED, step, "copying"), strict=True)
-        assert batch(step).tokens[0].tolist() == row([text for pair in pairs for text in pair])
-        assert not torch.equal(batch(step).tokens, plain(step).tokens)
-    assert torch.equal(batch(6).tokens, plain(6).tokens)
+    for step, skill in ((2, "repeating"), (3, "copying"), (5, "copying"), (6, None)):
+        texts = [d.text for d in islice(world.documents(0, start=step * 2 * 65, skills=skill), 4)]
+        ids = [token for text in texts for token in (start, *tokenizer.encode(text), end)]
+        assert batch(step).tokens[0].tolist() == ids[:64]
+        assert torch.equal(batch(step).tokens, plain(step).tokens) == (step == 6)
 
 
 def test_hidden_tokens_are_asked_for_and_seen_from_both_sides(tokenizer):

@@ -45,7 +45,7 @@ from ..training import (
 from ..transformer import ModelConfig, Transformer
 
 MODEL = ModelConfig(vocab_size=4096, d_model=192, n_layers=6, n_heads=6, n_kv_heads=2, d_ff=512, max_seq_len=256)
-TRAINING = TrainingConfig(n_steps=11_000, batch_size=8, seq_len=256, learning_rate=3e-3, warmup=100)
+TRAINING = TrainingConfig(n_steps=18_000, batch_size=8, seq_len=256, learning_rate=1.5e-3, warmup=100)
 SMALL = ModelConfig(vocab_size=4096, d_model=48, n_layers=2, n_heads=3, n_kv_heads=1, d_ff=128, max_seq_len=256)
 
 
@@ -67,8 +67,8 @@ class Recipe:
 
 
 RECIPES = {
-    "model": Recipe(MODEL, TRAINING, lists_first=500),
-    "draft": Recipe(SMALL, dataclasses.replace(TRAINING, n_steps=6000), lists_first=500),
+    "model": Recipe(MODEL, TRAINING, lists_first=1400),
+    "draft": Recipe(SMALL, dataclasses.replace(TRAINING, n_steps=6000), lists_first=1400),
     "encoder": Recipe(SMALL, dataclasses.replace(TRAINING, n_steps=6000), encoder=True),
 }
 # When the weights are kept, as shares of the run: denser early, when most skills appear.
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="FIELD=VALUE", help="change the model or the training, e.g. n_layers=4"
     )
-    parser.add_argument("--lists-first", type=int, metavar="N", help="steps that read repeated words only (500)")
+    parser.add_argument("--lists-first", type=int, metavar="N", help="steps that read lists only (1400)")
     parser.add_argument("--save-every", type=int, default=100, metavar="N", help="steps between saved states (100)")
     parser.add_argument("--check-every", type=int, default=250, metavar="N", help="steps between validations (250)")
     parser.add_argument("--documents", type=int, default=20_000, help="that the tokenizer learns from (20000)")

@@ -7,35 +7,66 @@ learn it from: trained on labeled lists alone, each said twice, they had not beg
 
 from __future__ import annotations
 
+import re
 from random import Random
 
+from . import facts, finding, pronouns, relations, senses, steps, stories, translation
 from .grammar import Rule, one_of, rules
-from .lexicon import LIST_WORDS, NAMES, PET_NAMES, TOWNS, TRADES
+from .lexicon import LIST_WORDS, NAMES, PET_NAMES, TOWNS, TRADES, words
 from .records import Item, distinct, held_out, pick, pick_other
 
 # The label that announces a list, and the label that announces it again.
 LABELS = (("List", "The list again"), ("Copy", "Copy"), ("Words", "The same words"), ("First", "Once more"))
 # Without commas the word before tells which one follows; with them a model must look two tokens back.
 SEPARATORS = (" ", ", ")
-_WORDS = tuple(dict.fromkeys((*LIST_WORDS, *NAMES, *TOWNS, *TRADES, *PET_NAMES)))
 _SHORTEST, _LONGEST = 3, 14
 _LONGEST_DOCUMENT = 80  # words
-_LONGEST_REPETITION = 60  # words
+_LONGEST_REPEATED = 24  # words that are said over and over
+# Words that say nothing alone stay out of lists.
+_SMALL = frozenset(
+    words("""
+        about after again always among another anyone because been before behind being both cannot could does down
+        each either enough even ever every from gets have having here himself herself into itself just like less made
+        many more most much must near nearly never nobody none nothing often once only other others over past quite
+        said says should since some someone soon still such than that their them then there these they this those
+        though through together until upon very well were what when where whether which while whom whose will with
+        within without would your""")
+)
+
+
+def _words() -> tuple[str, ...]:
+    """All words of the world that can stand in a list: names, what facts and translations name, and what stories say.
+
+    Many different words make looking back the only way to say a list again.
+    """
+    found = {*LIST_WORDS, *NAMES, *TOWNS, *TRADES, *PET_NAMES}
+    found |= {word for person in facts.people() for word in person.name.split()}
+    found |= {word for fact in facts.true_facts() for word in (fact.subject, fact.answer)}
+    found |= {word for pairs in relations.PAIRS.values() for pair in pairs for word in pair}
+    found |= set(translation.translations())
+    found = {word for word in found if re.fullmatch("[A-Za-z]{2,}", word)}
+    for module in (stories, finding, steps, senses, pronouns):
+        for rule in module.grammar_rules():
+            found |= set(re.findall(r"(?<![\w{'])[a-z]{4,}(?![\w}'])", rule.template))
+    return tuple(sorted(found - _SMALL))
+
+
+WORDS = _words()
 
 
 def _list(rng: Random, split: str, longest: int = _LONGEST) -> list[str]:
     while True:
         used: set[str] = set()
         size = _SHORTEST + int(rng.random() * (longest - _SHORTEST + 1))
-        words = [pick_other(rng, _WORDS, used) for _ in range(size)]
-        if held_out("list:" + " ".join(words)) == (split == "held_out"):
-            return words
+        drawn = [pick_other(rng, WORDS, used) for _ in range(size)]
+        if held_out("list:" + " ".join(drawn)) == (split == "held_out"):
+            return drawn
 
 
 def repeating_document(rng: Random, split: str) -> str:
-    """Some words said over and over, about 60 words in all."""
-    words = _list(rng, split)
-    return " ".join(words * max(2, _LONGEST_REPETITION // len(words))) + "."
+    """Some words said over and over, about 80 words in all."""
+    drawn = _list(rng, split, _LONGEST_REPEATED)
+    return " ".join(drawn * max(2, _LONGEST_DOCUMENT // len(drawn))) + "."
 
 
 def document(rng: Random, split: str) -> str:
@@ -43,14 +74,14 @@ def document(rng: Random, split: str) -> str:
     lines, told = [], 0
     while not lines or (told < _LONGEST_DOCUMENT // 2 and rng.random() < 0.7):
         first, again = pick(rng, LABELS)
-        words = _list(rng, split)
-        most = (_LONGEST_DOCUMENT - told) // len(words) - 1
+        drawn = _list(rng, split)
+        most = (_LONGEST_DOCUMENT - told) // len(drawn) - 1
         if most < 1:
             break
         times = 1 if rng.random() < 0.4 else min(most, 2 + int(rng.random() * 4))
-        text = pick(rng, SEPARATORS).join(words)
+        text = pick(rng, SEPARATORS).join(drawn)
         lines += [f"{first}: {text}."] + [f"{again}: {text}."] * times
-        told += (1 + times) * len(words)
+        told += (1 + times) * len(drawn)
     return "\n".join(lines)
 
 
@@ -67,14 +98,14 @@ def items(rng: Random, n: int) -> list[Item]:
 
 def _repeats(slots) -> bool:
     """Whether the words are at least three different ones, said over and over."""
-    words = slots["words"].split(" ")
-    period = next((n for n in range(_SHORTEST, len(words) // 2 + 1) if words[n:] == words[:-n]), 0)
-    return bool(period) and len(words) % period == 0 and len(set(words[:period])) == period
+    said = slots["words"].split(" ")
+    period = next((n for n in range(_SHORTEST, len(said) // 2 + 1) if said[n:] == said[:-n]), 0)
+    return bool(period) and len(said) % period == 0 and len(set(said[:period])) == period
 
 
 def grammar_rules() -> list[Rule]:
     """The lines of lists, and words that repeat."""
-    word = f"(?:{one_of(_WORDS)})"
+    word = f"(?:{one_of(WORDS)})"
     labels = dict.fromkeys(label for pair in LABELS for label in pair)
     lists = {"list": f"{word}(?:(?:, {word})*|(?: {word})*)"}
     labeled = rules("copying", [f"{label}: {{list}}." for label in labels], lists)
