@@ -47,6 +47,7 @@ from ..transformer import ModelConfig, Transformer
 MODEL = ModelConfig(vocab_size=4096, d_model=192, n_layers=6, n_heads=6, n_kv_heads=2, d_ff=512, max_seq_len=256)
 TRAINING = TrainingConfig(n_steps=18_000, batch_size=8, seq_len=256, learning_rate=1.5e-3, warmup=100)
 SMALL = ModelConfig(vocab_size=4096, d_model=48, n_layers=2, n_heads=3, n_kv_heads=1, d_ff=128, max_seq_len=256)
+SMALL_TRAINING = dataclasses.replace(TRAINING, n_steps=6000, learning_rate=3e-3)
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class Recipe:
 
 RECIPES = {
     "model": Recipe(MODEL, TRAINING, lists_first=1400),
-    "draft": Recipe(SMALL, dataclasses.replace(TRAINING, n_steps=6000), lists_first=1400),
-    "encoder": Recipe(SMALL, dataclasses.replace(TRAINING, n_steps=6000), encoder=True),
+    "draft": Recipe(SMALL, SMALL_TRAINING, lists_first=700),
+    "encoder": Recipe(SMALL, SMALL_TRAINING, encoder=True),
 }
 # When the weights are kept, as shares of the run: denser early, when most skills appear.
 SNAPSHOTS = (0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1)
