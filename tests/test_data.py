@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import math
 import re
+from itertools import islice
 
 import pytest
 import tokenizers
@@ -11,7 +13,7 @@ import torch
 from llmlab import checkpoint, data_path, heads, load_model, world
 from llmlab.cli import measure, train
 from llmlab.model_card import UNSEEN
-from llmlab.training import MaskedBatches
+from llmlab.training import MaskedBatches, Trainer, new_model
 
 MODEL, TOKENIZER = load_model()
 
@@ -95,6 +97,17 @@ def test_the_curve_goes_down_to_the_end_of_the_run(data):
     assert lines[-1]["step"] == train.TRAINING.n_steps
     checked = [line["validation_loss"] for line in lines if "validation_loss" in line]
     assert len(checked) >= 5 and checked[-1] < checked[0] and checked[-1] == min(checked)
+
+
+def test_the_recipe_still_begins_as_the_curve_does(data):
+    """World, tokenizer, start and optimizer are those that the model came from: its first ten steps, run again."""
+    recipe = train.RECIPES["model"]
+    model = new_model(recipe.model, recipe.training.seed)
+    trainer = Trainer(model, recipe.batches(TOKENIZER, recipe.training.seed), recipe.training)
+    losses = [step.loss for step in islice(trainer, 10)]
+    first = json.loads((data / "training.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert first["step"] == 10 and losses[-1] == pytest.approx(first["loss"], abs=0.01)
+    assert losses[0] == pytest.approx(math.log(recipe.model.vocab_size), abs=0.3)  # untrained: all tokens alike
 
 
 def test_the_readme_says_what_the_card_says(data):
