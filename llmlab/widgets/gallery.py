@@ -9,8 +9,10 @@ from types import SimpleNamespace
 
 from .. import load_model
 from . import export
+from .attention import AttentionStepper
 from .base import LabWidget
 from .costs import CostCalculator
+from .heads import HeadExplorer
 from .kv_cache import KVCacheStepper
 from .quiz import Guess, Quiz
 from .welcome import TokenTour
@@ -36,6 +38,8 @@ def examples() -> dict[str, Callable[[], LabWidget]]:
     model, tokenizer = load_model()
     return {
         "TokenTour": lambda: TokenTour(model, tokenizer, "The capital of France is"),
+        "HeadExplorer": lambda: HeadExplorer(model, tokenizer),
+        "AttentionStepper": AttentionStepper,
         "KVCacheStepper": lambda: KVCacheStepper(model, tokenizer, "Anna had a dog.", 12),
         "CostCalculator": lambda: CostCalculator("Llama-2-7B"),
         "Quiz": lambda: Quiz([QUESTION], tried=[[0]]),
