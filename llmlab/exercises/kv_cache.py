@@ -50,6 +50,8 @@ def _check_decode_row(candidate):
         scores = (q[:, None] @ keys.transpose(1, 2))[:, 0]  # (H, S)
         if torch.allclose(got, (scores.softmax(-1)[:, None] @ values)[:, 0], atol=1e-5):
             raise Wrong("the scores are not divided by √d; without that, long vectors make the softmax too sharp")
+        if torch.allclose(got, ((scores / head_dim).softmax(-1)[:, None] @ values)[:, 0], atol=1e-5):
+            raise Wrong("the scores are divided by d; it is the square root of d that keeps their spread")
         if torch.allclose(got, values[:, 0], atol=1e-5):
             raise Wrong(
                 "every head returned the first value: the query saw key 0 only. With one query and many keys "
@@ -92,6 +94,12 @@ def decode_row(q, keys, values):
             "def decode_row(q, keys, values):\n"
             "    return ((keys @ q[:, :, None])[:, :, 0].softmax(-1)[:, None] @ values)[:, 0]\n",
             "not divided by √d",
+        ),
+        Mistake(
+            "def decode_row(q, keys, values):\n"
+            "    scores = (keys @ q[:, :, None])[:, :, 0] / q.shape[-1]\n"
+            "    return (scores.softmax(-1)[:, None] @ values)[:, 0]\n",
+            "divided by d; it is the square root",
         ),
         Mistake(
             "def decode_row(q, keys, values):\n"

@@ -8,7 +8,7 @@ from itertools import accumulate, count
 from random import Random
 
 from . import copying, facts, finding, pronouns, relations, senses, steps, stories, sums, translation
-from .records import SPLITS, Document
+from .records import SPLITS, Document, chosen
 
 _WRITERS: dict[str, Callable[[Random, str], str]] = {
     "stories": stories.story_document,
@@ -53,16 +53,12 @@ _DEFAULT = (SKILLS, tuple(accumulate(MIXTURE[skill] for skill in SKILLS)))
 def _choice(skills: Iterable[str] | None) -> tuple[tuple[str, ...], tuple[float, ...]]:
     if skills is None:
         return _DEFAULT
-    chosen = (skills,) if isinstance(skills, str) else tuple(skills)
-    unknown = [skill for skill in chosen if skill not in _WRITERS]
-    if unknown or not chosen:
-        named = ", ".join(map(repr, unknown)) or "none"
-        raise ValueError(f"unknown skills: {named}; expected some of: {', '.join(SKILLS)}")
-    return chosen, tuple(accumulate(MIXTURE[skill] for skill in chosen))
+    names = chosen(skills, _WRITERS, "skills")
+    return names, tuple(accumulate(MIXTURE[skill] for skill in names))
 
 
-def _write(seed: int, index: int, split: str, chosen: tuple[tuple[str, ...], tuple[float, ...]]) -> Document:
-    names, cumulative = chosen
+def _write(seed: int, index: int, split: str, mixture: tuple[tuple[str, ...], tuple[float, ...]]) -> Document:
+    names, cumulative = mixture
     rng = Random(f"llmlab.world: {split} document {seed}/{index}")
     skill = names[min(bisect(cumulative, rng.random() * cumulative[-1]), len(names) - 1)]
     return Document(skill, _WRITERS[skill](rng, split))
@@ -86,8 +82,8 @@ def documents(
 ) -> Iterator[Document]:
     """The endless stream of documents from number `start` on."""
     document(seed, start, split=split, skills=skills)  # bad arguments raise here, before the first document
-    chosen = _choice(skills)
-    return (_write(seed, index, split, chosen) for index in count(start))
+    mixture = _choice(skills)
+    return (_write(seed, index, split, mixture) for index in count(start))
 
 
 def sample(seed: int = 0, per_skill: int = 2) -> str:

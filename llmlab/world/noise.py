@@ -21,7 +21,7 @@ from .documents import SKILLS
 from .documents import document as clean_document
 from .documents import documents as clean_documents
 from .grammar import split_sentences
-from .records import Document, pick
+from .records import Document, chosen, pick
 from .wrong_facts import wrong_fact
 
 # The kinds of noise, with the weight of each among those that fit a unit. Wrong facts and sums fit few
@@ -211,12 +211,8 @@ def _neighbors(order: list[int], place: int) -> tuple[int, int]:
 def _weights(kinds: Iterable[str] | None) -> dict[str, int]:
     if kinds is None:
         return KINDS
-    chosen = (kinds,) if isinstance(kinds, str) else tuple(kinds)
-    unknown = [kind for kind in chosen if kind not in KINDS]
-    if unknown or not chosen:
-        named = ", ".join(map(repr, unknown)) or "none"
-        raise ValueError(f"unknown kinds of noise: {named}; expected some of: {', '.join(KINDS)}")
-    return {kind: weight for kind, weight in KINDS.items() if kind in chosen}
+    wanted = chosen(kinds, KINDS, "kinds of noise")
+    return {kind: weight for kind, weight in KINDS.items() if kind in wanted}
 
 
 def _check_rate(rate: float) -> None:

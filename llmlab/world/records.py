@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
@@ -74,6 +74,16 @@ def pick_other(rng: Random, options: Sequence[T], used: set[T]) -> T:
         choice = pick(rng, options)
     used.add(choice)
     return choice
+
+
+def chosen(names: Iterable[str], known: Iterable[str], what: str) -> tuple[str, ...]:
+    """One name or several, as a tuple. Raises ValueError where none is given, or one that is not among the known."""
+    given, known = (names,) if isinstance(names, str) else tuple(names), tuple(known)
+    unknown = [name for name in given if name not in known]
+    if unknown or not given:
+        named = ", ".join(map(repr, unknown)) or "none"
+        raise ValueError(f"unknown {what}: {named}; expected some of: {', '.join(known)}")
+    return given
 
 
 def held_out(key: str) -> bool:
