@@ -10,7 +10,7 @@ tell heads apart. A high score says where a head looks, not that the model needs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -76,13 +76,14 @@ def repeated_tokens(
     return torch.cat([torch.full((batch_size, 1), start), rows.repeat(1, copies)], dim=1)
 
 
-def word_tokens(tokenizer: Any) -> list[int]:
-    """The tokens that are a space and a whole word of letters."""
+def word_tokens(tokenizer: Any, among: Collection[str] | None = None) -> list[int]:
+    """The tokens that are a space and a whole word of letters, one of those named if `among` is given."""
     words = []
     for token in range(tokenizer.vocab_size):
         text = tokenizer.decode([token])
         if len(text) > 2 and text[0] == " " and text[1:].isalpha() and text.isascii():
-            words.append(token)
+            if among is None or text[1:] in among:
+                words.append(token)
     return words
 
 

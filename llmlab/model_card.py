@@ -18,7 +18,7 @@ from .tokenization import BPETokenizer
 from .training import WorldBatches, validation_loss
 from .transformer import Transformer
 
-PERIOD = 24  # tokens of the sequence that is said twice to find induction heads
+PERIOD = 12  # words of the list that is said twice to find induction heads
 UNSEEN = 1_000_000  # the seed of documents that no training run reads
 
 Head = tuple[int, int]
@@ -104,15 +104,40 @@ def pronoun_scores(model: Transformer, tokenizer: BPETokenizer, n: int = 200) ->
     return torch.stack(differences).mean(0)
 
 
+def words_said_twice(
+    tokenizer: BPETokenizer,
+    *,
+    period: int = PERIOD,
+    batch_size: int = 16,
+    seed: int = 0,
+    vocab_size: int | None = None,
+) -> Tensor:
+    """Random everyday words of the world, said twice after the start token: (batch_size, 1 + 2 · period).
+
+    Words of one token each are drawn, below `vocab_size` where a model knows fewer tokens than its tokenizer. Where
+    such words are fewer than `period`, all words of the vocabulary are drawn, or all tokens of another language's.
+    """
+    known = range(tokenizer.vocab_size if vocab_size is None else vocab_size)
+    special = set(tokenizer.special_tokens.values())
+    pools = (
+        heads.word_tokens(tokenizer, world.EVERYDAY),
+        heads.word_tokens(tokenizer),
+        [token for token in known if token not in special],
+    )
+    usable = ([token for token in pool if token in known] for pool in pools)
+    pool = next((pool for pool in usable if len(pool) >= period), pools[-1])
+    start = tokenizer.special_tokens["<s>"]
+    return heads.repeated_tokens(pool, start=start, period=period, batch_size=batch_size, seed=seed)
+
+
 def head_scores(model: Transformer, tokenizer: BPETokenizer) -> dict[str, Tensor]:
     """Scores of every head, (L, H) each.
 
-    `induction` on random words said twice; `previous` and `first` (token) and `entropy` on unseen documents;
+    `induction` on random everyday words said twice; `previous` and `first` (token) and `entropy` on unseen documents;
     `pronoun` on held-out sentences.
     """
     start = tokenizer.special_tokens["<s>"]
-    repeated = heads.repeated_tokens(heads.word_tokens(tokenizer), start=start, period=PERIOD)
-    said_twice = heads.attention_weights(model, repeated)[..., 1:, 1:]
+    said_twice = heads.attention_weights(model, words_said_twice(tokenizer))[..., 1:, 1:]
     texts = [tokenizer.encode(world.document(UNSEEN, number).text)[:64] for number in range(200)]
     rows = torch.tensor([[start, *ids] for ids in texts if len(ids) == 64][:64])
     weights = heads.attention_weights(model, rows)

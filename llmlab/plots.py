@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -111,3 +112,10 @@ def attention_heatmap(
 def visible(token: str) -> str:
     """A token as a label: its spaces and line ends made visible."""
     return token.replace(" ", "·").replace("\n", "⏎") or "∅"
+
+
+def token_label(tokenizer: Any, token: int) -> str:
+    """The token as text; in hexadecimal where its bytes are no whole characters, or none that can be seen."""
+    text = tokenizer.decode([token])
+    seen = text.replace("\n", " ").isprintable() and "\ufffd" not in text
+    return text if seen else f"0x{tokenizer.decode_bytes([token]).hex()}"

@@ -10,9 +10,8 @@ import pytest
 import tokenizers
 import torch
 
-from llmlab import checkpoint, data_path, heads, load_model, world
+from llmlab import checkpoint, data_path, heads, load_model, model_card, world
 from llmlab.cli import measure, train
-from llmlab.model_card import UNSEEN
 from llmlab.training import MaskedBatches, Trainer, new_model
 
 MODEL, TOKENIZER = load_model()
@@ -60,7 +59,7 @@ def test_the_draft_guesses_what_the_model_says():
     draft, _ = load_model("draft")
     agreed = []
     for number in range(40):
-        tokens = TOKENIZER.encode(world.document(UNSEEN, number).text)[:128]
+        tokens = TOKENIZER.encode(world.document(model_card.UNSEEN, number).text)[:128]
         ids = torch.tensor([[TOKENIZER.special_tokens["<s>"], *tokens]])
         with torch.inference_mode():
             agreed += (draft(ids).argmax(-1) == MODEL(ids).argmax(-1))[0].tolist()
@@ -69,7 +68,7 @@ def test_the_draft_guesses_what_the_model_says():
 
 def test_the_encoder_fills_in_what_both_sides_tell():
     encoder, _ = load_model("encoder")
-    batch = MaskedBatches(TOKENIZER, 8, 128, seed=UNSEEN)(0)
+    batch = MaskedBatches(TOKENIZER, 8, 128, seed=model_card.UNSEEN)(0)
     hidden = (batch.tokens == TOKENIZER.special_tokens["<mask>"]) & (batch.targets >= 0)
 
     def right(mask):
@@ -120,10 +119,9 @@ def test_the_readme_says_what_the_card_says(data):
 def test_the_card_is_about_this_model(data):
     """Scores of heads on few texts, measured here, against those of the card on many."""
     card = json.loads((data / "model_card.json").read_text(encoding="utf-8"))
-    start = TOKENIZER.special_tokens["<s>"]
-    tokens = heads.repeated_tokens(heads.word_tokens(TOKENIZER), start=start, batch_size=8, seed=5)
+    tokens = model_card.words_said_twice(TOKENIZER, batch_size=8, seed=5)
     weights = heads.attention_weights(MODEL, tokens)[..., 1:, 1:]
-    here = heads.induction_scores(weights, 24)
+    here = heads.induction_scores(weights, model_card.PERIOD)
     torch.testing.assert_close(here, torch.tensor(card["heads"]["induction"]), atol=0.1, rtol=0)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import traitlets
 from models import TINY_LLAMA, random_model
 
-from llmlab import heads, load_model, trace
+from llmlab import heads, load_model, model_card, trace
 from llmlab.widgets.heads import LONGEST, SCORES, TEXT, HeadExplorer
 
 MODEL, TOKENIZER = load_model()
@@ -78,7 +78,7 @@ def test_the_rows_of_the_chosen_head_are_exact(shared):
 @pytest.mark.parametrize("out", [[], [(2, 3), (0, 1)]])
 def test_the_scores_are_those_of_the_text_and_of_repeated_words(out):
     explorer = HeadExplorer(MODEL, TOKENIZER, SHORT, ablated=out)
-    tokens = heads.repeated_tokens(heads.word_tokens(TOKENIZER), start=TOKENIZER.special_tokens["<s>"])
+    tokens = model_card.words_said_twice(TOKENIZER)
     period = (tokens.shape[1] - 1) // 2
     assert torch.equal(tokens[:, 1 : 1 + period], tokens[:, 1 + period :])
     words = heads.attention_weights(maimed(out), tokens)

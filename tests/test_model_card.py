@@ -81,6 +81,24 @@ def test_pronoun_scores_compare_the_two_nouns(blank):
     torch.testing.assert_close(model_card.pronoun_scores(blank, TOKENIZER, 12), total / len(items), atol=1e-5, rtol=0)
 
 
+def test_words_said_twice_are_everyday_words():
+    tokens = model_card.words_said_twice(TOKENIZER, period=10, batch_size=5)
+    assert tokens.shape == (5, 21) and torch.equal(tokens[:, 1:11], tokens[:, 11:])
+    assert (tokens[:, 0] == TOKENIZER.special_tokens["<s>"]).all()
+    words = [[TOKENIZER.decode([token]) for token in row] for row in tokens[:, 1:11].tolist()]
+    assert all(word[0] == " " and word[1:] in world.EVERYDAY for row in words for word in row)
+    assert all(len(set(row)) == 10 for row in words)
+
+
+def test_words_said_twice_fit_a_small_vocabulary():
+    tokens = model_card.words_said_twice(TOKENIZER, period=10, vocab_size=60)
+    assert tokens[:, 1:].max() < 60 and not set(TOKENIZER.special_tokens.values()) & set(
+        tokens[:, 1:].flatten().tolist()
+    )
+    with pytest.raises(ValueError, match="at least 10 candidates"):
+        model_card.words_said_twice(TOKENIZER, period=10, vocab_size=8)
+
+
 def test_taking_out_a_head_that_matters_costs_more_than_taking_out_none():
     whole = model_card.cost_of(MODEL, TOKENIZER, (), skills=("senses",), n=20, n_batches=1)
     every = [(0, head) for head in range(MODEL.config.n_heads)]

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 import traitlets
 from torch import Tensor
 
-from .. import heads, trace
-from ..plots import visible
+from .. import heads, model_card, trace
+from ..plots import token_label, visible
 from ..tokenization import BPETokenizer
 from ..transformer import Transformer
 from .base import Array, LabWidget, Table
@@ -26,7 +26,6 @@ TEXT = "The animal didn't cross the street because it was too tired.\nQuestion: 
 SCORES = ("induction", "previous token", "first token", "entropy")
 N_CANDIDATES = 5
 LONGEST = 128  # tokens, <s> included: what the picture still shows
-PERIOD = 24  # random words before they are said again, for the induction score
 
 
 @dataclass(frozen=True)
@@ -194,12 +193,8 @@ class HeadExplorer(LabWidget):
     def _measure_induction(self, out: tuple[tuple[int, int], ...]) -> None:
         """Random words, said twice: once for each set of heads taken out, whatever the text."""
         config = self._model.config
-        period = min(PERIOD, (config.max_seq_len - 1) // 2)
-        words = [token for token in heads.word_tokens(self._tokenizer) if token < config.vocab_size]
-        if len(words) < period:  # a tokenizer of another language: any of its tokens
-            special = set(self._tokenizer.special_tokens.values())
-            words = [token for token in range(config.vocab_size) if token not in special]
-        tokens = heads.repeated_tokens(words, start=self._start, period=period)  # (B, 1 + 2 · period)
+        period = min(model_card.PERIOD, (config.max_seq_len - 1) // 2)
+        tokens = model_card.words_said_twice(self._tokenizer, period=period, vocab_size=config.vocab_size)
         with heads.without_heads(self._model, out):
             weights = heads.attention_weights(self._model, tokens.to(self._device))  # (L, B, H, T, T)
         self._induction[out] = heads.induction_scores(weights[..., 1:, 1:], period).float().cpu()
@@ -225,11 +220,11 @@ class HeadExplorer(LabWidget):
         with self.hold_sync():
             if not unchanged:
                 self.token = -1  # the locked query is no longer in the text
-            self.ids, self.labels = ids, [self._label(token) for token in ids]
+            self.ids, self.labels = ids, [token_label(self._tokenizer, token) for token in ids]
             self.weights = (255 * self._shown_run.weights).round().to(torch.uint8)
             self.scores = self._scores()
             self.loss, self.loss_whole = self._shown_run.loss, self._whole.loss
-            self.candidates = [[self._label(token) for token in row.tolist()] for row in best]
+            self.candidates = [[token_label(self._tokenizer, token) for token in row.tolist()] for row in best]
             self.probabilities = torch.stack([torch.stack([p[row] for p in (whole, shown)]) for row in best])
             self.revision += 1
 
@@ -246,12 +241,6 @@ class HeadExplorer(LabWidget):
         layers = range(best.shape[0]) if layer is None else [layer]
         numbers = range(best.shape[1]) if head is None else [head]
         return max(((a, b) for a in layers for b in numbers), key=lambda place: best[place])
-
-    def _label(self, token: int) -> str:
-        """The token as text; in hexadecimal where its bytes are no whole characters, or none that can be seen."""
-        text = self._tokenizer.decode([token])
-        seen = text.replace("\n", " ").isprintable() and "\ufffd" not in text
-        return text if seen else f"0x{self._tokenizer.decode_bytes([token]).hex()}"
 
     @staticmethod
     def _name(layer: int, head: int) -> str:

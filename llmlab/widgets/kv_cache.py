@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .. import costs, trace
 from ..kv_cache import KVCache
-from ..plots import visible
+from ..plots import token_label, visible
 from ..tokenization import BPETokenizer
 from ..transformer import Transformer
 from .base import Array, LabWidget, Table
@@ -248,27 +248,21 @@ class KVCacheStepper(LabWidget):
             return torch.tensor([getattr(step, name) for step in self.steps]).T
 
         with self.hold_sync():
-            self.n_prompt, self.ids, self.labels = n_prompt, ids, [self._label(token) for token in ids]
+            self.n_prompt, self.ids, self.labels = n_prompt, ids, [token_label(self._tokenizer, token) for token in ids]
             self.key_vectors, self.value_vectors = keys, values
             self.computed, self.flops = by_lane("computed"), by_lane("flops").float()
             self.milliseconds = by_lane("milliseconds")
             self.cache_bytes = torch.tensor([step.cache_bytes for step in self.steps])
             self.difference = torch.tensor([[step.difference, step.relative] for step in self.steps]).T
-            self.difference_at = [self._label(token) for token in apart.argmax(-1).tolist()]
+            self.difference_at = [token_label(self._tokenizer, token) for token in apart.argmax(-1).tolist()]
             self.key_difference = max(key_differences)
             self.agree = [step.agree for step in self.steps]
-            self.candidates = [[self._label(token) for token in row] for row in best.tolist()]
+            self.candidates = [[token_label(self._tokenizer, token) for token in row] for row in best.tolist()]
             self.logits = logits.gather(2, best.expand(2, -1, -1))
             self.probabilities = logits.softmax(-1).gather(2, best.expand(2, -1, -1))
             self.step = len(self.steps) - 1  # the whole run, with its totals
             self.playing, self.token, self.guess, self.revealed = False, -1, [], -1
             self.revision += 1
-
-    def _label(self, token: int) -> str:
-        """The token as text; in hexadecimal where its bytes are no whole characters, or none that can be seen."""
-        text = self._tokenizer.decode([token])
-        seen = text.replace("\n", " ").isprintable() and "\ufffd" not in text
-        return text if seen else f"0x{self._tokenizer.decode_bytes([token]).hex()}"
 
     # As text --------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from . import steps as _steps
 from . import stories as _stories
 from . import sums as _sums
 from . import translation as _translation
+from .copying import EVERYDAY
 from .documents import MIXTURE, SKILLS, document, documents, sample
 from .evaluate import EVALUATIONS, Score, answers, evaluate, items
 from .facts import Person, invented_facts, people, true_facts
@@ -33,6 +34,7 @@ from .translation import translations
 
 __all__ = [
     "EVALUATIONS",
+    "EVERYDAY",
     "MIXTURE",
     "SKILLS",
     "Document",

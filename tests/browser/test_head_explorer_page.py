@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from llmlab import heads, load_model, trace
+from llmlab import heads, load_model, model_card, trace
 from llmlab.widgets.heads import LONGEST, SCORES, TEXT, HeadExplorer
 
 pytestmark = pytest.mark.browser
@@ -225,7 +225,7 @@ def test_the_tables_say_what_the_picture_shows(explorer):
 
 def test_the_order_of_the_heads_follows_each_score(explorer):
     text = explorer.weights[:, None]  # (L, 1, H, T, T)
-    words = heads.repeated_tokens(heads.word_tokens(TOKENIZER), start=explorer.ids[0])
+    words = model_card.words_said_twice(TOKENIZER)
     period = (words.shape[1] - 1) // 2
     expected = {
         "induction": heads.induction_scores(heads.attention_weights(MODEL, words)[..., 1:, 1:], period),
