@@ -81,9 +81,9 @@ def word_tokens(tokenizer: Any, among: Collection[str] | None = None) -> list[in
     words = []
     for token in range(tokenizer.vocab_size):
         text = tokenizer.decode([token])
-        if len(text) > 2 and text[0] == " " and text[1:].isalpha() and text.isascii():
-            if among is None or text[1:] in among:
-                words.append(token)
+        whole = len(text) > 2 and text[0] == " " and text[1:].isalpha() and text.isascii()
+        if whole and (among is None or text[1:] in among):
+            words.append(token)
     return words
 
 
