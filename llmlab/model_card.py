@@ -28,10 +28,10 @@ Head = tuple[int, int]
 
 
 def facts_by_frequency(model: Transformer, tokenizer: BPETokenizer) -> dict[str, world.Score]:
-    """All facts in wordings that training never uses, apart for the half told more often and the half told less."""
+    """All facts, each in both wordings that training never uses: the half told more often, and the half told less."""
     scores = {}
     for skill, facts in (("facts_true", world.true_facts()), ("facts_invented", world.invented_facts())):
-        items = world.items(skill, len(facts))
+        items = world.items(skill, 2 * len(facts))
         right = world.answers(model, items, tokenizer=tokenizer)
         middle = sorted(item.frequency_rank for item in items)[(len(items) - 1) // 2]
         for half, wanted in (("frequent", True), ("rare", False)):
