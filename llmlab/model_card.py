@@ -211,20 +211,17 @@ def where_facts_are(
 
 
 def word_rows(tokenizer: BPETokenizer, n: int = 1000) -> list[int]:
-    """The word tokens that unseen documents use most, digits and Chinese words among them: at most `n`, by id."""
-    words = set(heads.word_tokens(tokenizer)) | {tokenizer.encode(digit)[0] for digit in "0123456789"}
-    words |= {token for token in range(tokenizer.vocab_size) if _is_chinese(tokenizer.decode([token]))}
-    counts = dict.fromkeys(words, 0)
+    """At most `n` tokens, by id: digits, the Chinese words that translations name, and the words that unseen documents
+    use most."""
+    named = [tokenizer.encode(word) for word in (*"0123456789", *world.translations().values())]
+    kept = {ids[0] for ids in named if len(ids) == 1}
+    counts = dict.fromkeys(heads.word_tokens(tokenizer), 0)
     for number in range(20_000):
         for token in tokenizer.encode(world.document(UNSEEN, number).text):
             if token in counts:
                 counts[token] += 1
-    used = sorted((token for token in words if counts[token]), key=lambda token: (-counts[token], token))
-    return sorted(used[:n])
-
-
-def _is_chinese(text: str) -> bool:
-    return bool(text) and all("\u4e00" <= letter <= "\u9fff" for letter in text)
+    used = sorted((token for token in counts if counts[token]), key=lambda token: (-counts[token], token))
+    return sorted([*kept, *used[: n - len(kept)]])
 
 
 def int8_rows(rows: Tensor) -> tuple[Tensor, Tensor]:

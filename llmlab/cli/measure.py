@@ -76,10 +76,10 @@ def measured(model: Transformer, tokenizer: BPETokenizer, n: int) -> dict[str, A
 
 def snapshots(run: Path, path: Path) -> None:
     """The snapshots of a run in one small file."""
-    tokenizer = BPETokenizer.load(run / "tokenizer.json")
     files = sorted((run / "snapshots").glob("step_*.safetensors"))
     if not files:
         raise ValueError(f"{run} has no snapshots; expected the folder of a training run")
+    tokenizer = BPETokenizer.load(run / "tokenizer.json")
     models = ((checkpoint.load_tensors(file)[1]["step"], checkpoint.load(file)) for file in files)
     tensors, figures = model_card.along_training(models, tokenizer)
     checkpoint.save_tensors(path, tensors, rounded(figures))
