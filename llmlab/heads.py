@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from . import trace
+from .rope import apply_rope
 from .transformer import Transformer
 
 # Where heads look ---------------------------------------------------------------------------------------------------
@@ -124,3 +125,53 @@ def without_heads(model: Transformer, heads: Iterable[tuple[int, int]]) -> Itera
 
     with trace.patch(model, {f"blocks.{layer}.attention.heads": silence(of) for layer, of in taken.items()}):
         yield
+
+
+# How heads work together ---------------------------------------------------------------------------------------------
+
+
+def additions(model: Transformer, recorded: dict[str, Tensor], layer: int) -> Tensor:
+    """What each head of a layer adds to the residual stream: (H, B, T, D). Attention adds their sum, and its bias.
+
+    `recorded` comes from `trace.record(model)`. The output matrix is cut into one block a head (Elhage et al. 2021,
+    "A mathematical framework for transformer circuits", "attention heads are independent and additive").
+    """
+    read = recorded[f"blocks.{layer}.attention.heads"]  # (B, H, T, d)
+    blocks = model.blocks[layer].attention.o_proj.weight.unflatten(1, (model.config.n_heads, -1))  # (D, H, d)
+    return torch.einsum("bhtd,Dhd->hbtD", read, blocks)
+
+
+def keys_of(model: Transformer, layer: int, stream: Tensor) -> Tensor:
+    """The keys that a layer of a pre-norm model makes from a residual stream: (B, T, D) -> (B, G, T, d)."""
+    block, config = model.blocks[layer], model.config
+    k = block.attention.k_proj(block.attention_norm(stream))  # (B, T, G·d)
+    k = k.unflatten(-1, (-1, config.head_dim)).transpose(1, 2)  # (B, G, T, d)
+    if block.attention.k_norm is not None:
+        k = block.attention.k_norm(k)
+    if model.freqs is None:
+        return k
+    return apply_rope(k, torch.arange(k.shape[2], device=k.device), model.freqs, config.rope_layout)
+
+
+@torch.no_grad()
+def induction_fed_by(model: Transformer, tokens: Tensor, period: int, reader: tuple[int, int]) -> Tensor:
+    """The induction score of a head when its keys lack what an earlier head wrote: (layer, H), one earlier head each.
+
+    Only keys change; queries, values and everything else stay. Where the score falls, the two heads work together by
+    K-composition (Elhage et al. 2021). tokens (B, 1 + 2 · period) as of `repeated_tokens`. Raises ValueError for a
+    reader in the first layer, which nobody feeds.
+    """
+    layer, head = reader
+    if layer == 0:
+        raise ValueError(f"expected a reader above the first layer, which no head feeds, got {reader}")
+    with trace.record(model) as seen:
+        model(tokens)
+    before = seen[f"blocks.{layer - 1}.residual"]  # (B, T, D)
+    scores = torch.zeros(layer, model.config.n_heads)
+    for early in range(layer):
+        for number, addition in enumerate(additions(model, seen, early)):
+            lacking = keys_of(model, layer, before - addition)
+            with trace.patch(model, {f"blocks.{layer}.attention.k": lambda k, lacking=lacking: lacking}):
+                weights = attention_weights(model, tokens)[..., 1:, 1:]
+            scores[early, number] = induction_scores(weights, period)[layer, head]
+    return scores

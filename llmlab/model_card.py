@@ -133,8 +133,8 @@ def words_said_twice(
 def head_scores(model: Transformer, tokenizer: BPETokenizer) -> dict[str, Tensor]:
     """Scores of every head, (L, H) each.
 
-    `induction` on random everyday words said twice; `previous` and `first` (token) and `entropy` on unseen documents;
-    `pronoun` on held-out sentences.
+    `induction` and `previous` (token) on random everyday words said twice; `first` (token) and `entropy` on unseen
+    documents; `pronoun` on held-out sentences.
     """
     start = tokenizer.special_tokens["<s>"]
     said_twice = heads.attention_weights(model, words_said_twice(tokenizer))[..., 1:, 1:]
@@ -143,7 +143,7 @@ def head_scores(model: Transformer, tokenizer: BPETokenizer) -> dict[str, Tensor
     weights = heads.attention_weights(model, rows)
     return {
         "induction": heads.induction_scores(said_twice, PERIOD),
-        "previous": heads.previous_token_scores(weights),
+        "previous": heads.previous_token_scores(said_twice),
         "first": heads.first_token_scores(weights),
         "pronoun": pronoun_scores(model, tokenizer),
         "entropy": heads.entropies(weights),

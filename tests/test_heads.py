@@ -6,7 +6,7 @@ import pytest
 import torch
 from models import TINY, TINY_LLAMA, random_model, random_tokens
 
-from llmlab import heads
+from llmlab import heads, trace
 from llmlab.tokenization import BPETokenizer
 
 PERIOD = 4
@@ -122,3 +122,59 @@ def test_a_head_that_is_not_there_is_named(model, head):
         heads.without_heads(model, [head]),
     ):
         pass
+
+
+# How heads work together --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_the_additions_of_the_heads_sum_to_what_attention_adds(name):
+    model = random_model(TINY[name])
+    with torch.no_grad(), trace.record(model) as seen:
+        model(random_tokens(TINY[name], 2, 9))
+    for layer, block in enumerate(model.blocks):
+        bias = block.attention.o_proj.bias
+        summed = heads.additions(model, seen, layer).sum(0) + (0 if bias is None else bias)
+        torch.testing.assert_close(summed, seen[f"blocks.{layer}.attention.out"], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_the_keys_of_an_untouched_stream_are_those_of_the_model(name):
+    model = random_model(TINY[name])
+    with torch.no_grad(), trace.record(model) as seen:
+        model(random_tokens(TINY[name], 2, 9))
+        ours = heads.keys_of(model, 1, seen["blocks.0.residual"])
+    torch.testing.assert_close(ours, seen["blocks.1.attention.k"], atol=1e-5, rtol=1e-5)
+
+
+def test_keys_that_lack_a_head_score_as_computed_one_by_one(model):
+    """By loops: the reader's scores from its queries and the changed keys, for one earlier head."""
+    tokens = heads.repeated_tokens(range(10, 60), start=1, period=PERIOD, batch_size=2)
+    fed = heads.induction_fed_by(model, tokens, PERIOD, (2, 3))
+    assert fed.shape == (2, 4)
+    with torch.no_grad(), trace.record(model) as seen:
+        model(tokens)
+    size = TINY_LLAMA.head_dim
+    read = seen["blocks.1.attention.heads"][:, 2]  # (B, T, d)
+    added = read @ model.blocks[1].attention.o_proj.weight[:, 2 * size : 3 * size].T
+    k = heads.keys_of(model, 2, seen["blocks.1.residual"] - added)[:, 1]  # heads 2 and 3 share the second kv head
+    q = seen["blocks.2.attention.q"][:, 3]
+    found = []
+    for row in range(2):
+        for t in range(PERIOD + 1, 2 * PERIOD + 1):  # the second copy, the start token being 0
+            chances = torch.stack([q[row, t] @ k[row, s] / size**0.5 for s in range(1 + t)]).softmax(0)
+            found.append(chances[t - PERIOD + 1])
+    assert fed[1, 2].item() == pytest.approx(torch.stack(found).mean().item(), abs=1e-5)
+
+
+def test_a_head_that_writes_nothing_feeds_nobody(model):
+    quiet = random_model(TINY_LLAMA)
+    with torch.no_grad():
+        quiet.blocks[0].attention.o_proj.weight[:, : TINY_LLAMA.head_dim] = 0
+    tokens = heads.repeated_tokens(range(10, 60), start=1, period=PERIOD, batch_size=2)
+    intact = heads.induction_scores(heads.attention_weights(quiet, tokens)[..., 1:, 1:], PERIOD)[1, 2]
+    fed = heads.induction_fed_by(quiet, tokens, PERIOD, (1, 2))
+    torch.testing.assert_close(fed[0, 0], intact, atol=1e-6, rtol=1e-5)
+    assert (fed[0, 1:] - intact).abs().max() > 1e-4
+    with pytest.raises(ValueError, match=r"above the first layer.*\(0, 2\)"):
+        heads.induction_fed_by(quiet, tokens, PERIOD, (0, 2))

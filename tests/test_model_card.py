@@ -154,11 +154,13 @@ def test_the_table_stands_between_its_marks():
         "heads": {"induction": [[0.1, 0.9]]},
         "whole": {"loss": 1.0, "copying": 0.5},
         "without": {"induction": {"head": [0, 1], "score": 0.9, "loss": 1.25, "copying": 0.0}},
+        "induction_fed_by": [[0.75, 0.25], [0.5, 0.85]],
         "facts": {"positions": ["<s>", "in"], "residual": [[0.0, 1.0]]},
     }
     table = measure.tables(card)
     assert "| copying | 0.500 | 0.095–0.905 | 2 |" in table  # Wilson's interval for 1 of 2
     assert "| induction | 0.1 | 0.90 | 0.10 | 1.000 → 1.250 | copying 0.50 → 0.00 |" in table
+    assert "induction score of 0.1 |\n| --- | --- |\n| 0.1 | 0.25 |\n| 1.0 | 0.50 |\n| 0.0 | 0.75 |" in table
     assert "| residual | 0 | 0.00 | 1.00 |" in table
     text = f"before {measure.BEGIN} old {measure.END} after"
     once = measure.filled(text, table)

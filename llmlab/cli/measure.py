@@ -12,7 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .. import checkpoint, data_path, load_model, model_card, world
+import torch
+
+from .. import checkpoint, data_path, heads, load_model, model_card, world
 from ..tokenization import BPETokenizer
 from ..transformer import Transformer
 from .train import rounded
@@ -61,6 +63,9 @@ def measured(model: Transformer, tokenizer: BPETokenizer, n: int) -> dict[str, A
     config = model.config
     every = [[(layer, head) for head in range(config.n_heads)] for layer in range(config.n_layers)]
     losses = [[model_card.cost_of(model, tokenizer, [one])["loss"] for one in row] for row in every]
+    reader = model_card.best(of_heads["induction"])
+    twice = model_card.words_said_twice(tokenizer)
+    fed = heads.induction_fed_by(model, twice, model_card.PERIOD, reader) if reader[0] else torch.zeros(0)
     positions, restored = model_card.where_facts_are(model, tokenizer)
     card = {
         "n": n,
@@ -69,6 +74,7 @@ def measured(model: Transformer, tokenizer: BPETokenizer, n: int) -> dict[str, A
         "whole": whole,
         "without": taken,
         "loss_without": losses,
+        "induction_fed_by": fed.tolist(),
         "facts": {"positions": positions, **{kind: share.tolist() for kind, share in restored.items()}},
     }
     return rounded(card)
@@ -106,6 +112,14 @@ def tables(card: dict[str, Any]) -> str:
         lines.append(
             f"| {kind} | {layer}.{head} | {left['score']:.2f} | {ranked[1]:.2f} | {change} | {', '.join(skills)} |"
         )
+    reader = ".".join(map(str, card["without"]["induction"]["head"]))
+    lines += ["", f"| its keys lack what this head wrote | induction score of {reader} |", "| --- | --- |"]
+    fed = [
+        (score, f"{layer}.{head}")
+        for layer, row in enumerate(card["induction_fed_by"])
+        for head, score in enumerate(row)
+    ]
+    lines += [f"| {name} | {score:.2f} |" for score, name in sorted(fed)[:4]]
     facts = card["facts"]
     lines += ["", f"| restored | layer | {' | '.join(facts['positions'])} |"]
     lines += ["| --- | --- | " + " | ".join("---" for _ in facts["positions"]) + " |"]
