@@ -133,20 +133,20 @@ def words_said_twice(
 def head_scores(model: Transformer, tokenizer: BPETokenizer) -> dict[str, Tensor]:
     """Scores of every head, (L, H) each.
 
-    `induction` and `previous` (token) on random everyday words said twice; `first` (token) and `entropy` on unseen
-    documents; `pronoun` on held-out sentences.
+    `induction`, `previous` (token) and `first` (token) on random everyday words said twice, where a head that looks for
+    anything else finds nothing; `entropy` on unseen documents; `pronoun` on held-out sentences.
     """
     start = tokenizer.special_tokens["<s>"]
-    said_twice = heads.attention_weights(model, words_said_twice(tokenizer))[..., 1:, 1:]
+    started = heads.attention_weights(model, words_said_twice(tokenizer))
+    said_twice = started[..., 1:, 1:]
     texts = [tokenizer.encode(world.document(UNSEEN, number).text)[:64] for number in range(200)]
     rows = torch.tensor([[start, *ids] for ids in texts if len(ids) == 64][:64])
-    weights = heads.attention_weights(model, rows)
     return {
         "induction": heads.induction_scores(said_twice, PERIOD),
         "previous": heads.previous_token_scores(said_twice),
-        "first": heads.first_token_scores(weights),
+        "first": heads.first_token_scores(started),
         "pronoun": pronoun_scores(model, tokenizer),
-        "entropy": heads.entropies(weights),
+        "entropy": heads.entropies(heads.attention_weights(model, rows)),
     }
 
 

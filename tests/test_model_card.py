@@ -159,9 +159,9 @@ def test_the_table_stands_between_its_marks():
     }
     table = measure.tables(card)
     assert "| copying | 0.500 | 0.095–0.905 | 2 |" in table  # Wilson's interval for 1 of 2
-    assert "| induction | 0.1 | 0.90 | 0.10 | 1.000 → 1.250 | copying 0.50 → 0.00 |" in table
-    assert "induction score of 0.1 |\n| --- | --- |\n| 0.1 | 0.25 |\n| 1.0 | 0.50 |\n| 0.0 | 0.75 |" in table
-    assert "| residual | 0 | 0.00 | 1.00 |" in table
+    assert "| induction | 1.2 | 0.90 | 0.10 | 1.000 → 1.250 | copying 0.50 → 0.00 |" in table
+    assert "induction score of 1.2 |\n| --- | --- |\n| 1.2 | 0.25 |\n| 2.1 | 0.50 |\n| 1.1 | 0.75 |" in table
+    assert "| residual | 1 | 0.00 | 1.00 |" in table
     text = f"before {measure.BEGIN} old {measure.END} after"
     once = measure.filled(text, table)
     assert once == measure.filled(once, table) and table in once and "old" not in once

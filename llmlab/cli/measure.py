@@ -92,7 +92,7 @@ def snapshots(run: Path, path: Path) -> None:
 
 
 def tables(card: dict[str, Any]) -> str:
-    """The card's figures as Markdown."""
+    """The card's figures as Markdown, layers and heads counted from 1, as the widgets do."""
     lines = ["| what | score | 95% interval | items |", "| --- | --- | --- | --- |"]
     for skill, (correct, total) in card["scores"].items():
         score = world.Score(correct, total)
@@ -110,12 +110,12 @@ def tables(card: dict[str, Any]) -> str:
         layer, head = left["head"]
         change = f"{whole['loss']:.3f} → {left['loss']:.3f}"
         lines.append(
-            f"| {kind} | {layer}.{head} | {left['score']:.2f} | {ranked[1]:.2f} | {change} | {', '.join(skills)} |"
+            f"| {kind} | {layer + 1}.{head + 1} | {left['score']:.2f} | {ranked[1]:.2f} | {change} | {', '.join(skills)} |"
         )
-    reader = ".".join(map(str, card["without"]["induction"]["head"]))
+    reader = ".".join(str(number + 1) for number in card["without"]["induction"]["head"])
     lines += ["", f"| its keys lack what this head wrote | induction score of {reader} |", "| --- | --- |"]
     fed = [
-        (score, f"{layer}.{head}")
+        (score, f"{layer + 1}.{head + 1}")
         for layer, row in enumerate(card["induction_fed_by"])
         for head, score in enumerate(row)
     ]
@@ -126,7 +126,7 @@ def tables(card: dict[str, Any]) -> str:
     for kind, shares in facts.items():
         if kind != "positions":
             for layer, row in enumerate(shares):
-                lines.append(f"| {kind} | {layer} | " + " | ".join(f"{share:.2f}" for share in row) + " |")
+                lines.append(f"| {kind} | {layer + 1} | " + " | ".join(f"{share:.2f}" for share in row) + " |")
     return "\n".join(lines)
 
 
