@@ -110,7 +110,8 @@ def tables(card: dict[str, Any]) -> str:
         layer, head = left["head"]
         change = f"{whole['loss']:.3f} → {left['loss']:.3f}"
         lines.append(
-            f"| {kind} | {layer + 1}.{head + 1} | {left['score']:.2f} | {ranked[1]:.2f} | {change} | {', '.join(skills)} |"
+            f"| {kind} | {layer + 1}.{head + 1} | {left['score']:.2f} | {ranked[1]:.2f} | {change} "
+            f"| {', '.join(skills)} |"
         )
     reader = ".".join(str(number + 1) for number in card["without"]["induction"]["head"])
     lines += ["", f"| its keys lack what this head wrote | induction score of {reader} |", "| --- | --- |"]
