@@ -45,6 +45,9 @@ def _check_softmax(candidate):
             )
         if not _same(got, torch.tensor([0.0, 1.0]).softmax(-1)):
             raise Wrong("adding the same number to every score of a row must not change its weights")
+    apart = torch.tensor([[1000.0, 1001.0], [0.0, 1.0]])
+    if not _same(candidate(apart), apart.softmax(-1)):
+        raise Wrong("rows of very different size spoil each other: take away the largest score of each row, not of all")
 
 
 SOFTMAX = Exercise(
@@ -82,6 +85,12 @@ def softmax(scores):
             "def softmax(scores):\n    raised = (scores - scores.max()).exp()\n    return raised / raised.sum()\n",
             "all weights together sum to 1",
         ),
+        Mistake(
+            "def softmax(scores):\n"
+            "    raised = (scores - scores.max()).exp()\n"
+            "    return raised / raised.sum(-1, keepdim=True)\n",
+            "the largest score of each row",
+        ),
     ),
     difficulty=1,
     minutes=5,
@@ -93,7 +102,7 @@ def softmax(scores):
 
 def _check_row(candidate):
     for n_keys, d, d_v in ((5, 4, 4), (3, 16, 2), (1, 2, 3)):
-        q, keys, values = 2 * torch.randn(d), torch.randn(n_keys, d), torch.randn(n_keys, d_v)
+        q, keys, values = torch.randn(d), torch.randn(n_keys, d), torch.randn(n_keys, d_v)
         got = candidate(q, keys, values)
         _tensor(got, (d_v,), "one mixture of values")
         scores = keys @ q  # (S,)
@@ -104,6 +113,9 @@ def _check_row(candidate):
             raise Wrong("the scores are not divided by √d, the square root of the length of a query")
         if _same(got, (scores / d).softmax(-1) @ values):
             raise Wrong("the scores are divided by d; it is its square root that keeps their spread")
+        for size, what in ((d_v, "a value"), (n_keys, "the row of keys")):
+            if _same(got, (scores / size**0.5).softmax(-1) @ values):
+                raise Wrong(f"the scores are divided by the root of the length of {what}; take that of a query, {d}")
         if _same(got, scores @ values) or _same(got, scores / d**0.5 @ values):
             raise Wrong("the values are mixed with the scores themselves; the softmax is missing")
         if d == d_v and _same(got, (scores / d**0.5).softmax(-1) @ keys):
@@ -134,6 +146,14 @@ def attend(q, keys, values):
     checks=(_check_row,),
     mistakes=(
         Mistake("def attend(q, keys, values):\n    return (keys @ q).softmax(-1) @ values\n", "not divided by √d"),
+        Mistake(
+            "def attend(q, keys, values):\n    return (keys @ q / values.shape[-1] ** 0.5).softmax(-1) @ values\n",
+            "the length of a value",
+        ),
+        Mistake(
+            "def attend(q, keys, values):\n    return (keys @ q / len(keys) ** 0.5).softmax(-1) @ values\n",
+            "the length of the row of keys",
+        ),
         Mistake(
             "def attend(q, keys, values):\n    return keys @ q / q.shape[-1] ** 0.5 @ values\n",
             "the softmax is missing",
@@ -179,6 +199,10 @@ def _check_causal(candidate):
         if _same(got, scores.masked_fill(~mask.T, -torch.inf).softmax(-1)):
             raise Wrong("every token looks at later tokens only: the triangle is the wrong one")
         raise Wrong(f"the weights differ from the masked softmax by up to {(got - expected).abs().max():.2g}")
+    large = torch.tensor([[1000.0, 1002.0], [1000.0, 1001.0]])
+    got = candidate(large)
+    if not torch.isfinite(got).all():
+        raise Wrong("scores near 1000 overflow: set the forbidden scores to −∞ and leave the exponentials to softmax")
 
 
 CAUSAL = Exercise(
@@ -187,7 +211,7 @@ CAUSAL = Exercise(
     prompt="Turn scores into weights such that a token looks at itself and at earlier tokens only.",
     stub='''\
 def causal_weights(scores):
-    """Scores (T, T), queries before keys -> weights (T, T); row t is 0 beyond column t."""
+    """Scores (T, T), a row for each query -> weights (T, T); row t is 0 beyond column t."""
     ...
 ''',
     hints=(
@@ -204,6 +228,12 @@ def causal_weights(scores):
     mistakes=(
         Mistake("def causal_weights(scores):\n    return scores.softmax(-1).tril()\n", "set to 0 after the softmax"),
         Mistake("def causal_weights(scores):\n    return scores.tril().softmax(-1)\n", "a score of 0 is not nothing"),
+        Mistake(
+            "def causal_weights(scores):\n"
+            "    raised = scores.exp().tril()\n"
+            "    return raised / raised.sum(-1, keepdim=True)\n",
+            "scores near 1000 overflow",
+        ),
         Mistake(
             "def causal_weights(scores):\n"
             "    later = torch.ones(scores.shape, dtype=torch.bool).triu()\n"
@@ -402,6 +432,11 @@ def _check_multi_head(candidate):
             raise Wrong("the scores are divided by the root of the whole width; each head has d = D / H numbers")
         if _same(got, _multi_head(x, *weights, 1)):
             raise Wrong("that is one wide head: the width is never cut into heads")
+        plain = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
+        if _same(got, plain.transpose(1, 2).flatten(2) @ weights[3]):
+            raise Wrong("the scores are not divided by √d, the square root of the width of one head")
+        if _same(got, _multi_head(x, *(w.T for w in weights), n_heads)):
+            raise Wrong("the weights are transposed; here they stand as x @ w, not as in torch.nn.Linear")
         raise Wrong(f"the output differs from multi-head attention by up to {(got - expected).abs().max():.2g}")
 
 
@@ -468,6 +503,24 @@ def multi_head(x, w_q, w_k, w_v, w_o, n_heads):
             "    return y.transpose(1, 2).reshape(b, t, w) @ w_o\n",
             "root of the whole width",
         ),
+        Mistake(
+            "def multi_head(x, w_q, w_k, w_v, w_o, n_heads):\n"
+            "    import torch.nn.functional as F\n"
+            "    b, t, w = x.shape\n"
+            "    q, k, v = ((x @ m).view(b, t, n_heads, -1).transpose(1, 2) for m in (w_q, w_k, w_v))\n"
+            "    y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)\n"
+            "    return y.transpose(1, 2).reshape(b, t, w) @ w_o\n",
+            "not divided by √d",
+        ),
+        Mistake(
+            "def multi_head(x, w_q, w_k, w_v, w_o, n_heads):\n"
+            "    import torch.nn.functional as F\n"
+            "    b, t, w = x.shape\n"
+            "    q, k, v = ((x @ m.T).view(b, t, n_heads, -1).transpose(1, 2) for m in (w_q, w_k, w_v))\n"
+            "    y = F.scaled_dot_product_attention(q, k, v, is_causal=True)\n"
+            "    return y.transpose(1, 2).reshape(b, t, w) @ w_o.T\n",
+            "the weights are transposed",
+        ),
     ),
     difficulty=3,
     minutes=12,
@@ -494,6 +547,17 @@ def _check_cross(candidate):
             raise Wrong("padding is looked at like any other key")
         if _same(got, F.scaled_dot_product_attention(q, k, v, attn_mask=padding[:, None])):
             raise Wrong("the sense is wrong: only padding is looked at")
+        real = ~padding[:, None]  # (B, 1, S)
+        scores = q @ k.transpose(-2, -1)  # (B, T, S)
+        if _same(got, scores.masked_fill(~real, -torch.inf).softmax(-1) @ v):
+            raise Wrong("the scores are not divided by √d, the square root of the length of a query")
+        if _same(got, (scores / d**0.5).softmax(-1).masked_fill(~real, 0) @ v):
+            raise Wrong("padding was set to 0 after the softmax, which had already given it a share: rows sum to less")
+        seen = real & torch.ones(n_queries, n_keys, dtype=torch.bool).tril()
+        if _same(got, (scores / d**0.5).masked_fill(~seen, -torch.inf).softmax(-1) @ v):
+            raise Wrong(
+                "there is a causal mask: the text that is read is whole before the first query, so no key is late"
+            )
         raise Wrong(f"the output differs from attention over the real keys by up to {(got - expected).abs().max():.2g}")
 
 
@@ -503,7 +567,7 @@ CROSS = Exercise(
     prompt="Cross-attention over a batch whose second texts have different lengths; the rest of each row is padding.",
     stub='''\
 def cross_attention(q, k, v, padding):
-    """q (B, T, d), k and v (B, S, d), padding (B, S), True where there is no token -> (B, T, d)."""
+    """q (B, T, d), k and v (B, S, d), padding (B, S): True = no token, may not be looked at -> (B, T, d)."""
     ...
 ''',
     hints=(
@@ -535,6 +599,25 @@ def cross_attention(q, k, v, padding):
             "    return F.scaled_dot_product_attention(q, k, v, attn_mask=padding[:, None])\n",
             "only padding is looked at",
         ),
+        Mistake(
+            "def cross_attention(q, k, v, padding):\n"
+            "    scores = q @ k.transpose(-2, -1)\n"
+            "    return scores.masked_fill(padding[:, None], float('-inf')).softmax(-1) @ v\n",
+            "not divided by √d",
+        ),
+        Mistake(
+            "def cross_attention(q, k, v, padding):\n"
+            "    weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)\n"
+            "    return weights.masked_fill(padding[:, None], 0) @ v\n",
+            "set to 0 after the softmax",
+        ),
+        Mistake(
+            "def cross_attention(q, k, v, padding):\n"
+            "    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5\n"
+            "    seen = ~padding[:, None] & torch.ones(scores.shape[1:], dtype=torch.bool).tril()\n"
+            "    return scores.masked_fill(~seen, float('-inf')).softmax(-1) @ v\n",
+            "there is a causal mask",
+        ),
     ),
     difficulty=3,
     minutes=8,
@@ -545,7 +628,7 @@ def cross_attention(q, k, v, padding):
 
 
 def _check_with_past(candidate):
-    for n_heads, n_tokens, d, cuts in ((2, 6, 4, (3, 4, 6)), (1, 5, 8, (1, 2, 3, 4, 5)), (3, 4, 2, (4,))):
+    for n_heads, n_tokens, d, cuts in ((3, 4, 2, (4,)), (2, 6, 4, (3, 4, 6)), (1, 5, 8, (1, 2, 3, 4, 5))):
         q, k, v = (torch.randn(1, n_heads, n_tokens, d) for _ in "qkv")
         expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         past, done, rows = None, 0, []
@@ -567,10 +650,13 @@ def _check_with_past(candidate):
         got = torch.cat(rows, dim=2)
         if _same(got, expected):
             continue
+        if _same(got, F.scaled_dot_product_attention(q, k, v)) and len(cuts) == 1:
+            raise Wrong("the new tokens look at later ones: the causal mask is missing")
         if len(cuts) > 1 and not _same(got[:, :, cuts[0] :], expected[:, :, cuts[0] :]):
             raise Wrong(
-                f"pieces of {cuts} tokens: the rows after the first piece differ from one pass over everything. New "
-                "queries are the last ones: query i of n new ones may look at the keys up to S − n + i"
+                f"fed in pieces that end after {', '.join(map(str, cuts))} tokens: the rows after the first piece "
+                "differ from one pass over everything. New queries are the last ones: query i of n new ones may look "
+                "at the keys up to S − n + i"
             )
         raise Wrong(f"the output differs from causal attention by up to {(got - expected).abs().max():.2g}")
 
@@ -614,8 +700,17 @@ def attend_with_past(q, k, v, past):
             "    import torch.nn.functional as F\n"
             "    if past is not None:\n"
             "        k, v = torch.cat((k, past[0]), 2), torch.cat((v, past[1]), 2)\n"
-            "    return F.scaled_dot_product_attention(q, k, v), (k, v)\n",
+            "    seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril(k.shape[2] - q.shape[2])\n"
+            "    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen), (k, v)\n",
             "not the old ones followed by the new ones",
+        ),
+        Mistake(
+            "def attend_with_past(q, k, v, past):\n"
+            "    import torch.nn.functional as F\n"
+            "    if past is not None:\n"
+            "        k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)\n"
+            "    return F.scaled_dot_product_attention(q, k, v), (k, v)\n",
+            "the causal mask is missing",
         ),
         Mistake(
             "def attend_with_past(q, k, v, past):\n"
@@ -636,7 +731,7 @@ def attend_with_past(q, k, v, past):
 def _check_find(candidate):
     for n_layers, n_heads, n_tokens in ((3, 4, 9), (2, 6, 5)):
         weights = torch.rand(n_layers, n_heads, n_tokens, n_tokens).tril() + 1e-6
-        layer, head = int(torch.randint(n_layers, ())), int(torch.randint(n_heads, ()))
+        layer, head = 1 + int(torch.randint(n_layers - 1, ())), 1 + int(torch.randint(n_heads - 1, ()))
         weights[layer, head] += 4 * torch.eye(n_tokens)[1:].mean() + 3 * torch.ones(n_tokens, n_tokens).tril(-1).triu(
             -1
         )
@@ -653,7 +748,12 @@ def _check_find(candidate):
             raise Wrong(f"head {decoy} looks at the token itself; the token before is one place left of the diagonal")
         if tuple(map(int, got)) == (head, layer):
             raise Wrong("the layer comes first, then the head")
+        if tuple(map(int, got)) == (layer + 1, head + 1):
+            raise Wrong("layers and heads are counted from 0 here, as Python counts")
         scores = weights.diagonal(offset=-1, dim1=-2, dim2=-1).mean(-1)
+        later = weights.diagonal(offset=1, dim1=-2, dim2=-1).mean(-1)  # all 0
+        if tuple(map(int, got)) == divmod(int(later.argmax()), n_heads):
+            raise Wrong("one place right of the diagonal stands the token after; the token before is left of it")
         raise Wrong(
             f"expected the head ({layer}, {head}) with the mean weight {scores[layer, head]:.2f} on the token before; "
             f"got {got}"
@@ -666,7 +766,7 @@ FIND = Exercise(
     prompt="Score every head by its mean weight on the token just before, and name the best.",
     stub='''\
 def find_previous_token_head(weights):
-    """Weights (L, H, T, T), queries before keys -> (layer, head) with the largest mean weight on the token before."""
+    """Weights (L, H, T, T), rows are queries -> the (layer, head), from 0, that looks most at the token before."""
     ...
 ''',
     hints=(
@@ -691,7 +791,14 @@ def find_previous_token_head(weights):
             "def find_previous_token_head(weights):\n"
             "    scores = weights.diagonal(offset=1, dim1=-2, dim2=-1).mean(-1)\n"
             "    return divmod(int(scores.argmax()), scores.shape[1])\n",
-            "expected the head",
+            "stands the token after",
+        ),
+        Mistake(
+            "def find_previous_token_head(weights):\n"
+            "    scores = weights.diagonal(offset=-1, dim1=-2, dim2=-1).mean(-1)\n"
+            "    layer, head = divmod(int(scores.argmax()), scores.shape[1])\n"
+            "    return layer + 1, head + 1\n",
+            "counted from 0",
         ),
     ),
     difficulty=2,
@@ -759,12 +866,12 @@ QUESTIONS = (
     ),
     Question(
         id="attention.sqrt",
-        text="Heads have 16 dimensions in one model, 256 in another; nobody divides by √d. What goes wrong there?",
+        text="One model has heads of width 16, another of 256; nobody divides by √d. What goes wrong in the second?",
         options=(
             "Its dot products overflow float32",
             "Its scores spread four times as wide, so each softmax is nearly one-hot and passes hardly any gradient",
             "Its weights become too even to tell tokens apart",
-            "Nothing: training finds smaller weights by itself, at once",
+            "Nothing: training makes the weights smaller before it matters",
         ),
         answer=1,
         why=(
@@ -788,7 +895,7 @@ QUESTIONS = (
             "Both cost about the same.",
             "And that share depends on the future tokens, so they still leak into the row.",
             "It can, and many a bug does just that.",
-            "It can and should not: nothing of a forbidden token may change.",
+            "It could not, and that is right: a forbidden token should get no gradient. It is not the reason.",
         ),
     ),
     Question(
@@ -862,7 +969,7 @@ QUESTIONS = (
         why=(
             "A large weight on a value that is nearly zero, or that later layers ignore, changes nothing.",
             "First-token sinks have high weights everywhere, and often carry next to nothing.",
-            "An intervention shows use; a weight only shows where a head looks. And other heads may fill in even then.",
+            "An intervention shows use. Where other heads say the same, it takes all of them together to show it.",
             "The length of a key changes its scores, not what is read.",
         ),
     ),
