@@ -28,15 +28,18 @@ Head = tuple[int, int]
 
 
 def facts_by_frequency(model: Transformer, tokenizer: BPETokenizer) -> dict[str, world.Score]:
-    """All facts, each in both wordings that training never uses: the half told more often, and the half told less."""
+    """All facts, the half told more often and the half told less: each in two wordings that training uses ("as told"),
+    and in two that it never uses."""
     scores = {}
     for skill, facts in (("facts_true", world.true_facts()), ("facts_invented", world.invented_facts())):
-        items = world.items(skill, 2 * len(facts))
-        right = world.answers(model, items, tokenizer=tokenizer)
-        middle = sorted(item.frequency_rank for item in items)[(len(items) - 1) // 2]
-        for half, wanted in (("frequent", True), ("rare", False)):
-            of_half = [ok for item, ok in zip(items, right, strict=True) if (item.frequency_rank <= middle) == wanted]
-            scores[f"{skill}, {half} half"] = world.Score(sum(of_half), len(of_half))
+        middle = sorted(fact.frequency_rank for fact in facts)[(len(facts) - 1) // 2]
+        for items, wording in ((world.items(skill, 2 * len(facts)), ""), (world.told_items(skill), ", as told")):
+            answers = world.answers(model, items, tokenizer=tokenizer)
+            for half, wanted in (("frequent", True), ("rare", False)):
+                right = [
+                    ok for item, ok in zip(items, answers, strict=True) if (item.frequency_rank <= middle) == wanted
+                ]
+                scores[f"{skill}, {half} half{wording}"] = world.Score(sum(right), len(right))
     return scores
 
 

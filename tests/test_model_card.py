@@ -31,6 +31,8 @@ def test_the_halves_of_the_facts_are_halves_and_differ_in_rank(monkeypatch):
         assert frequent.total + rare.total == 2 * len(facts) == len({item.prompt for item in asked[skill]})
         assert frequent.total == pytest.approx(len(facts), abs=6)
         assert frequent.correct == 2 * sum(fact.frequency_rank <= 5 for fact in facts) and rare.correct == 0
+        assert scores[f"{skill}, frequent half, as told"] == frequent
+        assert scores[f"{skill}, rare half, as told"] == rare
 
 
 def test_sampled_sentences_are_whole_and_repeat_with_the_seed():

@@ -625,3 +625,16 @@ def test_a_story_that_has_named_everything_of_a_kind_goes_on_without_it():
 def test_asking_for_more_items_than_there_are_ends(skill):
     found = world.items(skill, 5_000)
     assert len({item.prompt for item in found}) == len(found) > 60
+
+
+def test_told_items_are_sentences_of_training_about_every_fact():
+    for skill, facts in (("facts_true", world.true_facts()), ("facts_invented", world.invented_facts())):
+        items = world.told_items(skill)
+        assert len(items) == len({item.prompt for item in items}) == 2 * len(facts)
+        assert all(world.is_world_sentence(item.prompt + item.answer) for item in items[::7])
+        held_out = {item.prompt for item in world.items(skill, 2 * len(facts))}
+        assert not held_out & {item.prompt for item in items}
+    told = " ".join(document.text for document in islice(world.documents(0, skills=["facts_true"]), 2000))
+    assert all(item.prompt in told for item in world.told_items("facts_true"))
+    with pytest.raises(ValueError, match="facts_true or facts_invented, got 'sums'"):
+        world.told_items("sums")

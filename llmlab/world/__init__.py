@@ -26,7 +26,7 @@ from . import translation as _translation
 from .copying import EVERYDAY
 from .documents import MIXTURE, SKILLS, document, documents, sample
 from .evaluate import EVALUATIONS, Score, answers, evaluate, items
-from .facts import Person, invented_facts, people, true_facts
+from .facts import Person, invented_facts, people, told_items, true_facts
 from .grammar import Grammar, Parse, split_sentences
 from .records import Document, Fact, Item
 from .relations import paraphrases
@@ -55,6 +55,7 @@ __all__ = [
     "people",
     "sample",
     "split_sentences",
+    "told_items",
     "translations",
     "true_facts",
 ]

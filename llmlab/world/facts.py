@@ -378,13 +378,19 @@ class _Teller:
         """Every fact equally often, whatever its rank, which `frequency_rank` tells."""
         order = [(number, k) for k in range(2) for number in range(len(self.facts))]
         rng.shuffle(order)
+        return [self._item(number, self.wordings[self.facts[number].relation].held_out[k]) for number, k in order[:n]]
+
+    def told(self) -> list[Item]:
+        """Every fact in the first two wordings of training that ask for its answer."""
         found = []
-        for number, k in order[:n]:
-            fact = self.facts[number]
-            prompt, answer = self.wordings[fact.relation].held_out[k].split("|")
-            slots = self.slots[number]
-            found.append(Item(self.skill, prompt.format_map(slots), answer.format_map(slots), fact.frequency_rank))
+        for number, fact in enumerate(self.facts):
+            asking = [wording for wording in self.wordings[fact.relation].train if "{o" in wording.partition("|")[2]]
+            found += [self._item(number, wording) for wording in asking[:2]]
         return found
+
+    def _item(self, number: int, wording: str) -> Item:
+        prompt, answer = (part.format_map(self.slots[number]) for part in wording.split("|"))
+        return Item(self.skill, prompt, answer, self.facts[number].frequency_rank)
 
 
 @cache
@@ -437,6 +443,18 @@ def true_items(rng: Random, n: int) -> list[Item]:
 def invented_items(rng: Random, n: int) -> list[Item]:
     """Facts about invented people in wordings that training never uses."""
     return invented_teller().items(rng, n)
+
+
+def told_items(skill: str) -> list[Item]:
+    """All facts of `facts_true` or `facts_invented`, each in two wordings that training uses.
+
+    Beside the held-out wordings of `items`, they tell a fact that is forgotten from a wording that is not understood.
+    Raises ValueError for another skill.
+    """
+    tellers = {teller.skill: teller for teller in (true_teller(), invented_teller())}
+    if skill not in tellers:
+        raise ValueError(f"expected the skill facts_true or facts_invented, got {skill!r}")
+    return tellers[skill].told()
 
 
 # --- recognizing them ---
