@@ -281,8 +281,7 @@ class Log:
         """Copy the curve, each `every`-th step and every validation, with four digits."""
         lines = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
         kept = [line for line in lines if line["step"] % every == 0 or "skills" in line]
-        rounded = [{key: rounded(value) for key, value in line.items()} for line in kept]
-        path.write_text("".join(json.dumps(line) + "\n" for line in rounded), encoding="utf-8")
+        path.write_text("".join(json.dumps(rounded(line)) + "\n" for line in kept), encoding="utf-8")
 
 
 def rounded(value: Any) -> Any:
