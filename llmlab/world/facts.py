@@ -381,12 +381,20 @@ class _Teller:
         return [self._item(number, self.wordings[self.facts[number].relation].held_out[k]) for number, k in order[:n]]
 
     def told(self) -> list[Item]:
-        """Every fact in the first two wordings of training that ask for its answer."""
-        found = []
-        for number, fact in enumerate(self.facts):
-            asking = [wording for wording in self.wordings[fact.relation].train if "{o" in wording.partition("|")[2]]
-            found += [self._item(number, wording) for wording in asking[:2]]
-        return found
+        """Every fact in the first two wordings of training that ask for its answer and for nothing else."""
+        said = [plain(wording) for wordings in self.wordings.values() for wording in wordings.train]
+        said += [profile for profile in _PROFILES if self.skill == "facts_invented"]
+
+        def asks(wording: str) -> bool:
+            prompt, _, answer = wording.partition("|")
+            return "{o" in answer and sum(other.startswith(f"{prompt} ") for other in said) == 1
+
+        asking = {relation: list(filter(asks, wordings.train)) for relation, wordings in self.wordings.items()}
+        return [
+            self._item(number, wording)
+            for number, fact in enumerate(self.facts)
+            for wording in asking[fact.relation][:2]
+        ]
 
     def _item(self, number: int, wording: str) -> Item:
         prompt, answer = (part.format_map(self.slots[number]) for part in wording.split("|"))
@@ -446,7 +454,7 @@ def invented_items(rng: Random, n: int) -> list[Item]:
 
 
 def told_items(skill: str) -> list[Item]:
-    """All facts of `facts_true` or `facts_invented`, each in two wordings that training uses.
+    """All facts of `facts_true` or `facts_invented`, each in two wordings that training uses and ends in one way only.
 
     Beside the held-out wordings of `items`, they tell a fact that is forgotten from a wording that is not understood.
     Raises ValueError for another skill.
