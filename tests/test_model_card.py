@@ -160,7 +160,7 @@ def test_the_table_stands_between_its_marks():
         "facts": {"positions": ["<s>", "in"], "residual": [[0.0, 1.0]]},
     }
     table = measure.tables(card)
-    assert "| copying | 0.500 | 0.095–0.905 | 2 |" in table  # Wilson's interval for 1 of 2
+    assert "| `copying` | 0.500 | 0.095–0.905 | 2 |" in table  # Wilson's interval for 1 of 2
     assert "| induction | 1.2 | 0.90 | 0.10 | 1.000 → 1.250 | copying 0.50 → 0.00 |" in table
     assert "induction score of 1.2 |\n| --- | --- |\n| 1.2 | 0.25 |\n| 2.1 | 0.50 |\n| 1.1 | 0.75 |" in table
     assert "| residual | 1 | 0.00 | 1.00 |" in table

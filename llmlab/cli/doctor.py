@@ -97,7 +97,7 @@ def _speech() -> str:
     said = tokenizer.decode([step.token for step in generate(model, ids, 4)])
     if "Paris" not in said:
         raise RuntimeError(f"expected the model to continue {prompt!r} with Paris, got {said!r}")
-    return f"{prompt}{said}"
+    return f"{prompt}{said}".splitlines()[0]
 
 
 def _browser() -> str:

@@ -96,7 +96,8 @@ def tables(card: dict[str, Any]) -> str:
     lines = ["| what | score | 95% interval | items |", "| --- | --- | --- | --- |"]
     for skill, (correct, total) in card["scores"].items():
         score = world.Score(correct, total)
-        lines.append(f"| {skill} | {score.accuracy:.3f} | {score.low:.3f}–{score.high:.3f} | {total} |")
+        name = f"`{skill}`" if skill in world.EVALUATIONS else skill
+        lines.append(f"| {name} | {score.accuracy:.3f} | {score.low:.3f}–{score.high:.3f} | {total} |")
     whole = card["whole"]
     lines += ["", "| head | layer.head | its score | next best | loss without it | skills without it |"]
     lines += ["| --- | --- | --- | --- | --- | --- |"]
