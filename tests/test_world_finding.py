@@ -187,7 +187,7 @@ def test_people_who_visit_are_told_of_truly_and_by_their_frequency(told):
 
 
 def test_lengths_in_tokens_are_as_promised(tokenizer):
-    for n_sentences, low, high in ((6, 90, 180), (20, 340, 480), (50, 900, 1120)):
+    for n_sentences, low, high in ((6, 80, 140), (20, 270, 360), (50, 700, 830)):
         for seed in range(20):
             text = finding.document(Random(f"{seed}"), "held_out", n_sentences=n_sentences)
             assert len(read(text)[1]) == n_sentences

@@ -21,7 +21,7 @@ from .lexicon import COLORS, FOODS, INDOORS, NAMES, NUMBERS, OUTDOORS, PERSON, P
 from .records import SPLITS, Item, distinct, held_out, pick, pick_other
 from .stories import KINDS as STORY_KINDS
 
-SHORTEST, LONGEST = 6, 50  # sentences between title and question; about 20 tokens each
+SHORTEST, LONGEST = 6, 50  # sentences between title and question; about 15 tokens each
 LONGEST_PROMPT = 700  # characters of an item whose length is left open, as for the other skills
 
 BOATS = (

@@ -137,7 +137,7 @@ class Story:
 
 
 def _draw_plots(rng: Random, longest: int) -> list[Plot]:
-    """Most stories have one plot or two; a few have many and reach about 1,000 tokens."""
+    """Most stories have one plot or two; a few have many and reach about 850 tokens."""
     draw = rng.random()
     count = 1 if draw < 0.55 else 2 if draw < 0.89 else 3 if draw < 0.95 else 4 + int(rng.random() * 8)
     plots = {plot.name: plot for plot in [pick(rng, PLOTS)]}
