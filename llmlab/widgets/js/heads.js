@@ -10,7 +10,7 @@
 
 const HUE = [204, 121, 167]; // --llmlab-attention, for canvases: these are painted before any CSS applies
 const GRAY = [153, 153, 153, 28]; // --llmlab-masked, faint
-const WAIT = { text: 150, ablated: 40 }; // ms after the last change, before the kernel is asked
+const WAIT = { text: 60, ablated: 40 }; // ms before the kernel is asked
 const SHORT = { induction: "ind", "previous token": "prev", "first token": "first", entropy: "entr" };
 const VIEWS = { edges: "lines", map: "map", both: "lines and map" };
 const SMALL = 64; // most pixels a side of a thumbnail
@@ -28,7 +28,7 @@ function render({ model, el }) {
   let run = {}; // the arrays of one revision
   let preview = -1; // the query under the pointer, or the one that the arrow keys chose
   let spot = [-1, -1]; // the cell under the pointer: query and key
-  let thumbs = []; // {layer, head, name, cell, pick, out, picture, text}, in layer order
+  let thumbs = []; // {layer, head, name, cell, …}, in layer order
   let rows = []; // by token: {key, bar, number, query}
   let backdrop = null; // the lines of all queries, drawn once for each head
   const sizes = { width: 0, lines: 0, map: 0, row: 0, bar: 0 }; // in px; a weight of 1 takes a whole bar
@@ -114,6 +114,7 @@ function render({ model, el }) {
 
   const part = (tag, name, attributes, ...children) => h(tag, { class: `llmlab-heads-${name}`, ...attributes }, ...children);
   const box = (name, ...children) => part("div", name, {}, ...children);
+  const veil = part("div", "veil");
   const canvas = (attributes) => h("canvas", { "aria-hidden": "true", ...attributes });
   const typed = (event) => event.isComposing || later("text", submit);
   const field = part("textarea", "text", {
@@ -349,8 +350,8 @@ function render({ model, el }) {
       const [bar, number] = [part("i", "weight"), part("span", "number")];
       return { key: cell("key", bar, number), bar, number, query: cell("query") };
     });
-    const column = (kind) => h("div", {}, ...rows.map((of) => of[kind]));
-    edges.replaceChildren(column("key"), strand, column("query"));
+    const column = (kind, ...more) => part("div", "column", {}, ...rows.map((of) => of[kind]), ...more);
+    edges.replaceChildren(column("key", veil), strand, column("query"));
   }
 
   /** Sizes that follow from the room there is and from the number of tokens. */
@@ -444,11 +445,12 @@ function render({ model, el }) {
       rows.forEach(({ key, bar, number, query: looking }, at) => {
         const byte = weights ? weights[at] : 0;
         if (number.textContent !== weightText(byte)) number.textContent = weightText(byte);
-        bar.style.width = `${(sizes.bar * byte) / 255}px`;
-        key.classList.toggle("llmlab-heads-unseen", Boolean(weights) && at > token);
+        const wide = `${(sizes.bar * byte) / 255}px`;
+        if (bar.style.width !== wide) bar.style.width = wide;
         key.classList.toggle("llmlab-chosen", at === spot[1] && token === spot[0]);
         looking.classList.toggle("llmlab-chosen", at === token);
       });
+      veil.style.top = `${sizes.row * (weights ? token + 1 : run.count)}px`;
       const context = sheet(lines, sizes.lines, sizes.row * run.count);
       context.globalAlpha = weights ? 0.08 : 1;
       context.drawImage(backdrop, 0, 0, sizes.lines, sizes.row * run.count);
