@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 
@@ -48,3 +50,12 @@ def random_tokens(config: ModelConfig, *shape: int, seed: int = 1) -> torch.Tens
 def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """The largest difference, relative to the largest entry."""
     return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+
+def maimed(model: Transformer, heads: list[tuple[int, int]]) -> Transformer:
+    """A copy of the model in which the columns of o_proj that read these heads (layer, head) are zero."""
+    model, size = copy.deepcopy(model), model.config.head_dim
+    with torch.no_grad():
+        for layer, head in heads:
+            model.blocks[layer].attention.o_proj.weight[:, head * size : (head + 1) * size] = 0
+    return model

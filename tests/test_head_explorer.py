@@ -1,6 +1,5 @@
 """The head explorer: its traits, and its numbers against plain forward passes and a model with zeroed weights."""
 
-import copy
 import dataclasses
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import traitlets
-from models import TINY_LLAMA, random_model
+from models import TINY_LLAMA, maimed, random_model
 
 from llmlab import heads, load_model, model_card, trace
 from llmlab.widgets.heads import LONGEST, SCORES, TEXT, HeadExplorer
@@ -31,15 +30,6 @@ def explorer():
 
 def ids_of(text):
     return [TOKENIZER.special_tokens["<s>"], *TOKENIZER.encode(text)]
-
-
-def maimed(pairs):
-    """A copy of the model in which the columns of o_proj that read these heads are zero."""
-    model, size = copy.deepcopy(MODEL), CONFIG.head_dim
-    with torch.no_grad():
-        for layer, head in pairs:
-            model.blocks[layer].attention.o_proj.weight[:, head * size : (head + 1) * size] = 0
-    return model
 
 
 def loss_of(model, ids):
@@ -81,8 +71,8 @@ def test_the_scores_are_those_of_the_text_and_of_repeated_words(out):
     tokens = model_card.words_said_twice(TOKENIZER)
     period = (tokens.shape[1] - 1) // 2
     assert torch.equal(tokens[:, 1 : 1 + period], tokens[:, 1 + period :])
-    words = heads.attention_weights(maimed(out), tokens)
-    text = heads.attention_weights(maimed(out), torch.tensor([ids_of(SHORT)]))
+    words = heads.attention_weights(maimed(MODEL, out), tokens)
+    text = heads.attention_weights(maimed(MODEL, out), torch.tensor([ids_of(SHORT)]))
     expected = (
         heads.induction_scores(words[..., 1:, 1:], period),
         heads.previous_token_scores(text),
@@ -111,11 +101,11 @@ def test_the_candidates_are_the_likeliest_next_tokens(shared):
 def test_a_head_taken_out_is_a_head_whose_output_weights_are_zero(explorer, out):
     explorer.ablated = out
     ids = ids_of(SHORT)
-    weights, logits = passed(maimed(out), ids)
+    weights, logits = passed(maimed(MODEL, out), ids)
     _, whole = passed(MODEL, ids)
     np.testing.assert_allclose(explorer.weights / 255, weights, atol=0.5 / 255 + 1e-5)
     np.testing.assert_allclose(explorer.rows(), weights[explorer.layer, explorer.head], atol=1e-5)
-    assert explorer.loss == pytest.approx(loss_of(maimed(out), ids), rel=1e-4)
+    assert explorer.loss == pytest.approx(loss_of(maimed(MODEL, out), ids), rel=1e-4)
     assert explorer.loss_whole == pytest.approx(loss_of(MODEL, ids), rel=1e-4)
     chances = [run[-1].softmax(-1) for run in (whole, logits)]
     for which, chance in enumerate(chances):
@@ -139,8 +129,8 @@ def test_the_heads_stay_out_when_another_text_is_typed(explorer):
     explorer.ablated = [[0, 2]]
     explorer.text = "The dog was tired."
     ids = ids_of("The dog was tired.")
-    np.testing.assert_allclose(explorer.weights / 255, passed(maimed([(0, 2)]), ids)[0], atol=0.5 / 255 + 1e-5)
-    assert explorer.loss == pytest.approx(loss_of(maimed([(0, 2)]), ids), rel=1e-4)
+    np.testing.assert_allclose(explorer.weights / 255, passed(maimed(MODEL, [(0, 2)]), ids)[0], atol=0.5 / 255 + 1e-5)
+    assert explorer.loss == pytest.approx(loss_of(maimed(MODEL, [(0, 2)]), ids), rel=1e-4)
     assert explorer.loss_whole == pytest.approx(loss_of(MODEL, ids), rel=1e-4)
     assert explorer.loss != explorer.loss_whole
 
@@ -322,7 +312,7 @@ def test_the_table_of_next_tokens_stands_both_ways(explorer):
     explorer.ablated = [[0, 0], [1, 2]]
     table = explorer.tables()[2]
     assert table.columns[3:] == ["without 1.1, 2.3", "probability"]
-    chance = passed(maimed([(0, 0), (1, 2)]), ids_of(SHORT))[1][-1].softmax(-1)
+    chance = passed(maimed(MODEL, [(0, 0), (1, 2)]), ids_of(SHORT))[1][-1].softmax(-1)
     assert [float(row[4]) for row in table.rows] == pytest.approx(chance.topk(5).values.tolist(), abs=6e-4)
     losses = f"{explorer.loss_whole:.3g} nats a token, without the heads {explorer.loss:.3g}"
     assert losses in table.caption

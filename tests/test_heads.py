@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from models import TINY, TINY_LLAMA, random_model, random_tokens
+from models import TINY, TINY_LLAMA, maimed, random_model, random_tokens
 
 from llmlab import heads, trace
 from llmlab.tokenization import BPETokenizer
@@ -101,15 +101,12 @@ def test_attention_to_sums_the_named_keys(model):
 @pytest.mark.parametrize("name", TINY)
 def test_a_head_taken_out_is_a_head_whose_output_weights_are_zero(name):
     config = TINY[name]
-    model, maimed = random_model(config), random_model(config)
+    model, taken = random_model(config), [(0, 1), (0, 3), (1, 2)]
     tokens = random_tokens(config, 2, 7)
-    size = config.head_dim
     with torch.no_grad():
-        for layer, head in ((0, 1), (0, 3), (1, 2)):
-            maimed.blocks[layer].attention.o_proj.weight[:, head * size : (head + 1) * size] = 0
         whole = model(tokens)
-        with heads.without_heads(model, [(0, 1), (0, 3), (1, 2)]):
-            torch.testing.assert_close(model(tokens), maimed(tokens))
+        with heads.without_heads(model, taken):
+            torch.testing.assert_close(model(tokens), maimed(model, taken)(tokens))
         assert torch.equal(model(tokens), whole)
         with heads.without_heads(model, []):
             torch.testing.assert_close(model(tokens), whole)
@@ -168,9 +165,7 @@ def test_keys_that_lack_a_head_score_as_computed_one_by_one(model):
 
 
 def test_a_head_that_writes_nothing_feeds_nobody(model):
-    quiet = random_model(TINY_LLAMA)
-    with torch.no_grad():
-        quiet.blocks[0].attention.o_proj.weight[:, : TINY_LLAMA.head_dim] = 0
+    quiet = maimed(model, [(0, 0)])
     tokens = heads.repeated_tokens(range(10, 60), start=1, period=PERIOD, batch_size=2)
     intact = heads.induction_scores(heads.attention_weights(quiet, tokens)[..., 1:, 1:], PERIOD)[1, 2]
     fed = heads.induction_fed_by(quiet, tokens, PERIOD, (1, 2))

@@ -5,14 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from .records import Exercise, Mistake, Prediction, Question, Wrong
-
-
-def _tensor(value, shape, what):
-    if not isinstance(value, torch.Tensor):
-        raise Wrong(f"expected a tensor, got {type(value).__name__}")
-    if tuple(value.shape) != tuple(shape):
-        raise Wrong(f"expected {what} of shape {tuple(shape)}, got {tuple(value.shape)}")
+from .records import Exercise, Mistake, Prediction, Question, Wrong, expect_tensor
 
 
 def _same(got, expected):
@@ -26,7 +19,7 @@ def _check_softmax(candidate):
     for shape in ((4,), (3, 5), (2, 3, 4)):
         scores = 3 * torch.randn(shape)
         got = candidate(scores)
-        _tensor(got, shape, "weights")
+        expect_tensor(got, shape, "weights")
         if _same(got, scores.softmax(-1)):
             continue
         if len(shape) == 2 and _same(got, scores.softmax(0)):
@@ -104,7 +97,7 @@ def _check_row(candidate):
     for n_keys, d, d_v in ((5, 4, 4), (3, 16, 2), (1, 2, 3)):
         q, keys, values = torch.randn(d), torch.randn(n_keys, d), torch.randn(n_keys, d_v)
         got = candidate(q, keys, values)
-        _tensor(got, (d_v,), "one mixture of values")
+        expect_tensor(got, (d_v,), "one mixture of values")
         scores = keys @ q  # (S,)
         expected = (scores / d**0.5).softmax(-1) @ values
         if _same(got, expected):
@@ -176,7 +169,7 @@ def _check_causal(candidate):
         scores = 2 * torch.randn(n_tokens, n_tokens)
         kept = scores.clone()
         got = candidate(scores)
-        _tensor(got, (n_tokens, n_tokens), "weights")
+        expect_tensor(got, (n_tokens, n_tokens), "weights")
         if not torch.equal(scores, kept):
             raise Wrong(
                 "the scores that were given are changed in place; make new ones with masked_fill (no underscore)"
@@ -259,7 +252,7 @@ def _check_window(candidate):
     for ids, window in (([0, 0, 0, 1, 1, 1, 1], 2), ([0, 0, 0, 0, 0], 3), ([0, 1, 1, 2], 1), ([4, 4, 4], 9)):
         n_tokens = len(ids)
         got = candidate(torch.tensor(ids), window)
-        _tensor(got, (n_tokens, n_tokens), "a mask")
+        expect_tensor(got, (n_tokens, n_tokens), "a mask")
         if got.dtype != torch.bool:
             raise Wrong(f"expected booleans, True where a query may look; got {got.dtype}")
 
@@ -339,7 +332,7 @@ def _check_split(candidate):
     for batch, n_tokens, n_heads, d in ((2, 5, 3, 4), (1, 4, 4, 2), (3, 6, 1, 8)):
         x = torch.randn(batch, n_tokens, n_heads * d)
         got = candidate(x, n_heads)
-        _tensor(got, (batch, n_heads, n_tokens, d), "heads")
+        expect_tensor(got, (batch, n_heads, n_tokens, d), "heads")
         if all(_same(got[:, h], x[..., h * d : (h + 1) * d]) for h in range(n_heads)):
             continue
         if _same(got, x.reshape(batch, n_heads, n_tokens, d)):
@@ -412,7 +405,7 @@ def _check_multi_head(candidate):
         x = torch.randn(batch, n_tokens, width)
         weights = [torch.randn(width, width) / width**0.5 * 1.5 for _ in range(4)]
         got = candidate(x, *weights, n_heads)
-        _tensor(got, x.shape, "an output")
+        expect_tensor(got, x.shape, "an output")
         expected = _multi_head(x, *weights, n_heads)
         if _same(got, expected):
             continue
@@ -537,7 +530,7 @@ def _check_cross(candidate):
         lengths[0], lengths[-1] = n_keys - 1, n_keys  # one row with padding, one without
         padding = torch.arange(n_keys)[None] >= lengths[:, None]  # (B, S)
         got = candidate(q, k, v, padding)
-        _tensor(got, (batch, n_queries, d), "an output for each query")
+        expect_tensor(got, (batch, n_queries, d), "an output for each query")
         expected = F.scaled_dot_product_attention(q, k, v, attn_mask=~padding[:, None])
         if _same(got, expected):
             continue
@@ -638,11 +631,11 @@ def _check_with_past(candidate):
             if not isinstance(answer, tuple) or len(answer) != 2:
                 raise Wrong(f"expected two things, the output and the past, got {type(answer).__name__}")
             out, past = answer
-            _tensor(out, (1, n_heads, cut - done, d), "an output for the new tokens")
+            expect_tensor(out, (1, n_heads, cut - done, d), "an output for the new tokens")
             if not isinstance(past, tuple) or len(past) != 2:
                 raise Wrong("expected the past to be a pair (keys, values)")
             for kept, full, name in zip(past, (k, v), ("keys", "values"), strict=True):
-                _tensor(kept, (1, n_heads, cut, d), f"all {name} so far")
+                expect_tensor(kept, (1, n_heads, cut, d), f"all {name} so far")
                 if not _same(kept, full[:, :, :cut]):
                     raise Wrong(f"the kept {name} are not the old ones followed by the new ones")
             rows.append(out)

@@ -9,7 +9,7 @@ from ..generate import generate
 from ..kv_cache import KVCache
 from ..training import new_model
 from ..transformer import ModelConfig
-from .records import Exercise, Mistake, Prediction, Question, Wrong
+from .records import Exercise, Mistake, Prediction, Question, Wrong, expect_tensor
 
 CONFIG = ModelConfig(vocab_size=50, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, max_seq_len=64)
 
@@ -21,13 +21,6 @@ def _model():
         if parameter.dim() > 1:
             parameter.data.mul_(8)
     return model
-
-
-def _tensor(value, shape, what):
-    if not isinstance(value, torch.Tensor):
-        raise Wrong(f"expected a tensor, got {type(value).__name__}")
-    if tuple(value.shape) != tuple(shape):
-        raise Wrong(f"expected {what} of shape {tuple(shape)}, got {tuple(value.shape)}")
 
 
 # 1. One query against all keys -------------------------------------------------------------------------------------
@@ -43,7 +36,7 @@ def _check_decode_row(candidate):
                 f"expected one output per head of shape {(n_heads, head_dim)}, got {tuple(got.shape)}. q has no "
                 "dimension for tokens: give it one with q[:, None] or q[:, :, None], and take it away at the end"
             )
-        _tensor(got, (n_heads, head_dim), "one output per head")
+        expect_tensor(got, (n_heads, head_dim), "one output per head")
         expected = F.scaled_dot_product_attention(q[:, None], keys, values)[:, 0]  # (H, d)
         if torch.allclose(got, expected, atol=1e-5):
             continue
@@ -198,7 +191,7 @@ def _check_append(candidate):
                 f"the whole buffer came back, {tuple(got.shape)}: the query would look at rows that are still empty. "
                 f"Return the first {length} rows only"
             )
-        _tensor(got, (2, length, 4), "all keys so far")
+        expect_tensor(got, (2, length, 4), "all keys so far")
         if torch.equal(got[:, :n_new], new) and not torch.equal(got, expected[:, :length]):
             raise Wrong("the new rows were written over the first ones; they belong at `length`, behind the old ones")
         if not torch.equal(got, expected[:, :length]):
@@ -276,7 +269,7 @@ def append(buffer, length, new):
 def _check_chunk_mask(candidate):
     for n_past, n_new in ((4, 3), (0, 3), (4, 1), (1, 6)):
         got = candidate(n_past, n_new)
-        _tensor(got, (n_new, n_past + n_new), "a row for each new token and a column for each key, a mask")
+        expect_tensor(got, (n_new, n_past + n_new), "a row for each new token and a column for each key, a mask")
         if got.dtype != torch.bool:
             raise Wrong(f"expected booleans, True where a query may look; got {got.dtype}")
         expected = torch.tensor([[key <= n_past + query for key in range(n_past + n_new)] for query in range(n_new)])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,16 @@ ID = re.compile(r"[a-z0-9_]+\.[a-z0-9_]+")
 
 class Wrong(Exception):
     """What a check raises for a wrong answer. The message is the reason, in the learner's terms."""
+
+
+def expect_tensor(value: Any, shape: Iterable[int], what: str) -> None:
+    """Raises Wrong unless the answer is a tensor of this shape; `what` names it to the learner."""
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        raise Wrong(f"expected a tensor, got {type(value).__name__}")
+    if tuple(value.shape) != tuple(shape):
+        raise Wrong(f"expected {what} of shape {tuple(shape)}, got {tuple(value.shape)}")
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,7 @@ import torch
 
 from ..training import new_model
 from ..transformer import ModelConfig
-from .records import Exercise, Mistake, Question, Wrong
-
-
-def _tensor(value, shape):
-    if not isinstance(value, torch.Tensor):
-        raise Wrong(f"expected a tensor, got {type(value).__name__}")
-    if value.shape != shape:
-        raise Wrong(f"expected the shape of the logits, {tuple(shape)}, got {tuple(value.shape)}")
-
+from .records import Exercise, Mistake, Question, Wrong, expect_tensor
 
 # 1. Softmax ---------------------------------------------------------------------------------------------------------
 
@@ -23,7 +15,7 @@ def _check_softmax(candidate):
     for shape, size in (((5,), 1.0), ((3, 7), 3.0), ((4, 4), 1.0)):
         logits = size * torch.randn(shape)
         got = candidate(logits.clone())
-        _tensor(got, logits.shape)
+        expect_tensor(got, logits.shape, "probabilities, as the logits are,")
         if torch.allclose(got, logits.softmax(-1), atol=1e-5):
             continue
         if logits.dim() > 1 and torch.allclose(got, logits.softmax(0), atol=1e-5):

@@ -1,12 +1,12 @@
 """The head explorer in a real JupyterLab, driven by keyboard and pointer; its numbers are compared with torch."""
 
-import copy
 import os
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from models import maimed
 
 from llmlab import heads, load_model, model_card, trace
 from llmlab.widgets.heads import LONGEST, SCORES, TEXT, HeadExplorer
@@ -57,15 +57,6 @@ def ids_of(text):
     return [TOKENIZER.special_tokens["<s>"], *TOKENIZER.encode(text)]
 
 
-def maimed(pairs):
-    """A copy of the model in which the columns of o_proj that read these heads are zero."""
-    model, size = copy.deepcopy(MODEL), CONFIG.head_dim
-    with torch.no_grad():
-        for layer, head in pairs:
-            model.blocks[layer].attention.o_proj.weight[:, head * size : (head + 1) * size] = 0
-    return model
-
-
 def number(text):
     return float(text.strip().replace("−", "-").replace("<", ""))
 
@@ -84,7 +75,7 @@ class Explorer:
         with torch.inference_mode(), trace.record(MODEL) as seen:
             self.whole = MODEL(torch.tensor([self.ids]))[0]  # (T, V)
         if out:
-            with torch.inference_mode(), trace.record(model := maimed(out)) as seen:
+            with torch.inference_mode(), trace.record(model := maimed(MODEL, out)) as seen:
                 self.logits = model(torch.tensor([self.ids]))[0]
         else:
             self.logits = self.whole
