@@ -144,3 +144,44 @@ def test_the_model_knows_more_than_chance():
         damaged.blocks[0].ffn.down.weight.zero_()
     worse = world.evaluate(damaged, ["facts_invented"], 60, tokenizer=TOKENIZER)["facts_invented"]
     assert worse.high < scores["facts_invented"].low  # the measure notices damage
+
+
+def test_the_card_reaches_what_the_model_was_trained_for(data):
+    """The measured shares on held-out items, each against the goal of the training; the interval may reach the goal."""
+    card = json.loads((data / "model_card.json").read_text(encoding="utf-8"))
+    scores = {name: world.Score(*counts) for name, counts in card["scores"].items()}
+    goals = {
+        "stories": 0.9, "questions": 0.9, "pronouns": 0.9, "copying": 0.98, "sums_1digit": 0.98, "sums_2digit": 0.85,
+        "translation": 0.95, "sentences": 0.97, "facts_true, frequent half, as told": 0.98,
+        "facts_invented, frequent half, as told": 0.98,
+    }  # fmt: skip
+    assert {name: scores[name].accuracy for name, goal in goals.items() if scores[name].high < goal} == {}
+    last = json.loads((data / "training.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    assert last["seconds"] <= 3 * 3600
+
+
+def test_some_wordings_of_true_facts_are_always_understood_and_three_never():
+    """As the README says, by hand: each held-out prompt without its subject is a wording."""
+    items = world.items("facts_true", 1000)
+    right = dict(zip((item.prompt for item in items), world.answers(MODEL, items, tokenizer=TOKENIZER), strict=True))
+
+    def share(pattern):
+        found = [ok for prompt, ok in right.items() if re.fullmatch(pattern, prompt)]
+        assert len(found) >= 8
+        return sum(found) / len(found)
+
+    assert share("Everybody knows that a young .* is called") == 1
+    never = ("The name for a young .* is", "The .* belongs to the animals and is", "You can make .* if you have some")
+    assert [share(pattern) for pattern in never] == [0, 0, 0]
+
+
+def test_the_two_previous_token_heads_feed_the_best_induction_head(data):
+    card = json.loads((data / "model_card.json").read_text(encoding="utf-8"))
+    scores = {name: torch.tensor(of) for name, of in card["heads"].items()}
+    layer, head = model_card.best(scores["induction"])
+    assert (layer, head) == tuple(card["without"]["induction"]["head"]) and scores["induction"][1].min() > 0.7
+    elsewhere = scores["induction"][[n for n in range(len(scores["induction"])) if n != layer]]
+    assert elsewhere.max() < 0.07 and scores["first"].max() > 0.7
+    tokens = model_card.words_said_twice(TOKENIZER, batch_size=4, seed=9)
+    fed = heads.induction_fed_by(MODEL, tokens, model_card.PERIOD, (layer, head))
+    assert set(fed[0].argsort()[:2].tolist()) == set(scores["previous"][0].argsort()[-2:].tolist())
