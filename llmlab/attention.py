@@ -7,21 +7,16 @@ values in groups (Ainslie et al. 2023). A boolean mask is True where a query may
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .config import Cache, ModelConfig
 from .linear import Linear
 from .norms import RMSNorm
 from .rope import rotate
 from .tap import tap, tapped
-
-if TYPE_CHECKING:
-    from .kv_cache import Cache
-    from .transformer import ModelConfig
-
 
 # Masks: (T, S), True where query t may look at key s ----------------------------------------------------------------
 

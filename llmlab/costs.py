@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from .config import ModelConfig
 from .ffn import GATES
-from .transformer import ModelConfig
 
 BITS = {"float32": 32, "float16": 16, "bfloat16": 16, "int8": 8, "int4": 4}  # of one number, by the name of its dtype
 

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import fused_attention
+from .config import Cache
 from .ffn import FeedForward, GatedFeedForward
-from .kv_cache import Cache
 from .linear import Linear, product
 from .norms import LayerNorm, RMSNorm
 from .rope import rope_tables, rotate

@@ -8,17 +8,14 @@ layers and sends each token to a few of them (Jiang et al. 2024, section 2.1).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .config import ModelConfig
 from .linear import Linear
 from .tap import tap
-
-if TYPE_CHECKING:
-    from .transformer import ModelConfig
 
 
 def gelu(x: Tensor) -> Tensor:

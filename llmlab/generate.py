@@ -14,8 +14,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from .config import Cache
 from .decoding import Decoder, fits
-from .kv_cache import Cache, KVCache
+from .kv_cache import KVCache
 from .sampling import choose
 from .tap import tapped
 from .transformer import Transformer

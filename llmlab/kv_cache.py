@@ -7,40 +7,11 @@ them for the new tokens only. A cache lives outside the model: one model, many c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from .transformer import ModelConfig
-
-
-class Cache(Protocol):
-    """What the model asks of a cache. B rows, G kv heads, d head_dim."""
-
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append (B, G, T, d) at each row's own length; return all keys and values (B, G, S, d), the past included."""
-
-    def advance(self, n: int) -> None:
-        """Count n more tokens in every row; the model calls it once per forward pass, after all layers."""
-
-    def positions(self, n: int) -> Tensor:
-        """The positions of the next n tokens: (n,) where all rows agree, else (B, n)."""
-
-    def mask(self, n: int) -> Tensor | None:
-        """Which of the S keys the next n queries may see, (n, S) or (B, 1, n, S); None if all, or just causal."""
-
-    def truncate(self, lengths: int | Sequence[int] | Tensor) -> None:
-        """Forget all but the first `lengths` tokens of each row."""
-
-    @property
-    def lengths(self) -> Tensor:
-        """Tokens held in each row, (B,) int64."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes taken by keys and values."""
+from .config import ModelConfig
 
 
 class _RowLengths:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .transformer import ModelConfig
+from .config import ModelConfig
 
 
 @dataclass(frozen=True)

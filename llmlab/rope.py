@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 Layout = Literal["half", "interleaved"]
-LAYOUTS = ("half", "interleaved")
 
 
 def rope_frequencies(head_dim: int, theta: float, scaling: Mapping[str, Any] | None = None) -> Tensor:

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from . import world
 from .attention import document_mask
 from .checkpoint import load_tensors, save_tensors
+from .config import ModelConfig
 from .tokenization import BPETokenizer
-from .transformer import ModelConfig, Transformer
+from .transformer import Transformer
 
 IGNORE = -100  # a target that is not counted, PyTorch's convention
 

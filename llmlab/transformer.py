@@ -8,108 +8,18 @@ positions and masks of a call are its arguments.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .attention import Attention, sliding_window_mask
-from .ffn import ACTIVATIONS, GATES, feed_forward
-from .kv_cache import Cache
+from .config import Cache, ModelConfig
+from .ffn import feed_forward
 from .linear import Linear
 from .norms import NORMS, LayerNorm
-from .rope import LAYOUTS, rope_frequencies, rope_tables
+from .rope import rope_frequencies, rope_tables
 from .tap import tap
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The shape and the choices of a model; what is left out gets the usual value for a Llama of that width.
-
-    `bias`: "none" (Llama), "qkv" (Qwen2), "attention" (its output too) or "all" (GPT-2). `ffn`: a gated layer
-    (swiglu, geglu, reglu), a plain one (gelu, gelu_tanh, silu, relu) or "none". `position`: rope, learned or none.
-    `norm_placement`: "pre" or "post".
-    Raises ValueError that names the field, what was given and what was expected.
-    """
-
-    vocab_size: int
-    d_model: int
-    n_layers: int
-    n_heads: int
-    n_kv_heads: int | None = None
-    head_dim: int | None = None
-    d_ff: int | None = None
-    max_seq_len: int = 256
-    position: str = "rope"
-    rope_theta: float = 10_000.0
-    rope_layout: str = "half"
-    rope_scaling: Mapping[str, Any] | None = None
-    norm: str = "rmsnorm"
-    norm_eps: float = 1e-5
-    norm_placement: str = "pre"
-    ffn: str = "swiglu"
-    bias: str = "none"
-    qk_norm: bool = False
-    tie_embeddings: bool = True
-    sliding_window: int | None = None
-    n_experts: int = 0
-    n_experts_per_token: int = 2
-    dropout: float = 0.0
-    init_std: float = 0.02
-
-    def __post_init__(self):
-        for name in ("vocab_size", "d_model", "n_layers", "n_heads", "max_seq_len"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
-        if self.head_dim is None and self.d_model % self.n_heads:
-            raise ValueError(f"expected d_model divisible by n_heads, got {self.d_model} and {self.n_heads}")
-        self._default("n_kv_heads", self.n_heads)
-        self._default("head_dim", self.d_model // self.n_heads)
-        self._default("d_ff", _usual_d_ff(self.d_model, gated=self.ffn in GATES))
-        if self.n_kv_heads < 1 or self.n_heads % self.n_kv_heads:
-            raise ValueError(f"expected n_heads divisible by n_kv_heads, got {self.n_heads} and {self.n_kv_heads}")
-        if self.position == "rope" and self.head_dim % 2:
-            raise ValueError(f"expected an even head_dim, because RoPE turns pairs; got {self.head_dim}")
-        choices = {
-            "position": ("rope", "learned", "none"),
-            "rope_layout": LAYOUTS,
-            "norm": tuple(NORMS),
-            "norm_placement": ("pre", "post"),
-            "ffn": (*GATES, *ACTIVATIONS, "none"),
-            "bias": ("none", "qkv", "attention", "all"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"expected {name} to be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
-        if self.n_experts and not 1 <= self.n_experts_per_token <= self.n_experts:
-            raise ValueError(
-                f"expected 1 to {self.n_experts} experts per token, got n_experts_per_token={self.n_experts_per_token}"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"expected 0 <= dropout < 1, got {self.dropout}")
-
-    def _default(self, name: str, value: int) -> None:
-        if getattr(self, name) is None:
-            object.__setattr__(self, name, value)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields as plain values, for JSON; `from_dict` reads them back."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """The config with these fields; an unknown one raises ValueError that lists the known ones."""
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise ValueError(f"unknown config fields {', '.join(unknown)}; known are {', '.join(known)}")
-        return cls(**values)
-
-
-def _usual_d_ff(d_model: int, *, gated: bool) -> int:
-    """4 · d_model, or two thirds of it for a gated layer, which has three matrices; rounded up to a multiple of 32."""
-    return 32 * math.ceil(8 * d_model / 3 / 32) if gated else 4 * d_model
 
 
 class Block(nn.Module):

@@ -7,7 +7,8 @@ import copy
 import torch
 from torch import nn
 
-from llmlab.transformer import ModelConfig, Transformer
+from llmlab.config import ModelConfig
+from llmlab.transformer import Transformer
 
 TINY_LLAMA = ModelConfig(vocab_size=97, d_model=32, n_layers=3, n_heads=4, n_kv_heads=2, max_seq_len=64)
 TINY_GPT2 = ModelConfig(

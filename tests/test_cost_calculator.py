@@ -9,9 +9,10 @@ import traitlets
 from models import TINY, TINY_LLAMA
 
 from llmlab import load_model
+from llmlab.config import ModelConfig
 from llmlab.kv_cache import KVCache
 from llmlab.published import PUBLISHED
-from llmlab.transformer import ModelConfig, Transformer
+from llmlab.transformer import Transformer
 from llmlab.widgets.costs import GIB, GIVEN, SHIPPED, CostCalculator, count, significant, size
 
 BYTES = {"float32": Fraction(4), "bfloat16": Fraction(2), "int8": Fraction(1), "int4": Fraction(1, 2)}

@@ -8,8 +8,9 @@ from models import TINY, TINY_LLAMA, TINY_MIXTRAL, random_model, random_tokens
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmlab import costs, trace
+from llmlab.config import ModelConfig
 from llmlab.kv_cache import KVCache
-from llmlab.transformer import ModelConfig, Transformer
+from llmlab.transformer import Transformer
 
 SHAPES = {
     **TINY,

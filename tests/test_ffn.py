@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from models import randomize
 
+from llmlab.config import ModelConfig
 from llmlab.ffn import (
     ACTIVATIONS,
     GATES,
@@ -13,7 +14,6 @@ from llmlab.ffn import (
     gelu_tanh,
     silu,
 )
-from llmlab.transformer import ModelConfig
 
 
 def config(**changes):

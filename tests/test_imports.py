@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 FLOORS = [
-    {"tap", "norms", "rope", "linear", "tokenizer_files"},
+    {"config", "tap", "tokenizer_files"},
+    {"norms", "rope", "linear"},
     {"tokenization", "attention", "ffn", "kv_cache"},
     {"transformer"},
     {"trace", "costs", "published", "sampling", "checkpoint", "decoding"},
@@ -19,30 +20,56 @@ FLOORS = [
     {"offline", "notebooks", "bench", "cli", "__main__"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-SAME_FLOOR = {("notebooks", "offline"), ("cli", "bench")}
-SAME_FLOOR |= {("cli", "notebooks"), ("__main__", "cli"), ("attention", "kv_cache"), ("ffn", "kv_cache")}
+SAME_FLOOR = {("notebooks", "offline"), ("cli", "bench"), ("cli", "notebooks"), ("__main__", "cli")}
 
 
 def imported(path, package):
-    """The names directly below `llmlab` that a file imports when it runs; imports for type checkers do not count."""
+    """The full names that a file imports, anywhere in it; imports for type checkers count too."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    skipped = {
-        id(node)
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    }
     for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
         if isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parts = ["llmlab", *path.relative_to(package).parts[:-1]]
                 base = ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
-            yield from ([f"{base}.{alias.name}" for alias in node.names] if base == "llmlab" else [base])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
+
+
+def module_name(path, package):
+    parts = path.relative_to(package.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def circles(graph):
+    """The circles of a graph {name: set of names}, each once, found by following every arrow in depth."""
+    found, done = set(), set()
+
+    def follow(name, way):
+        if name in way:
+            found.add(frozenset(way[way.index(name) :]))
+        elif name not in done:
+            for other in sorted(graph[name]):
+                follow(other, [*way, name])
+            done.add(name)
+
+    for name in sorted(graph):
+        follow(name, [])
+    return sorted(map(sorted, found))
+
+
+def test_circles_are_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": {"d"}, "f": {"a"}}
+    assert circles(graph) == [["a", "b", "c"], ["d", "e"]]
+
+
+def test_no_two_files_import_each_other_in_a_circle(repo):
+    package = repo / "llmlab"
+    files = {module_name(path, package): path for path in sorted(package.rglob("*.py")) if path.name != "__init__.py"}
+    graph = {name: set(imported(path, package)) & set(files) - {name} for name, path in files.items()}
+    assert circles(graph) == []
 
 
 def test_imports_go_down_only(repo):

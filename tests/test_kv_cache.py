@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import TINY, TINY_GPT2, TINY_LLAMA, random_model, random_tokens, relative
 
+from llmlab.config import ModelConfig
 from llmlab.kv_cache import ConcatenatingKVCache, KVCache
-from llmlab.transformer import ModelConfig
 
 SLIDING = ModelConfig(vocab_size=97, d_model=32, n_layers=3, n_heads=4, n_kv_heads=2, sliding_window=5)
 MODELS = {name: random_model(config) for name, config in {**TINY, "sliding": SLIDING}.items()}

@@ -6,7 +6,7 @@ from models import random_model
 
 from llmlab import heads, load_model, model_card, world
 from llmlab.cli import measure
-from llmlab.transformer import ModelConfig
+from llmlab.config import ModelConfig
 
 MODEL, TOKENIZER = load_model()
 CONFIG = ModelConfig(vocab_size=TOKENIZER.vocab_size, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, max_seq_len=256)

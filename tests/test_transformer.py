@@ -11,8 +11,9 @@ from torch import nn
 
 from llmlab import norms, rope
 from llmlab.checkpoint import load_pretrained
+from llmlab.config import ModelConfig
 from llmlab.kv_cache import KVCache
-from llmlab.transformer import Block, ModelConfig, Transformer
+from llmlab.transformer import Block, Transformer
 
 SHAPE = {
     "vocab_size": 101, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 6,

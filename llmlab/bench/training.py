@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..config import ModelConfig
 from ..training import Batch, Trainer, TrainingConfig, new_model
-from ..transformer import ModelConfig
 from . import Row, alternate
 
 SHAPE = ModelConfig(

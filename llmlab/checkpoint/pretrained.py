@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..transformer import ModelConfig, Transformer
+from ..config import ModelConfig
+from ..transformer import Transformer
 from .files import filled, load_tensors
 
 _LLAMA_NAMES = {

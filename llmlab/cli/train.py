@@ -31,6 +31,7 @@ import torch
 from tqdm.auto import tqdm
 
 from .. import checkpoint, data_path, world
+from ..config import ModelConfig
 from ..generate import generate
 from ..tokenization import BPETokenizer
 from ..training import (
@@ -42,7 +43,7 @@ from ..training import (
     train_tokenizer,
     validation_loss,
 )
-from ..transformer import ModelConfig, Transformer
+from ..transformer import Transformer
 
 MODEL = ModelConfig(vocab_size=4096, d_model=192, n_layers=6, n_heads=6, n_kv_heads=2, d_ff=512, max_seq_len=256)
 TRAINING = TrainingConfig(n_steps=18_000, batch_size=8, seq_len=256, learning_rate=1.5e-3, warmup=100)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from ..config import ModelConfig
 from ..generate import generate
 from ..kv_cache import KVCache
 from ..training import new_model
-from ..transformer import ModelConfig
 from .records import Exercise, Mistake, Prediction, Question, Wrong, expect_tensor
 
 CONFIG = ModelConfig(vocab_size=50, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, max_seq_len=64)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from ..config import ModelConfig
 from ..training import new_model
-from ..transformer import ModelConfig
 from .records import Exercise, Mistake, Question, Wrong, expect_tensor
 
 # 1. Softmax ---------------------------------------------------------------------------------------------------------

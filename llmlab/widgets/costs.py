@@ -13,8 +13,8 @@ from typing import Any
 import traitlets
 
 from .. import checkpoint, costs, data_path
+from ..config import ModelConfig
 from ..published import PUBLISHED
-from ..transformer import ModelConfig
 from .base import LabWidget, Table
 
 GIB = 2**30

@@ -11,10 +11,7 @@ import json
 import re
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .base import LabWidget
+from typing import Any, Protocol
 
 FOLDER = Path(__file__).resolve().parent / "js"
 RECORDING = "A recording: the widget as it was saved, with its tensors. There is no kernel behind this page."
@@ -44,7 +41,20 @@ FONTS = """:root {
 }"""
 
 
-def save(widget: LabWidget, path: str | Path, *, title: str | None = None) -> Path:
+class Recordable(Protocol):
+    """What a page needs of a widget; `LabWidget` has it."""
+
+    _esm: str
+    _css: str
+
+    def traits(self, **metadata: Any) -> dict[str, Any]: ...
+
+    def get_state(self, key: list[str]) -> dict[str, Any]: ...
+
+    def fallback_html(self) -> str: ...
+
+
+def save(widget: Recordable, path: str | Path, *, title: str | None = None) -> Path:
     """Write the page of one widget; returns its path. ValueError or OSError says what is wrong with the path."""
     path = checked(path)
     title = title or spaced(type(widget).__name__)
@@ -52,7 +62,7 @@ def save(widget: LabWidget, path: str | Path, *, title: str | None = None) -> Pa
     return write(path, page(title, body, [widget]))
 
 
-def page(title: str, body: str, widgets: list[LabWidget]) -> str:
+def page(title: str, body: str, widgets: list[Recordable]) -> str:
     """A whole page. `body` is HTML with a `place(number)` wherever a widget of the list is to be shown."""
     own = (FOLDER / "export.css").read_text(encoding="utf-8")
     styles = dict.fromkeys([themes(), own, *(str(widget._css) for widget in widgets)])
@@ -97,7 +107,7 @@ def place(number: int) -> str:
     return f'<div data-llmlab-widget="{number}"></div>'
 
 
-def record(widget: LabWidget) -> dict[str, Any]:
+def record(widget: Recordable) -> dict[str, Any]:
     """The widget's own synced traits: `state` as they are in JSON, `arrays` with their bytes in base64."""
     own = set(widget.traits(sync=True)) - set(_machinery())
     state: dict[str, Any] = {}

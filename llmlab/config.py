@@ -1,0 +1,162 @@
+"""What the parts of a model agree on: its shape and choices (`ModelConfig`), and what a cache does (`Cache`).
+
+Every other module may import this one; it imports none of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+POSITIONS = ("rope", "learned", "none")
+ROPE_LAYOUTS = ("half", "interleaved")
+NORMS = ("rmsnorm", "layernorm")
+GATED_FFNS = ("swiglu", "geglu", "reglu")
+PLAIN_FFNS = ("gelu", "gelu_tanh", "silu", "relu")
+BIASES = ("none", "qkv", "attention", "all")
+OPTIONAL_SIZES = ("n_kv_heads", "head_dim", "d_ff", "sliding_window")  # None: the usual value, or none
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape and the choices of a model; what is left out gets the usual value for a Llama of that width.
+
+    `bias`: "none" (Llama), "qkv" (Qwen2), "attention" (its output too) or "all" (GPT-2). `ffn`: a gated layer
+    (swiglu, geglu, reglu), a plain one (gelu, gelu_tanh, silu, relu) or "none". `position`: rope, learned or none.
+    `norm_placement`: "pre" or "post".
+    Raises ValueError that names the field, what was given and what was expected; a value of a wrong type included.
+    """
+
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int | None = None
+    head_dim: int | None = None
+    d_ff: int | None = None
+    max_seq_len: int = 256
+    position: str = "rope"
+    rope_theta: float = 10_000.0
+    rope_layout: str = "half"
+    rope_scaling: Mapping[str, Any] | None = None
+    norm: str = "rmsnorm"
+    norm_eps: float = 1e-5
+    norm_placement: str = "pre"
+    ffn: str = "swiglu"
+    bias: str = "none"
+    qk_norm: bool = False
+    tie_embeddings: bool = True
+    sliding_window: int | None = None
+    n_experts: int = 0
+    n_experts_per_token: int = 2
+    dropout: float = 0.0
+    init_std: float = 0.02
+
+    def __post_init__(self):
+        for field in fields(self):
+            _expect_type(field.name, str(field.type), getattr(self, field.name))
+        for name in ("vocab_size", "d_model", "n_layers", "n_heads", "max_seq_len", *OPTIONAL_SIZES):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
+        if self.head_dim is None and self.d_model % self.n_heads:
+            raise ValueError(f"expected d_model divisible by n_heads, got {self.d_model} and {self.n_heads}")
+        self._default("n_kv_heads", self.n_heads)
+        self._default("head_dim", self.d_model // self.n_heads)
+        self._default("d_ff", _usual_d_ff(self.d_model, gated=self.ffn in GATED_FFNS))
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(f"expected n_heads divisible by n_kv_heads, got {self.n_heads} and {self.n_kv_heads}")
+        if self.position == "rope" and self.head_dim % 2:
+            raise ValueError(f"expected an even head_dim, because RoPE turns pairs; got {self.head_dim}")
+        choices = {
+            "position": POSITIONS,
+            "rope_layout": ROPE_LAYOUTS,
+            "norm": NORMS,
+            "norm_placement": ("pre", "post"),
+            "ffn": (*GATED_FFNS, *PLAIN_FFNS, "none"),
+            "bias": BIASES,
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"expected {name} to be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        if self.n_experts < 0:
+            raise ValueError(f"expected n_experts of at least 0, got {self.n_experts}")
+        if self.n_experts and not 1 <= self.n_experts_per_token <= self.n_experts:
+            raise ValueError(
+                f"expected 1 to {self.n_experts} experts per token, got n_experts_per_token={self.n_experts_per_token}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"expected 0 <= dropout < 1, got {self.dropout}")
+        for name in ("rope_theta", "norm_eps", "init_std"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"expected {name} to be a finite number above 0, got {value}")
+
+    def _default(self, name: str, value: int) -> None:
+        if getattr(self, name) is None:
+            object.__setattr__(self, name, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain values, for JSON; `from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """The config with these fields; an unknown one raises ValueError that lists the known ones."""
+        if not isinstance(values, Mapping):
+            raise ValueError(f"expected the fields of a config by name, got {type(values).__name__} {values!r:.60}")
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(str(name) for name in set(values) - set(known)):
+            raise ValueError(f"unknown config fields {', '.join(unknown)}; known are {', '.join(known)}")
+        if missing := [field.name for field in fields(cls) if field.default is MISSING and field.name not in values]:
+            raise ValueError(f"the config lacks {', '.join(missing)}")
+        return cls(**values)
+
+
+def _expect_type(name: str, declared: str, value: Any) -> None:
+    """Raise ValueError unless a field's value is of its declared type, such as "int | None"."""
+    allowed = declared.split(" | ")
+    if value is None and "None" in allowed:
+        return
+    kind = {"int": int, "float": float, "str": str, "bool": bool}.get(allowed[0].strip(), Mapping)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (
+        is_number and (kind is float or isinstance(value, kind)) if kind in (int, float) else isinstance(value, kind)
+    ):
+        raise ValueError(f"expected {name} of type {declared}, got {type(value).__name__} {value!r:.60}")
+
+
+def _usual_d_ff(d_model: int, *, gated: bool) -> int:
+    """4 · d_model, or two thirds of it for a gated layer, which has three matrices; rounded up to a multiple of 32."""
+    return 32 * math.ceil(8 * d_model / 3 / 32) if gated else 4 * d_model
+
+
+class Cache(Protocol):
+    """What the model asks of a cache. B rows, G kv heads, d head_dim."""
+
+    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Append (B, G, T, d) at each row's own length; return all keys and values (B, G, S, d), the past included."""
+
+    def advance(self, n: int) -> None:
+        """Count n more tokens in every row; the model calls it once per forward pass, after all layers."""
+
+    def positions(self, n: int) -> Tensor:
+        """The positions of the next n tokens: (n,) where all rows agree, else (B, n)."""
+
+    def mask(self, n: int) -> Tensor | None:
+        """Which of the S keys the next n queries may see, (n, S) or (B, 1, n, S); None if all, or just causal."""
+
+    def truncate(self, lengths: int | Sequence[int] | Tensor) -> None:
+        """Forget all but the first `lengths` tokens of each row."""
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens held in each row, (B,) int64."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes taken by keys and values."""
