@@ -60,16 +60,12 @@ class ModelConfig:
     def __post_init__(self):
         for field in fields(self):
             _expect_type(field.name, str(field.type), getattr(self, field.name))
-        for name in ("vocab_size", "d_model", "n_layers", "n_heads", "max_seq_len", *OPTIONAL_SIZES):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
-        if self.head_dim is None and self.d_model % self.n_heads:
-            raise ValueError(f"expected d_model divisible by n_heads, got {self.d_model} and {self.n_heads}")
-        self._default("n_kv_heads", self.n_heads)
-        self._default("head_dim", self.d_model // self.n_heads)
+        sizes = ("vocab_size", "n_layers", "max_seq_len", *OPTIONAL_SIZES)
+        expect_sizes(**{name: getattr(self, name) for name in sizes if getattr(self, name) is not None})
+        n_kv_heads, head_dim = head_sizes(self.d_model, self.n_heads, self.n_kv_heads, self.head_dim)
+        self._default("n_kv_heads", n_kv_heads)
+        self._default("head_dim", head_dim)
         self._default("d_ff", _usual_d_ff(self.d_model, gated=self.ffn in GATED_FFNS))
-        if self.n_heads % self.n_kv_heads:
-            raise ValueError(f"expected n_heads divisible by n_kv_heads, got {self.n_heads} and {self.n_kv_heads}")
         if self.position == "rope" and self.head_dim % 2:
             raise ValueError(f"expected an even head_dim, because RoPE turns pairs; got {self.head_dim}")
         choices = {
@@ -115,6 +111,27 @@ class ModelConfig:
         if missing := [field.name for field in fields(cls) if field.default is MISSING and field.name not in values]:
             raise ValueError(f"the config lacks {', '.join(missing)}")
         return cls(**values)
+
+
+def expect_sizes(**sizes: int) -> None:
+    """Raise ValueError for the first of the named sizes that is not a whole number of at least 1."""
+    for name, size in sizes.items():
+        _expect_type(name, "int", size)
+        if size < 1:
+            raise ValueError(f"expected {name} of at least 1, got {size}")
+
+
+def head_sizes(d_model: int, n_heads: int, n_kv_heads: int | None, head_dim: int | None) -> tuple[int, int]:
+    """The kv heads and the width of a head, by default as many as heads and d_model / n_heads. Raises ValueError."""
+    expect_sizes(d_model=d_model, n_heads=n_heads)
+    if head_dim is None and d_model % n_heads:
+        raise ValueError(f"expected d_model divisible by n_heads, got {d_model} and {n_heads}")
+    n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
+    head_dim = d_model // n_heads if head_dim is None else head_dim
+    expect_sizes(n_kv_heads=n_kv_heads, head_dim=head_dim)
+    if n_heads % n_kv_heads:
+        raise ValueError(f"expected n_heads divisible by n_kv_heads, got {n_heads} and {n_kv_heads}")
+    return n_kv_heads, head_dim
 
 
 def _expect_type(name: str, declared: str, value: Any) -> None:

@@ -11,13 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .config import expect_sizes
+
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x²) + ε) · weight, over the last dimension. x (..., D), weight (D,) -> (..., D).
 
-    Computed in float32, whatever the dtype of x, because a mean of squares overflows float16 at entries of 256.
+    Half precision is computed in float32, because a mean of squares overflows float16 at entries of 256.
     """
-    wide = x.float()
+    wide = _wide(x, weight)
     scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)  # (..., 1)
     return (wide * scale).to(x.dtype) * weight
 
@@ -25,13 +27,24 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
     """(x − mean) / sqrt(variance + ε) · weight + bias, over the last dimension. x (..., D) -> (..., D).
 
-    The variance is the biased one (divided by D), as in the paper and in PyTorch.
+    The variance is the biased one (divided by D), as in the paper and in PyTorch. Half precision is computed in
+    float32.
     """
-    wide = x.float()
+    wide = _wide(x, weight)
     centered = wide - wide.mean(-1, keepdim=True)
     scale = torch.rsqrt(centered.pow(2).mean(-1, keepdim=True) + eps)  # (..., 1)
     normal = (centered * scale).to(x.dtype) * weight
     return normal if bias is None else normal + bias
+
+
+def _wide(x: Tensor, weight: Tensor) -> Tensor:
+    """x in the precision to compute in: float32 at least, and float64 where it is float64."""
+    if not x.is_floating_point() or weight.shape != x.shape[-1:]:
+        raise ValueError(
+            f"expected floating-point x (..., D) and weight (D,), got {x.dtype} x {tuple(x.shape)} "
+            f"and weight {tuple(weight.shape)}"
+        )
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class RMSNorm(nn.Module):
@@ -39,12 +52,13 @@ class RMSNorm(nn.Module):
 
     def __init__(self, dim: int, eps: float = 1e-5):
         super().__init__()
+        expect_sizes(dim=dim)
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(dim))  # (D,)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) -> (..., D)."""
-        if x.dtype != torch.float32:
+        if x.dtype not in (torch.float32, torch.float64):
             return rms_norm(x, self.weight, self.eps)
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
@@ -54,6 +68,7 @@ class LayerNorm(nn.Module):
 
     def __init__(self, dim: int, eps: float = 1e-5, *, bias: bool = True):
         super().__init__()
+        expect_sizes(dim=dim)
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(dim))  # (D,)
         self.bias = nn.Parameter(torch.zeros(dim)) if bias else None  # (D,)

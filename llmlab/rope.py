@@ -1,9 +1,9 @@
 """Rotary position embedding: turn each pair of a query's and a key's numbers by an angle that grows with the position.
 
-The dot product of a query turned by m·θ and a key turned by n·θ depends on m − n only (Su et al. 2021, section 3.4.2).
-Pair j of a head turns by θ_j = base^(−2j/d) radians per position. Which two numbers form pair j differs between
-implementations: neighbors 2j and 2j+1 ("interleaved": the paper, Meta's Llama) or j and j + d/2 ("half": GPT-NeoX,
-Hugging Face).
+The dot product of a query turned by m·θ and a key turned by n·θ depends on m − n only (Su et al. 2021, section 3.2).
+Pair j of a head turns by θ_j = base^(−2j/d) radians per position, and two products for each number are enough to turn
+it (section 3.4.2). Which two numbers form pair j differs between implementations: neighbors 2j and 2j+1
+("interleaved": the paper, Meta's Llama) or j and j + d/2 ("half": GPT-NeoX, Hugging Face).
 """
 
 from __future__ import annotations
@@ -17,9 +17,17 @@ from torch import Tensor
 
 Layout = Literal["half", "interleaved"]
 
+# What each kind of scaling is told besides its name, "rope_type".
+SCALINGS = {
+    "default": (),
+    "linear": ("factor",),
+    "ntk": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+
 
 def rope_frequencies(head_dim: int, theta: float, scaling: Mapping[str, Any] | None = None) -> Tensor:
-    """The angle per position of each pair, in radians: θ_j = theta^(−2j / head_dim). Returns (head_dim / 2,).
+    """The angle per position of each pair, in radians: θ_j = theta^(−2j / head_dim). Returns (head_dim / 2,) float64.
 
     `scaling` stretches the positions of a model beyond the length it was trained on:
     - {"rope_type": "linear", "factor": s}: every angle divided by s (position interpolation, Chen et al. 2023);
@@ -27,21 +35,43 @@ def rope_frequencies(head_dim: int, theta: float, scaling: Mapping[str, Any] | N
       interpolated and the fastest is left alone;
     - {"rope_type": "llama3", "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}:
       slow pairs divided by the factor, fast ones kept, a ramp between (Llama 3.1).
+    Raises ValueError for an odd width, and for a scaling that lacks a number, has one too many or one not above 0.
     """
-    if head_dim % 2:
+    if head_dim < 2 or head_dim % 2:
         raise ValueError(f"expected an even head_dim, because RoPE turns pairs; got {head_dim}")
-    kind = scaling.get("rope_type", "default") if scaling else "default"
+    if not (math.isfinite(theta) and theta > 0):
+        raise ValueError(f"expected theta to be a finite number above 0, got {theta}")
+    kind = _checked_scaling(scaling or {}, head_dim)
     if kind == "ntk":
         theta = theta * scaling["factor"] ** (head_dim / (head_dim - 2))
-    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim  # (d/2,)
+    # float64, and always on the CPU, so that tables of any precision and on any device can be made from it.
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.float64, device="cpu") / head_dim  # (d/2,)
     freqs = 1.0 / theta**exponents  # (d/2,)
-    if kind in ("default", "ntk"):
-        return freqs
     if kind == "linear":
         return freqs / scaling["factor"]
-    if kind == "llama3":
-        return _llama3_frequencies(freqs, scaling)
-    raise ValueError(f"expected rope_type default, linear, ntk or llama3, got {kind!r}")
+    return _llama3_frequencies(freqs, scaling) if kind == "llama3" else freqs
+
+
+def _checked_scaling(scaling: Mapping[str, Any], head_dim: int) -> str:
+    """The kind of a scaling that has all the numbers of its kind, and no others."""
+    kind = scaling.get("rope_type", "default")
+    if kind not in SCALINGS:
+        *others, last = SCALINGS
+        raise ValueError(f"expected rope_type {', '.join(others)} or {last}, got {kind!r}")
+    wanted = {"rope_type", *SCALINGS[kind]} if scaling else set()
+    if set(scaling) != wanted:
+        raise ValueError(f"expected the scaling to have {sorted(wanted)}, got {sorted(scaling, key=str)}")
+    for name in SCALINGS[kind]:
+        value = scaling[name]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number and math.isfinite(value) and value > 0):
+            raise ValueError(f"expected the scaling's {name} to be a finite number above 0, got {value!r}")
+    if kind == "ntk" and head_dim == 2:
+        raise ValueError("expected a head_dim of at least 4 for ntk, which keeps one pair and slows another; got 2")
+    if kind == "llama3" and scaling["low_freq_factor"] >= scaling["high_freq_factor"]:
+        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+        raise ValueError(f"expected low_freq_factor below high_freq_factor, got {low} and {high}")
+    return kind
 
 
 def _llama3_frequencies(freqs: Tensor, scaling: Mapping[str, Any]) -> Tensor:
@@ -51,16 +81,25 @@ def _llama3_frequencies(freqs: Tensor, scaling: Mapping[str, Any]) -> Tensor:
     return freqs * keep + freqs / scaling["factor"] * (1 - keep)
 
 
-def rope_tables(positions: Tensor, freqs: Tensor, layout: Layout = "half") -> tuple[Tensor, Tensor]:
+def rope_tables(
+    positions: Tensor, freqs: Tensor, layout: Layout = "half", *, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     """cos and ±sin of position × frequency for each number of a head, in the layout's order.
 
-    positions (T,) or (B, T), freqs (d/2,) -> two of (T, d) or (B, 1, T, d). The first number of a pair is given −sin,
-    the second +sin. A model computes the tables once per forward pass and shares them between its layers.
+    positions (T,) or (B, T), freqs (d/2,) -> two of (T, d) or (B, 1, T, d) in `dtype`, where the positions are. The
+    first number of a pair is given −sin, the second +sin. A model computes the tables once per forward pass and
+    shares them between its layers. Angles are computed in float32, in float64 if that is the dtype: a frequency
+    rounded to half precision would be radians off after a thousand positions.
     """
-    angles = positions[..., None].float() * freqs  # (..., T, d/2)
+    if positions.dim() not in (1, 2):
+        raise ValueError(f"expected positions of shape (T,) or (B, T), got {tuple(positions.shape)}")
+    if freqs.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"expected frequencies in float32 or float64, got {freqs.dtype}")
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    angles = positions[..., None].to(wide) * freqs.to(wide).to(positions.device)  # (..., T, d/2)
     if positions.dim() == 2:
         angles = angles[:, None]  # (B, 1, T, d/2): the same for every head
-    cos, sin = angles.cos(), angles.sin()
+    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
     if layout == "half":
         return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
     if layout == "interleaved":
@@ -71,18 +110,32 @@ def rope_tables(positions: Tensor, freqs: Tensor, layout: Layout = "half") -> tu
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, layout: Layout = "half") -> Tensor:
     """Turn the pairs of x: each number times cos, plus its partner times ±sin.
 
-    x (B, H, T, d); cos, sin from `rope_tables` of the same layout -> (B, H, T, d).
+    x (..., T, d), such as (B, H, T, d); cos, sin from `rope_tables` of the same layout -> like x.
     """
+    if cos.dim() > x.dim() or cos.shape[-2:] != x.shape[-2:]:
+        raise ValueError(
+            f"tables {tuple(cos.shape)} do not fit x {tuple(x.shape)}; "
+            "expected (T, d) for x (..., T, d), or (B, 1, T, d) for x (B, H, T, d)"
+        )
     half = layout == "half"  # j and j + d/2 are partners, else 2j and 2j + 1
     partner = x.roll(x.shape[-1] // 2, dims=-1) if half else x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    return torch.addcmul(x * cos, partner, sin)  # (B, H, T, d)
+    return torch.addcmul(x * cos, partner, sin)  # (..., T, d)
 
 
 def apply_rope(x: Tensor, positions: Tensor, freqs: Tensor, layout: Layout = "half") -> Tensor:
-    """Rotate queries or keys by their positions. x (B, H, T, d), positions (T,) or (B, T), freqs (d/2,) -> like x."""
+    """Rotate queries or keys by their positions: x -> like x, with freqs (d/2,).
+
+    x (..., T, d) with positions (T,), the same for all; or x (B, H, T, d) with positions (B, T), a row for each.
+    Raises ValueError for other shapes.
+    """
+    if x.dim() < 2:
+        raise ValueError(f"expected x of shape (..., T, d), got {tuple(x.shape)}")
     if x.shape[-1] != 2 * freqs.shape[-1]:
         raise ValueError(f"expected freqs ({x.shape[-1] // 2},) for x {tuple(x.shape)}, got {tuple(freqs.shape)}")
-    if positions.shape[-1] != x.shape[-2]:
+    if positions.shape[-1:] != x.shape[-2:-1]:
         raise ValueError(f"expected {x.shape[-2]} positions for x {tuple(x.shape)}, got {tuple(positions.shape)}")
-    cos, sin = rope_tables(positions, freqs, layout)
-    return rotate(x, cos.to(x.dtype), sin.to(x.dtype), layout)
+    if positions.dim() == 2 and (x.dim() != 4 or len(positions) != len(x)):
+        raise ValueError(
+            f"positions (B, T) need x (B, H, T, d); got positions {tuple(positions.shape)} and x {tuple(x.shape)}"
+        )
+    return rotate(x, *rope_tables(positions, freqs, layout, dtype=x.dtype), layout)

@@ -72,15 +72,11 @@ class Transformer(nn.Module):
         self.head = Linear(config.d_model, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.embedding.weight
-        self.register_buffer("freqs", self.frequencies(config), persistent=False)  # (d/2,), a constant of the config
+        # RoPE's frequencies (d/2,): a constant of the config in float64, and no buffer, so that `.to(dtype)`, which
+        # casts buffers, cannot round it. The tables of a call are made from it in the precision that they need.
+        rope = config.position == "rope"
+        self.freqs = rope_frequencies(config.head_dim, config.rope_theta, config.rope_scaling) if rope else None
         self.reset_parameters()
-
-    @staticmethod
-    def frequencies(config: ModelConfig) -> Tensor | None:
-        """RoPE's angle per position for each pair, (d/2,); None for a model without RoPE."""
-        if config.position != "rope":
-            return None
-        return rope_frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Normal weights of `init_std`; smaller by √(2·n_layers) where a layer adds to the stream (GPT-2, 2.3)."""
@@ -112,9 +108,7 @@ class Transformer(nn.Module):
         x = tap(self, "embedding", self._embed(tokens, positions))  # (B, T, D)
         tables = None
         if self.freqs is not None:
-            tables = rope_tables(positions, self.freqs, self.config.rope_layout)
-        if tables is not None and x.dtype != torch.float32:
-            tables = tuple(table.to(x.dtype) for table in tables)
+            tables = rope_tables(positions, self.freqs, self.config.rope_layout, dtype=x.dtype)  # (T, d) each
         for layer, block in enumerate(self.blocks):
             x = block(x, tables=tables, cache=cache, layer=layer, **attention)  # (B, T, D)
         if cache is not None:

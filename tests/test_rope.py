@@ -8,7 +8,7 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
-from llmlab.rope import apply_rope, rope_frequencies
+from llmlab.rope import apply_rope, rope_frequencies, rope_tables, rotate
 
 
 @pytest.mark.parametrize("layout", ["half", "interleaved"])
@@ -30,14 +30,14 @@ def test_rotation_equals_complex_multiplication(layout):
 def test_scores_depend_only_on_relative_position(m, n, shift, layout):
     generator = torch.Generator().manual_seed(m * 1000 + n)
     q, k = (torch.randn(1, 1, 1, 16, generator=generator, dtype=torch.float64) for _ in range(2))
-    freqs = rope_frequencies(16, 10_000.0).double()
+    freqs = rope_frequencies(16, 10_000.0)
 
     def score(at_q, at_k):
         turned_q, turned_k = (apply_rope(x, torch.tensor([p]), freqs, layout) for x, p in ((q, at_q), (k, at_k)))
         return (turned_q * turned_k).sum()
 
-    torch.testing.assert_close(score(m, n), score(m + shift, n + shift), rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(apply_rope(q, torch.tensor([m]), freqs, layout).norm(), q.norm(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(score(m, n), score(m + shift, n + shift), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(apply_rope(q, torch.tensor([m]), freqs, layout).norm(), q.norm(), rtol=1e-12, atol=0)
 
 
 def test_half_layout_equals_transformers():
@@ -63,7 +63,7 @@ def test_scaled_frequencies_equal_transformers(scaling):
     rope = {"rope_theta": 500_000.0, **scaling}
     config = LlamaConfig(hidden_size=256, num_attention_heads=4, max_position_embeddings=1024, rope_parameters=rope)
     theirs, _ = ROPE_INIT_FUNCTIONS[scaling["rope_type"]](config, device="cpu")
-    torch.testing.assert_close(rope_frequencies(64, 500_000.0, scaling), theirs, rtol=1e-5, atol=0)
+    torch.testing.assert_close(rope_frequencies(64, 500_000.0, scaling).float(), theirs, rtol=1e-5, atol=0)
 
 
 def test_ntk_keeps_the_fastest_pair_and_interpolates_the_slowest():
@@ -75,11 +75,97 @@ def test_ntk_keeps_the_fastest_pair_and_interpolates_the_slowest():
     assert math.isclose(plain[-1] / scaled[-1], 4.0, rel_tol=1e-5)
 
 
+@pytest.mark.parametrize("layout", ["half", "interleaved"])
+def test_float64_queries_are_turned_in_float64(layout):
+    x, position = torch.randn(1, 1, 1, 8, dtype=torch.float64), 123_456
+    turned = apply_rope(x, torch.tensor([position]), rope_frequencies(8, 10_000.0), layout).flatten()
+    for j in range(4):
+        a, b = (j, j + 4) if layout == "half" else (2 * j, 2 * j + 1)
+        angle = position * 10_000.0 ** (-2 * j / 8)
+        expected = complex(x[..., a], x[..., b]) * complex(math.cos(angle), math.sin(angle))
+        assert abs(complex(turned[a], turned[b]) - expected) < 1e-9
+
+
+def test_half_precision_is_turned_by_angles_of_float32():
+    """A frequency in bfloat16 is off by up to 1 in 256: at position 1,000, fast pairs would point anywhere."""
+    x = torch.randn(1, 1, 1, 128, generator=torch.Generator().manual_seed(0))
+    freqs, position = rope_frequencies(128, 500_000.0), torch.tensor([1000])
+    exact, half = apply_rope(x, position, freqs), apply_rope(x.bfloat16(), position, freqs)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), exact, rtol=0, atol=0.05)
+    with pytest.raises(ValueError, match=r"frequencies in float32 or float64, got torch.bfloat16"):
+        apply_rope(x, position, freqs.bfloat16())
+
+
+def test_positions_of_each_row_turn_that_row():
+    x = torch.randn(3, 2, 4, 8, generator=torch.Generator().manual_seed(0))
+    positions, freqs = torch.tensor([[0, 1, 2, 3], [5, 6, 7, 8], [9, 2, 0, 4]]), rope_frequencies(8, 10_000.0)
+    together = apply_rope(x, positions, freqs)
+    for row in range(3):
+        torch.testing.assert_close(together[row], apply_rope(x[row], positions[row], freqs))
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "positions_shape", "told"),
+    [
+        ((2, 5, 8), (2, 5), r"positions \(B, T\) need x \(B, H, T, d\); got positions \(2, 5\) and x \(2, 5, 8\)"),
+        ((2, 3, 5, 8), (3, 5), r"got positions \(3, 5\) and x \(2, 3, 5, 8\)"),
+        ((2, 3, 5, 8), (1, 5), r"got positions \(1, 5\) and x \(2, 3, 5, 8\)"),
+        ((5, 8), (1, 5), r"got positions \(1, 5\) and x \(5, 8\)"),
+        ((2, 3, 5, 8), (1,), r"expected 5 positions for x \(2, 3, 5, 8\), got \(1,\)"),
+        ((2, 3, 1, 8), (), r"expected 1 positions for x \(2, 3, 1, 8\), got \(\)"),
+        ((8,), (8,), r"expected x of shape \(..., T, d\), got \(8,\)"),
+        ((1, 2, 3, 5, 8), (1, 2, 5), r"shape \(T,\) or \(B, T\), got \(1, 2, 5\)"),
+    ],
+)
+def test_positions_that_do_not_belong_to_x_are_refused(x_shape, positions_shape, told):
+    with pytest.raises(ValueError, match=told):
+        apply_rope(torch.zeros(x_shape), torch.zeros(positions_shape, dtype=torch.long), rope_frequencies(8, 10_000.0))
+
+
+def test_tables_that_do_not_belong_to_x_are_refused():
+    tables = rope_tables(torch.arange(10).view(2, 5), rope_frequencies(8, 10_000.0))
+    with pytest.raises(ValueError, match=r"tables \(2, 1, 5, 8\) do not fit x \(2, 5, 8\)"):
+        rotate(torch.zeros(2, 5, 8), *tables)
+    with pytest.raises(ValueError, match=r"tables \(1, 8\) do not fit x \(2, 3, 5, 8\)"):
+        rotate(torch.zeros(2, 3, 5, 8), *rope_tables(torch.arange(1), rope_frequencies(8, 10_000.0)))
+
+
+LLAMA3 = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 128,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scaling", "told"),
+    [
+        ({"rope_type": "linear"}, r"to have \['factor', 'rope_type'\], got \['rope_type'\]"),
+        ({"factor": 2.0}, r"expected the scaling to have \['rope_type'\], got \['factor'\]"),
+        ({"rope_type": "ntk", "factor": 2.0, "beta": 1}, r"got \['beta', 'factor', 'rope_type'\]"),
+        ({key: value for key, value in LLAMA3.items() if key != "factor"}, "'factor', 'high_freq_factor'.*got"),
+        ({"rope_type": "linear", "factor": 0}, "factor to be a finite number above 0, got 0"),
+        ({"rope_type": "ntk", "factor": -2.0}, "factor to be a finite number above 0, got -2.0"),
+        ({"rope_type": "linear", "factor": float("nan")}, "finite number above 0, got nan"),
+        ({"rope_type": "linear", "factor": "2"}, "finite number above 0, got '2'"),
+        ({**LLAMA3, "low_freq_factor": 4.0}, "low_freq_factor below high_freq_factor, got 4.0 and 4.0"),
+        ({"rope_type": "yarn"}, "rope_type default, linear, ntk or llama3, got 'yarn'"),
+    ],
+)
+def test_a_scaling_that_is_not_whole_is_refused(scaling, told):
+    with pytest.raises(ValueError, match=told):
+        rope_frequencies(8, 10_000.0, scaling)
+
+
 def test_errors_name_what_was_given_and_expected():
     with pytest.raises(ValueError, match=r"even head_dim.*got 7"):
         rope_frequencies(7, 10_000.0)
-    with pytest.raises(ValueError, match="rope_type default, linear, ntk or llama3, got 'yarn'"):
-        rope_frequencies(8, 10_000.0, {"rope_type": "yarn"})
+    with pytest.raises(ValueError, match=r"even head_dim.*got 0"):
+        rope_frequencies(0, 10_000.0)
+    with pytest.raises(ValueError, match="theta to be a finite number above 0, got -1"):
+        rope_frequencies(8, -1)
+    with pytest.raises(ValueError, match=r"head_dim of at least 4 for ntk.*got 2"):
+        rope_frequencies(2, 10_000.0, {"rope_type": "ntk", "factor": 2.0})
     x, freqs = torch.zeros(1, 1, 3, 8), rope_frequencies(8, 10_000.0)
     with pytest.raises(ValueError, match="3 positions"):
         apply_rope(x, torch.arange(4), freqs)

@@ -1,5 +1,6 @@
 """The whole model against `transformers`, with every parameter random: a zero bias or a unit norm can hide nothing."""
 
+import copy
 import dataclasses
 import json
 
@@ -9,8 +10,8 @@ import transformers
 from models import TINY, random_model, random_tokens, randomize, relative
 from torch import nn
 
-from llmlab import norms, rope
-from llmlab.checkpoint import load_pretrained
+from llmlab import norms, rope, trace
+from llmlab.checkpoint import load, load_pretrained, save
 from llmlab.config import ModelConfig
 from llmlab.kv_cache import KVCache
 from llmlab.transformer import Block, Transformer
@@ -155,6 +156,57 @@ def test_without_positions_a_two_way_model_only_shuffles_with_its_input():
     everything = torch.ones(9, 9, dtype=torch.bool)
     straight, shuffled = (logits(model, t, mask=everything) for t in (tokens, tokens[:, order]))
     torch.testing.assert_close(shuffled, straight[:, order], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("cast", [lambda m: m.bfloat16(), lambda m: m.half(), lambda m: m.to(torch.float16)])
+def test_a_model_cast_to_half_precision_turns_far_tokens_by_the_right_angles(cast):
+    """θ = 500,000 (Llama 3): frequencies in bfloat16 would be off by more than a radian at position 1,000."""
+    config = dataclasses.replace(TINY["llama"], rope_theta=500_000.0, head_dim=64)
+    model, tokens, positions = random_model(config), random_tokens(config, 1, 6), torch.arange(6) + 1000
+    keys = []
+    for each in (model, cast(copy.deepcopy(model))):
+        with torch.inference_mode(), trace.record(each, ["blocks.0.attention.k"]) as seen:
+            each(tokens, positions=positions)
+        keys.append(seen["blocks.0.attention.k"])
+    assert keys[1].dtype != torch.float32
+    assert relative(keys[1].float(), keys[0]) < 0.02
+
+
+def test_a_float64_model_is_float64_throughout():
+    """RoPE is relative: in exact arithmetic a shift changes nothing, and a table in float32 would leave 1e-5 of it."""
+    model = random_model(TINY["qwen3"]).double()
+    tokens = random_tokens(model.config, 2, 9)
+    straight = logits(model, tokens)
+    assert straight.dtype == torch.float64
+    assert relative(logits(model, tokens, positions=torch.arange(9) + 5000), straight) < 1e-11
+    cache = KVCache(model.config, 2, 9, dtype=torch.float64)
+    parts = [logits(model, chunk, cache=cache) for chunk in tokens.split([4, 1, 3, 1], dim=1)]
+    assert relative(torch.cat(parts, dim=1), straight) < 1e-13
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_gradients_of_a_float64_model_equal_differences(family):
+    model = random_model(TINY[family]).double()
+    tokens, weights = random_tokens(model.config, 1, 5), torch.randn(1, 5, 97, dtype=torch.float64)
+
+    def of_the_first_norm(weight):
+        given = {"blocks.0.attention_norm.weight": weight}
+        return (torch.func.functional_call(model, given, (tokens,)) * weights).sum()
+
+    weight = model.blocks[0].attention_norm.weight.detach().clone().requires_grad_()
+    assert torch.autograd.gradcheck(of_the_first_norm, (weight,))
+
+
+def test_frequencies_survive_the_meta_device_and_a_saved_file(tmp_path):
+    model = random_model(TINY["llama"])
+    tokens = random_tokens(model.config, 1, 9)
+    save(model, tmp_path / "model.safetensors")
+    assert torch.equal(logits(load(tmp_path / "model.safetensors"), tokens), logits(model, tokens))
+    state = model.state_dict()
+    again = copy.deepcopy(model).to("meta").to_empty(device="cpu")
+    again.load_state_dict(state)
+    assert torch.equal(logits(again, tokens), logits(model, tokens))
+    assert not any("freqs" in name for name in state)
 
 
 def test_rope_frequencies_follow_the_config():

@@ -98,7 +98,6 @@ def filled(config: ModelConfig, tensors: Mapping[str, Tensor], source: str, dtyp
             f"expected {wanted.get(name, 'no such tensor')}"
         )
     model = model.to_empty(device="cpu").to(dtype)
-    model.freqs = Transformer.frequencies(config)
     state = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     if config.tie_embeddings:
         state["head.weight"] = state["embedding.weight"]
