@@ -1,5 +1,7 @@
 import argparse
+import dataclasses
 import json
+import math
 import os
 import re
 import signal
@@ -8,6 +10,7 @@ import sys
 import time
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -38,32 +41,215 @@ def test_cross_entropy_and_its_gradient_equal_pytorchs():
     assert torch.isfinite(training.cross_entropy(torch.tensor([[1e4, 0.0]]), torch.tensor([1])))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_cross_entropy_of_16_bit_logits_is_that_of_their_exact_values(dtype):
+    """100,000 equal logits: Σ exp is beyond float16's 65,504, and log Σ is log 100,000 all the same."""
+    assert training.cross_entropy(torch.zeros(2, 100_000, dtype=dtype), torch.tensor([3, 5])).item() == pytest.approx(
+        math.log(100_000), rel=1e-6
+    )
+    logits, targets = (random(40, 97) * 5).to(dtype), random_tokens(TINY_LLAMA, 40)
+    torch.testing.assert_close(training.cross_entropy(logits, targets), F.cross_entropy(logits.float(), targets))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int16])
+def test_targets_of_any_whole_numbers_do(dtype):
+    logits, targets = random(4, 97), torch.tensor([5, 0, 96, 7])
+    torch.testing.assert_close(training.cross_entropy(logits, targets.to(dtype)), F.cross_entropy(logits, targets))
+
+
+@pytest.mark.parametrize(
+    "targets, message",
+    [
+        (torch.full((2, 3), -100), "expected a target that counts, got 6 that are all -100"),
+        (torch.tensor([[1, 2, 3], [4, 11, 5]]), "expected targets from 0 to 10, or -100 to ignore; got 11"),
+        (torch.tensor([[1, 2, 3], [4, -1, 5]]), "expected targets from 0 to 10, .* got -1"),
+        (torch.tensor([1, 2, 3]), r"logits \(2, 3, 11\) and targets \(3,\)"),
+        (torch.zeros(2, 4, dtype=torch.int64), r"a target for each row of logits .* targets \(2, 4\)"),
+        (torch.zeros(2, 3), "token ids, whole numbers; got torch.float32"),
+        (torch.ones(2, 3, dtype=torch.bool), "token ids, whole numbers; got torch.bool"),
+    ],
+)
+def test_targets_that_cannot_be_asked_for_are_named(targets, message):
+    with pytest.raises(ValueError, match=message):
+        training.cross_entropy(random(2, 3, 11), targets)
+
+
+def descend(optimizer, parameters, steps, late=None):
+    """Some steps down Σ (p − step / 10)⁴; the parameter `late` gets its first gradient at step 7."""
+    for step in steps:
+        optimizer.zero_grad()
+        for parameter in parameters:
+            if parameter is not late or step >= 7:
+                ((parameter - step / 10) ** 4).sum().backward()
+        optimizer.step()
+
+
+def start(n=2):
+    """The same parameters n times."""
+    return [[random(4, 3).requires_grad_(), random(5, seed=1).requires_grad_(), torch.ones(2, 2).requires_grad_()]
+            for _ in range(n)]  # fmt: skip
+
+
+def in_groups(parameters):
+    """One group for each, with settings of its own and some of the optimizer's."""
+    own = [{"lr": 0.02, "weight_decay": 0.0}, {"betas": (0.6, 0.999), "eps": 1e-2}, {"weight_decay": 0.5}]
+    return [{"params": [parameter]} | settings for parameter, settings in zip(parameters, own, strict=True)]
+
+
+SETTINGS = {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-6}
+
+
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
-def test_adamw_equals_pytorchs(weight_decay):
-    start = [random(4, 3), random(5, seed=1)]
-    mine, reference = ([x.clone().requires_grad_() for x in start] for _ in range(2))
-    ours = training.AdamW(mine, lr=0.05, betas=(0.8, 0.95), eps=1e-6, weight_decay=weight_decay)
-    theirs = torch.optim.AdamW(reference, lr=0.05, betas=(0.8, 0.95), eps=1e-6, weight_decay=weight_decay)
-    for step in range(20):
-        for optimizer, parameters in ((ours, mine), (theirs, reference)):
-            optimizer.zero_grad()
-            loss = sum(((p - step / 10) ** 4).sum() for p in parameters)
-            loss.backward()
-            optimizer.step()
+@pytest.mark.parametrize("grouped", [list, in_groups])
+def test_adamw_equals_pytorchs(weight_decay, grouped):
+    mine, reference = start()
+    ours = training.AdamW(grouped(mine), weight_decay=weight_decay, **SETTINGS)
+    theirs = torch.optim.AdamW(grouped(reference), weight_decay=weight_decay, **SETTINGS)
+    for optimizer, parameters in ((ours, mine), (theirs, reference)):
+        descend(optimizer, parameters, range(60))
     for a, b in zip(mine, reference, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("max_norm", [0.5, 1e6])
-def test_clipping_equals_pytorchs(max_norm):
-    mine, reference = ([random(4, 3).requires_grad_(), random(5, seed=1).requires_grad_()] for _ in range(2))
-    for parameters in (mine, reference):
-        sum((p**3).sum() for p in parameters).backward()
-    ours = training.clip_gradients(mine, max_norm)
-    theirs = torch.nn.utils.clip_grad_norm_(reference, max_norm)
-    torch.testing.assert_close(ours, theirs)
+def test_a_parameter_whose_gradient_comes_late_starts_its_own_count():
+    mine, reference = start()
+    for optimizer, parameters in (
+        (training.AdamW(mine, weight_decay=0.1, **SETTINGS), mine),
+        (torch.optim.AdamW(reference, weight_decay=0.1, **SETTINGS), reference),
+    ):
+        before = parameters[2].detach().clone()
+        descend(optimizer, parameters, range(7), late=parameters[2])
+        assert torch.equal(parameters[2], before)  # no gradient yet: no decay either
+        descend(optimizer, parameters, range(7, 20), late=parameters[2])
     for a, b in zip(mine, reference, strict=True):
-        torch.testing.assert_close(a.grad, b.grad)
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_an_optimizer_that_is_saved_and_loaded_takes_the_same_steps(tmp_path):
+    whole, parts = start()
+    descend(training.AdamW(in_groups(whole), **SETTINGS), whole, range(20), late=whole[1])
+    first = training.AdamW(in_groups(parts), **SETTINGS)
+    descend(first, parts, range(5), late=parts[1])
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    held = first.state_dict()
+    second = training.AdamW([{"params": [parameter]} for parameter in parts], lr=9.0)
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    descend(second, parts, range(5, 20), late=parts[1])
+    assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
+    assert held["state"][0]["step"] == 5 and 1 not in held["state"]  # a copy: later steps do not change it
+
+
+@pytest.mark.parametrize("kinds", [(training.AdamW, torch.optim.AdamW), (torch.optim.AdamW, training.AdamW)])
+def test_a_run_goes_on_with_pytorchs_optimizer_and_back(kinds):
+    whole, parts = start()
+    descend(torch.optim.AdamW(in_groups(whole), weight_decay=0.1, **SETTINGS), whole, range(20))
+    first = kinds[0](in_groups(parts), weight_decay=0.1, **SETTINGS)
+    descend(first, parts, range(8))
+    second = kinds[1](in_groups(parts), lr=1.0)
+    second.load_state_dict(first.state_dict())
+    descend(second, parts, range(8, 20))
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_state_of_other_parameters_is_refused_and_changes_nothing():
+    (parameters,) = start(1)
+    optimizer = training.AdamW(parameters, lr=0.1)
+    descend(optimizer, parameters, range(3))
+    before = optimizer.state_dict()
+    with pytest.raises(ValueError, match=r"groups of \[3\] parameters, got one of groups of \[1, 1, 1\]"):
+        optimizer.load_state_dict(training.AdamW(in_groups(parameters), lr=0.1).state_dict())
+    other = training.AdamW(parameters[::-1], lr=0.1)
+    descend(other, parameters, range(1))
+    with pytest.raises(ValueError, match=r"the state of a parameter \(4, 3\) as number 0, got \(2, 2\)"):
+        optimizer.load_state_dict(other.state_dict())
+    momentum = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+    descend(momentum, parameters, range(1))
+    with pytest.raises(ValueError, match="expected AdamW's step, exp_avg and exp_avg_sq, got momentum_buffer"):
+        optimizer.load_state_dict(momentum.state_dict())
+    after = optimizer.state_dict()
+    assert after["param_groups"] == before["param_groups"]
+    assert all(torch.equal(after["state"][n]["exp_avg"], before["state"][n]["exp_avg"]) for n in range(3))
+
+
+X = torch.zeros(3, requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    "parameters, settings, message",
+    [
+        ([], {}, "expected parameters, got none"),
+        ([X, X], {}, "expected each parameter once"),
+        ([{"params": [X]}, {"params": X}], {}, "expected each parameter once"),
+        ([{"params": [X], "weigth_decay": 0}], {}, "a group's own lr, betas, eps, weight_decay, got weigth_decay"),
+        ([{"lr": 1.0}], {}, 'expected groups that are dicts with "params"'),
+        ([{"params": [X]}, X], {}, 'expected groups that are dicts with "params", got tensor'),
+        ([X * 2], {}, "leaf tensors of floating-point numbers"),
+        ([torch.arange(3)], {}, "floating-point numbers; got one of torch.int64"),
+        (["x"], {}, "floating-point numbers; got one of str"),
+        ([X], {"lr": -1.0}, "a finite lr of at least 0, got -1.0"),
+        ([X], {"lr": float("nan")}, "a finite lr of at least 0, got nan"),
+        ([{"params": [X], "eps": -1e-8}], {}, "a finite eps of at least 0"),
+        ([X], {"weight_decay": -0.1}, "a finite weight_decay of at least 0"),
+        ([X], {"betas": (0.9, 1.0)}, r"two betas from 0 to below 1, got \(0.9, 1.0\)"),
+        ([{"params": [X], "betas": (0.9,)}], {}, r"two betas from 0 to below 1, got \(0.9,\)"),
+    ],
+)
+def test_parameters_and_settings_that_make_no_sense_are_named(parameters, settings, message):
+    with pytest.raises(ValueError, match=message):
+        training.AdamW(parameters, **{"lr": 0.1, **settings})
+
+
+def test_a_sparse_gradient_is_refused_before_anything_moves():
+    table, weight = torch.nn.Embedding(5, 2, sparse=True).weight, torch.ones(2, requires_grad=True)
+    before = table.detach().clone()
+    (F.embedding(torch.tensor([1, 2]), table, sparse=True) @ weight).sum().backward()
+    with pytest.raises(ValueError, match=r"expected dense gradients, got a sparse one"):
+        training.AdamW([weight, table], lr=0.1).step()
+    assert torch.equal(weight, torch.ones(2)) and torch.equal(table, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("max_norm", [0.5, 1e6, float("inf")])
+def test_clipping_equals_pytorchs(max_norm, dtype):
+    mine, reference = (
+        [x.to(dtype).requires_grad_() for x in (random(4, 3), random(5, seed=1), random(2))] for _ in range(2)
+    )
+    for parameters in (mine, reference):
+        sum((p**3).sum() for p in parameters[:2]).backward()  # the third has no gradient
+    ours = training.clip_gradients((parameter for parameter in mine), max_norm)
+    theirs = torch.nn.utils.clip_grad_norm_((parameter for parameter in reference), max_norm)
+    rounding = {"rtol": 2 * torch.finfo(dtype).eps, "atol": 1e-6}
+    torch.testing.assert_close(ours.to(dtype), theirs, **rounding)
+    for a, b in zip(mine[:2], reference[:2], strict=True):
+        torch.testing.assert_close(a.grad, b.grad, **rounding)
+
+
+@pytest.mark.parametrize("size", [1e-5, 300.0])
+def test_squares_of_16_bit_gradients_neither_vanish_nor_overflow(size):
+    """(1e-5)² is below float16's smallest number, 300² above its largest; 100 equal ones have 10 times the norm of one."""
+    parameter = torch.zeros(100, dtype=torch.float16, requires_grad=True)
+    parameter.grad = torch.full_like(parameter, size)
+    one = parameter.grad[0].item()  # as float16 rounds it
+    norm = training.clip_gradients([parameter], 5 * one)
+    assert norm.item() == pytest.approx(10 * one, rel=1e-5)
+    torch.testing.assert_close(parameter.grad.float(), torch.full((100,), one / 2), rtol=0.1, atol=0.0)
+
+
+def test_clipping_without_gradients_gives_0_as_pytorch_does():
+    for parameters in ([], [X], iter([])):
+        ours, theirs = training.clip_gradients(parameters, 1.0), torch.nn.utils.clip_grad_norm_([X], 1.0)
+        assert torch.equal(ours, theirs) and ours.item() == 0
+    alone, other = (random(3, seed=2).requires_grad_() for _ in range(2))
+    alone.grad, other.grad = torch.ones(3), torch.ones(3)
+    assert torch.equal(training.clip_gradients(alone, 1.0), torch.nn.utils.clip_grad_norm_(other, 1.0))
+    torch.testing.assert_close(alone.grad, other.grad)
+
+
+@pytest.mark.parametrize("max_norm", [0, -1.0, float("nan")])
+def test_a_max_norm_that_is_not_above_0_is_refused(max_norm):
+    with pytest.raises(ValueError, match=f"expected max_norm above 0, got {max_norm}"):
+        training.clip_gradients([X], max_norm)
 
 
 def test_schedule_equals_pytorchs_warm_up_and_cosine():
@@ -78,6 +264,19 @@ def test_schedule_equals_pytorchs_warm_up_and_cosine():
         assert abs(ours - optimizer.param_groups[0]["lr"]) < 1e-9
         optimizer.step()
         schedule.step()
+
+
+def test_a_schedule_without_a_warm_up_starts_at_the_peak_and_stays_at_the_floor_when_it_is_over():
+    def rate(step, warmup=0, n_steps=10):
+        return training.cosine_schedule(step, n_steps=n_steps, peak=2.0, warmup=warmup, floor=0.5)
+
+    assert rate(0) == 2.0 and rate(5) == pytest.approx(1.25)  # half a cosine is halfway down in its middle
+    assert [rate(step) for step in (10, 11, 1000)] == [0.5] * 3
+    assert rate(9, warmup=10) == 2.0 and rate(10, warmup=10) == 0.5  # nothing but a warm-up
+    assert rate(0, n_steps=0) == 0.5
+    for wrong in ({"step": -1}, {"step": 0, "warmup": -1}, {"step": 0, "n_steps": -1}):
+        with pytest.raises(ValueError, match="expected step, n_steps and warmup of at least 0, got"):
+            rate(**wrong)
 
 
 # Batches ------------------------------------------------------------------------------------------------------------
@@ -109,6 +308,18 @@ def test_a_document_longer_than_a_row_is_cut_and_rows_are_full():
         pack([range(20)], 3, 8)
 
 
+def test_documents_may_be_arrays_or_tensors():
+    documents = [list(range(5)), [], list(range(9))]
+    whole = pack(documents, 1, 10)
+    for kind in (np.array, torch.tensor, lambda ids: np.array(ids, dtype=np.uint16), tuple):
+        batch = pack(map(kind, documents), 1, 10)
+        for name in ("tokens", "targets", "positions", "mask"):
+            assert torch.equal(getattr(batch, name), getattr(whole, name))
+    for wrong in ([[0.5, 1.0]], [[[1, 2]]], ["text"]):
+        with pytest.raises(ValueError, match=r"expected token ids \(N,\), whole numbers in one row; got "):
+            pack(wrong, 1, 1)
+
+
 def test_stream_batches_are_shifted_by_one_and_repeat_for_the_same_step():
     tokens = torch.arange(1000)
     batch = batches(tokens, 4, 16, seed=3)
@@ -116,6 +327,54 @@ def test_stream_batches_are_shifted_by_one_and_repeat_for_the_same_step():
     assert torch.equal(batch(7).tokens, batch(7).tokens) and not torch.equal(batch(7).tokens, batch(8).tokens)
     with pytest.raises(ValueError, match="more than seq_len = 16 tokens, got 16"):
         batches(tokens[:16], 4, 16)
+
+
+def test_a_stream_may_be_an_array_a_file_or_a_list_and_its_batches_are_int64(tmp_path):
+    ids = [n * 7919 % 60_000 for n in range(300)]  # above what int16 holds
+    np.array(ids, dtype=np.uint16).tofile(tmp_path / "tokens.bin")
+    streams = {
+        "tensor": torch.tensor(ids),
+        "int32": torch.tensor(ids, dtype=torch.int32),
+        "uint16 tensor": torch.from_numpy(np.array(ids, dtype=np.uint16)),
+        "uint16": np.array(ids, dtype=np.uint16),
+        "big-endian": np.array(ids, dtype=">i4"),
+        "file": np.memmap(tmp_path / "tokens.bin", dtype=np.uint16, mode="r"),
+        "list": ids,
+    }
+    model = random_model(dataclasses.replace(TINY_LLAMA, vocab_size=60_000, d_model=8, n_layers=1))
+    for name, stream in streams.items():
+        batch = batches(stream, 2, 16, seed=1)(4)
+        assert batch.tokens.dtype == batch.targets.dtype == torch.int64, name
+        for row, following in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
+            start = ids.index(row[0])
+            assert row == ids[start : start + 16] and following == ids[start + 1 : start + 17], name
+        assert torch.isfinite(training.batch_loss(model, batch))  # PyTorch looks up and scores these
+
+
+def test_batches_stand_on_the_device_that_was_asked_for(tokenizer):
+    for batch in (
+        batches(torch.arange(100), 2, 8, device="meta")(0),
+        WorldBatches(tokenizer, 2, 16, device="meta")(0),
+        training.MaskedBatches(tokenizer, 2, 16, device=torch.device("meta"))(0),
+    ):
+        tensors = [t for t in (batch.tokens, batch.targets, batch.positions, batch.mask) if t is not None]
+        assert {t.device.type for t in tensors} == {"meta"} and tensors[0].shape[0] == 2
+    assert batches(torch.arange(100), 2, 8)(0).tokens.device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    "stream, sizes, message",
+    [
+        (torch.zeros(4, 50, dtype=torch.int64), (2, 8), r"in one row; got int64 \(4, 50\)"),
+        (torch.zeros(50), (2, 8), r"whole numbers in one row; got float32 \(50,\)"),
+        (["a", "b"], (2, 1), "whole numbers in one row; got <U1"),
+        (range(50), (0, 8), "batch_size and seq_len of at least 1, got 0 and 8"),
+        (range(50), (2, 0), "batch_size and seq_len of at least 1, got 2 and 0"),
+    ],
+)
+def test_a_stream_that_is_none_is_refused(stream, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        batches(stream, *sizes)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +417,8 @@ def test_hidden_tokens_are_asked_for_and_seen_from_both_sides(tokenizer):
     assert torch.equal(batch.mask, same) and batch.mask[:, 0].diagonal(dim1=-2, dim2=-1).all()
     assert torch.equal(batch.tokens, training.MaskedBatches(tokenizer, 16, 128)(0).tokens)
     assert not torch.equal(batch.tokens, training.MaskedBatches(tokenizer, 16, 128, seed=1)(0).tokens)
+    with pytest.raises(ValueError, match="a share above 0 and at most 1, got 15"):
+        training.MaskedBatches(tokenizer, 2, 16, share=15)(0)
 
 
 # The trainer --------------------------------------------------------------------------------------------------------
@@ -199,6 +460,50 @@ def test_training_lowers_the_loss_of_one_batch():
     losses = [step.loss for step in Trainer(model, lambda step: memory_task(0), TrainingConfig(60, warmup=5))]
     assert losses[0] == pytest.approx(torch.tensor(97.0).log().item(), abs=0.2)  # untrained: every token equally likely
     assert losses[-1] < 0.5 * losses[0] and not model.training
+
+
+def test_validation_loss_is_the_mean_over_targets_and_not_over_batches():
+    """Batches with 40, 1 and 17 targets that count: the mean of all of them at once, by PyTorch."""
+    model = random_model(TINY_LLAMA)
+    made = []
+    for n_counted, seed in ((40, 1), (1, 2), (17, 3)):
+        tokens = random_tokens(TINY_LLAMA, 4, 13, seed=seed)
+        targets = tokens[:, 1:].clone()
+        targets.flatten()[n_counted:] = training.IGNORE  # a view: it changes the targets
+        made.append(Batch(tokens[:, :-1], targets))
+    tokens, targets = (torch.cat([getattr(batch, name) for batch in made]) for name in ("tokens", "targets"))
+    assert (targets != training.IGNORE).sum() == 58
+    model.train()
+    with torch.no_grad():
+        whole = F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten()).item()
+        of_batches = sum(training.batch_loss(model, batch).item() for batch in made) / 3
+    assert training.validation_loss(model, made.__getitem__, 3) == pytest.approx(whole, rel=1e-5)
+    assert abs(of_batches - whole) > 1e-2 and model.training  # the two means differ here
+    with pytest.raises(ValueError, match="n_batches of at least 1, got 0"):
+        training.validation_loss(model, made.__getitem__, 0)
+
+
+def test_a_batch_in_which_nothing_is_asked_stops_the_run_before_a_step():
+    model = new_model(TINY_LLAMA)
+    before = weights(model).clone()
+    empty = Batch(memory_task(0).tokens, torch.full((4, 17), training.IGNORE))
+    with pytest.raises(ValueError, match="expected a target that counts, got 68 that are all -100"):
+        list(Trainer(model, lambda step: empty, CONFIG))
+    assert torch.equal(weights(model), before)
+
+
+@pytest.mark.parametrize(
+    "setting, message",
+    [
+        ({"n_steps": -1}, "expected n_steps of at least 0, got -1"),
+        ({"batch_size": 0}, "expected batch_size of at least 1, got 0"),
+        ({"learning_rate": float("nan")}, "expected learning_rate of at least 0, got nan"),
+        ({"clip": 0.0}, "expected clip above 0, got 0.0"),
+    ],
+)
+def test_settings_of_a_run_that_make_no_sense_are_named(setting, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(**{"n_steps": 5, **setting})
 
 
 def test_resumed_training_equals_uninterrupted(tmp_path):
@@ -256,6 +561,13 @@ def test_a_state_of_another_run_is_refused_and_changes_nothing(tmp_path):
     checkpoint.save(trainer.model, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="no training settings"):
         trainer.resume(tmp_path / "model.safetensors")
+    tensors, metadata = checkpoint.load_tensors(tmp_path / "state.safetensors")
+    del tensors["model.norm.weight"]
+    checkpoint.save_tensors(tmp_path / "state.safetensors", tensors, metadata)
+    fresh = Trainer(new_model(TINY_LLAMA, seed=4), memory_task, CONFIG)
+    with pytest.raises(ValueError, match=r"state.safetensors is not a checkpoint of a .* it has no model.norm.weight"):
+        fresh.resume(tmp_path / "state.safetensors")
+    assert torch.equal(weights(fresh.model), before)
 
 
 def test_written_out_adamw_and_clipping_train_like_the_trainer():

@@ -1,0 +1,30 @@
+"""Training: show the model text, measure how surprised it was, move the weights a little against the surprise.
+
+`optimization`: the loss, the optimizer, clipping and the schedule, written out. `data`: from documents to batches.
+`trainer`: the loop that uses PyTorch's fused versions of the first, can be stopped anywhere and resumes exactly.
+"""
+
+from .data import IGNORE, Batch, MaskedBatches, WorldBatches, batches, masked, pack, train_tokenizer
+from .optimization import AdamW, clip_gradients, cosine_schedule, cross_entropy
+from .trainer import Trainer, TrainingConfig, TrainingStep, batch_loss, new_model, validation_loss
+
+__all__ = [
+    "IGNORE",
+    "AdamW",
+    "Batch",
+    "MaskedBatches",
+    "Trainer",
+    "TrainingConfig",
+    "TrainingStep",
+    "WorldBatches",
+    "batch_loss",
+    "batches",
+    "clip_gradients",
+    "cosine_schedule",
+    "cross_entropy",
+    "masked",
+    "new_model",
+    "pack",
+    "train_tokenizer",
+    "validation_loss",
+]

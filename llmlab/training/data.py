@@ -1,0 +1,202 @@
+"""From documents to batches: windows of one stream, packed documents of the world, and texts with hidden tokens.
+
+Every source of batches is a function of the step alone, so that a run can be stopped and resumed anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import world
+from ..attention import document_mask
+from ..tokenization import SINGLE_DIGIT_PATTERN, BPETokenizer
+
+IGNORE = -100  # a target that is not counted, PyTorch's convention
+
+
+@dataclass(frozen=True)
+class Batch:
+    """tokens (B, T) and the targets (B, T) that follow them; where documents are packed, also positions (B, T), which
+    restart with each document, and the mask (B, 1, T, T) that keeps documents apart."""
+
+    tokens: Tensor
+    targets: Tensor
+    positions: Tensor | None = None
+    mask: Tensor | None = None
+
+    def to(self, device: torch.device | str | None) -> Batch:
+        """The same batch on a device; None leaves it where it is."""
+        tensors = (getattr(self, field.name) for field in fields(self))
+        return Batch(*(tensor if tensor is None else tensor.to(device) for tensor in tensors))
+
+
+def _stream(tokens: Tensor | np.ndarray | Sequence[int]) -> np.ndarray:
+    """Token ids (N,) as an array. An array or a tensor is not copied: one that is mapped from a file stays there."""
+    stream = tokens.cpu().numpy() if isinstance(tokens, Tensor) else np.asarray(tokens)
+    if stream.ndim != 1 or (stream.size and stream.dtype.kind not in "iu"):
+        raise ValueError(f"expected token ids (N,), whole numbers in one row; got {stream.dtype} {stream.shape}")
+    return stream
+
+
+def _check_size(batch_size: int, seq_len: int) -> None:
+    if batch_size < 1 or seq_len < 1:
+        raise ValueError(f"expected batch_size and seq_len of at least 1, got {batch_size} and {seq_len}")
+
+
+def batches(
+    tokens: Tensor | np.ndarray | Sequence[int],
+    batch_size: int,
+    seq_len: int,
+    *,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+) -> Callable[[int], Batch]:
+    """Random windows of one token stream (N,): a function from the step to its batch, always the same for a step.
+
+    The stream may be a tensor, an array (uint16 and a memory map too) or a list; batches are int64 on `device`.
+    Raises ValueError for a stream that is no longer than a window, not one row, or not of whole numbers.
+    """
+    stream = _stream(tokens)
+    _check_size(batch_size, seq_len)
+    if len(stream) <= seq_len:
+        raise ValueError(f"expected more than seq_len = {seq_len} tokens, got {len(stream)}")
+
+    def batch(step: int) -> Batch:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        starts = torch.randint(len(stream) - seq_len, (batch_size, 1), generator=generator)  # (B, 1)
+        places = starts + torch.arange(seq_len + 1)  # (B, T + 1)
+        windows = torch.from_numpy(stream[places.numpy()].astype(np.int64))  # (B, T + 1)
+        return Batch(windows[:, :-1], windows[:, 1:]).to(device)
+
+    return batch
+
+
+def pack(documents: Iterable[Tensor | np.ndarray | Sequence[int]], batch_size: int, seq_len: int) -> Batch:
+    """Fill rows of `seq_len` tokens with documents one after another; what crosses the end of a row is cut off.
+
+    A document's tokens see their own document only and count positions from its start; nothing is asked of a document's
+    last token, whose successor would belong to another one.
+    """
+    _check_size(batch_size, seq_len)
+    supply = iter(documents)
+    rows, ids, positions = [], [], []
+    for _ in range(batch_size):
+        row: list[int] = []
+        row_ids: list[int] = []
+        row_positions: list[int] = []
+        number = 0
+        while len(row) <= seq_len:
+            document = next(supply, None)
+            if document is None:
+                raise ValueError(f"too few documents to fill {batch_size} rows of {seq_len} tokens")
+            document = _stream(document).tolist()
+            row.extend(document)
+            row_ids.extend([number] * len(document))
+            row_positions.extend(range(len(document)))
+            number += 1
+        rows.append(row[: seq_len + 1])
+        ids.append(row_ids[: seq_len + 1])
+        positions.append(row_positions[:seq_len])
+    tokens, document_ids = torch.tensor(rows), torch.tensor(ids)  # (B, T + 1) each
+    targets = tokens[:, 1:].masked_fill(document_ids[:, 1:] != document_ids[:, :-1], IGNORE)  # (B, T)
+    mask = document_mask(document_ids[:, :-1])[:, None]  # (B, 1, T, T)
+    return Batch(tokens[:, :-1], targets, torch.tensor(positions), mask)
+
+
+class WorldBatches:
+    """Batches of freshly generated documents of the world, each packed and a function of (seed, step) alone.
+
+    With `lists_first` = n the first n steps read lists only: words said over and over in the first half, lists to copy
+    in the second. Heads that look up what followed the last time (induction heads) serve many skills; where other texts
+    are mixed in from the start, they do not form for long.
+    """
+
+    def __init__(
+        self,
+        tokenizer: BPETokenizer,
+        batch_size: int,
+        seq_len: int,
+        *,
+        seed: int = 0,
+        skills: Sequence[str] | None = None,
+        lists_first: int = 0,
+        device: torch.device | str | None = None,
+    ):
+        _check_size(batch_size, seq_len)
+        self.tokenizer, self.batch_size, self.seq_len = tokenizer, batch_size, seq_len
+        self.seed, self.skills, self.lists_first, self.device = seed, skills, lists_first, device
+        self.start_id, self.end_id = (tokenizer.special_tokens[name] for name in ("<s>", "</s>"))
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step; no document is used in two steps."""
+        first = step * self.batch_size * (self.seq_len + 1)  # more than a batch can hold, one token a document
+        skills = self.skills
+        if step < self.lists_first:
+            skills = "repeating" if 2 * step < self.lists_first else "copying"
+        texts = world.documents(self.seed, start=first, skills=skills)
+        encoded = ([self.start_id, *self.tokenizer.encode(document.text), self.end_id] for document in texts)
+        return pack(encoded, self.batch_size, self.seq_len).to(self.device)
+
+
+def masked(batch: Batch, *, share: float, mask_id: int, vocab_size: int, generator: torch.Generator) -> Batch:
+    """Hide some tokens and ask for them back, from both sides (Devlin et al. 2019, BERT, section 3.1).
+
+    Of all tokens, `share` become targets: 80 % of these are replaced by the mask token, 10 % by a random one, and
+    10 % stay. The mask of the batch loses its direction: each token sees its whole document.
+    Raises ValueError for a share that is not above 0 and at most 1.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"expected a share above 0 and at most 1, got {share}")
+    tokens = batch.tokens
+    chosen = torch.rand(tokens.shape, generator=generator) < share  # (B, T)
+    how = torch.rand(tokens.shape, generator=generator)
+    anything = torch.randint(vocab_size, tokens.shape, generator=generator)
+    shown = torch.where(chosen & (how < 0.8), mask_id, tokens)
+    shown = torch.where(chosen & (how >= 0.9), anything, shown)
+    mask = None if batch.mask is None else batch.mask | batch.mask.transpose(-1, -2)
+    if mask is None:
+        mask = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool)
+    return Batch(shown, tokens.masked_fill(~chosen, IGNORE), batch.positions, mask)
+
+
+class MaskedBatches:
+    """Documents of the world with hidden tokens, for an encoder; a function of (seed, step) alone."""
+
+    def __init__(
+        self,
+        tokenizer: BPETokenizer,
+        batch_size: int,
+        seq_len: int,
+        *,
+        seed: int = 0,
+        share: float = 0.15,
+        device: torch.device | str | None = None,
+    ):
+        self.whole = WorldBatches(tokenizer, batch_size, seq_len, seed=seed)
+        self.seed, self.share, self.vocab_size, self.device = seed, share, tokenizer.vocab_size, device
+        self.mask_id = tokenizer.special_tokens["<mask>"]
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        return masked(
+            self.whole(step),
+            share=self.share,
+            mask_id=self.mask_id,
+            vocab_size=self.vocab_size,
+            generator=generator,
+        ).to(self.device)
+
+
+def train_tokenizer(
+    vocab_size: int, *, n_documents: int = 20_000, seed: int = 0, pattern: str = SINGLE_DIGIT_PATTERN
+) -> BPETokenizer:
+    """A byte-level BPE tokenizer of the world, with <s>, </s>, <pad> and <mask>; each digit is a token of its own."""
+    texts = (document.text for document in islice(world.documents(seed), n_documents))
+    return BPETokenizer.train(texts, vocab_size, special_tokens=("<s>", "</s>", "<pad>", "<mask>"), pattern=pattern)
