@@ -227,7 +227,7 @@ def test_clipping_equals_pytorchs(max_norm, dtype):
 
 @pytest.mark.parametrize("size", [1e-5, 300.0])
 def test_squares_of_16_bit_gradients_neither_vanish_nor_overflow(size):
-    """(1e-5)² is below float16's smallest number, 300² above its largest; 100 equal ones have 10 times the norm of one."""
+    """float16 holds neither (1e-5)² nor 300²; a hundred equal gradients have 10 times the norm of one."""
     parameter = torch.zeros(100, dtype=torch.float16, requires_grad=True)
     parameter.grad = torch.full_like(parameter, size)
     one = parameter.grad[0].item()  # as float16 rounds it
