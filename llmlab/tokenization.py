@@ -11,12 +11,15 @@ Sources: Gage 1994, "A New Algorithm for Data Compression"; Sennrich, Haddow and
 Translation of Rare Words with Subword Units", section 3.2; Radford et al. 2019 (GPT-2), section 2.2.
 """
 
+import codecs
+import operator
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
+from numbers import Integral
 from unicodedata import normalize
 
 import regex
@@ -77,7 +80,7 @@ def split_pieces(text: str, pattern: str | regex.Pattern) -> Iterator[str]:
 def _compile(pattern: str | regex.Pattern) -> regex.Pattern:
     try:
         return regex.compile(pattern)
-    except regex.error as error:
+    except (regex.error, TypeError) as error:
         raise ValueError(f"expected a regular expression, got {pattern!r}: {error}") from None
 
 
@@ -279,7 +282,8 @@ class BPETokenizer:
     or a Unicode form such as "NFC", applied first (Qwen). ignore_merges: whether a piece that is a token as a
     whole is taken as it is (Llama 3). Without normalization, `decode(encode(text)) == text`, always.
 
-    Raises ValueError if one of the 256 bytes, or what a merge makes, has no id.
+    Raises ValueError if one of the 256 bytes, or a part of a merge or what it makes, has no id, and if a special token
+    is not in the vocabulary under its id.
     """
 
     def __init__(
@@ -292,17 +296,41 @@ class BPETokenizer:
         normalization: str | None = None,
         ignore_merges: bool = False,
     ):
-        self.vocab, self.merges, self.special_tokens = dict(vocab), list(merges), dict(special_tokens or {})
+        special_tokens = {} if special_tokens is None else special_tokens
+        if not isinstance(vocab, Mapping) or not isinstance(special_tokens, Mapping):
+            raise TypeError(
+                "expected the tokens by id, {97: b'a', …}, and the ids of special tokens, {'<s>': 256}; "
+                f"got {vocab!r:.60} and {special_tokens!r:.60}"
+            )
+        if normalization not in (None, "NFC", "NFD", "NFKC", "NFKD"):
+            raise ValueError(f"expected the normalization NFC, NFD, NFKC, NFKD or None, got {normalization!r}")
+        self.vocab, self.merges = dict(vocab), [tuple(merge) for merge in merges]
+        self.special_tokens = dict(special_tokens)
         self.pattern, self.normalization, self.ignore_merges = pattern, normalization, ignore_merges
         self._compiled = _compile(pattern)
-        self.vocab_size = max(self.vocab, default=-1) + 1
         special_ids = set(self.special_tokens.values())
         self._ids = {token: id for id, token in self.vocab.items() if id not in special_ids}
         self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
         self._cache: dict[str, list[int]] = {}
-        needed = [bytes([byte]) for byte in range(256)] + [first + second for first, second in self.merges]
+        self._check()
+        self.vocab_size = max(self.vocab) + 1
+
+    def _check(self) -> None:
+        """Raise ValueError where vocabulary, merges and special tokens do not fit together."""
+        for id, token in self.vocab.items():
+            if isinstance(id, bool) or not isinstance(id, int) or id < 0 or not isinstance(token, bytes):
+                raise ValueError(f"expected ids from 0 on and tokens of bytes, got {id!r}: {token!r}")
+        if bad := [merge for merge in self.merges if len(merge) != 2]:
+            raise ValueError(f"expected merges of two tokens, got {bad[0]}")
+        needed = [bytes([byte]) for byte in range(256)]
+        needed += [token for first, second in self.merges for token in (first, second, first + second)]
         if missing := [token for token in needed if token not in self._ids]:
             raise ValueError(f"expected an id for every byte and merge, but {missing[:5]} have none")
+        for token, id in self.special_tokens.items():
+            check_text(token)
+            if not token or self.vocab.get(id) != token.encode("utf-8"):
+                there = f"{self.vocab[id]!r}" if id in self.vocab else "nothing"
+                raise ValueError(f"expected the special token {token!r} in the vocabulary as {id}, got {there} there")
 
     def __repr__(self) -> str:
         return f"BPETokenizer(vocab_size={self.vocab_size}, special_tokens={list(self.special_tokens)})"
@@ -320,13 +348,22 @@ class BPETokenizer:
         Ids: 0 to 255 are the bytes, then come the merges in the order learned, then the special tokens.
         A special token in the text separates what is around it and is not learned from. When every piece has
         become one token, nothing is left to merge: training stops early, with fewer tokens than asked for.
+        Raises TypeError for what is no text, a path or bytes for example, and ValueError for the path of a file as a
+        string, for too small a vocab_size and for special tokens that are not distinct.
         """
+        if isinstance(text_or_iterable, str) and os.path.isfile(text_or_iterable):
+            raise ValueError(f"expected a text, got the path of a file: read it first, {text_or_iterable!r}")
+        if isinstance(text_or_iterable, bytes) or not isinstance(text_or_iterable, Iterable):
+            kind = type(text_or_iterable).__name__
+            raise TypeError(f"expected a text as str, or an iterable of texts, got {kind}; read a file first")
         special_tokens = list(_collection(special_tokens))
         for token in special_tokens:
             check_text(token)
         if "" in special_tokens or len(set(special_tokens)) < len(special_tokens):
             raise ValueError(f"expected distinct special tokens of at least one character, got {special_tokens}")
         least = 256 + len(special_tokens)
+        if not isinstance(vocab_size, Integral):
+            raise TypeError(f"expected vocab_size as a whole number, got {vocab_size!r}")
         if vocab_size < least:
             raise ValueError(f"expected vocab_size >= {least} (bytes and special tokens), got {vocab_size}")
         texts = [text_or_iterable] if isinstance(text_or_iterable, str) else text_or_iterable
@@ -380,17 +417,40 @@ class BPETokenizer:
             raise TypeError("expected an iterable of strings, got one string: use encode")
         return (id for text in texts for id in self.encode(text, allowed_special=allowed_special))
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The bytes of the ids (a sequence, array or tensor), joined. An unknown id raises ValueError."""
-        ids = ids.tolist() if hasattr(ids, "tolist") else ids
+    def _token(self, id: int) -> bytes:
         try:
-            return b"".join(map(self.vocab.__getitem__, ids))
-        except KeyError as error:
-            raise ValueError(f"expected ids of the {len(self.vocab)} tokens, got {error.args[0]!r}") from None
+            if isinstance(id, bool):
+                raise TypeError
+            return self.vocab[operator.index(id)]
+        except (TypeError, KeyError):
+            raise ValueError(f"expected ids of the {len(self.vocab)} tokens, got {id!r}") from None
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The bytes of the ids (a sequence, array or tensor), joined. What is no id of a token raises ValueError."""
+        ids = ids.tolist() if hasattr(ids, "tolist") else ids
+        if not isinstance(ids, Iterable):
+            raise ValueError(f"expected ids, got {ids!r}; put a single id into a list")
+        ids = list(ids)
+        if set(map(type, ids)) == {int} and self.vocab.keys() >= set(ids):
+            return b"".join(map(self.vocab.__getitem__, ids))  # the same as below, and faster
+        return b"".join(map(self._token, ids))
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids. Bytes that are not UTF-8, such as half a character, become U+FFFD (�)."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """The text of ids that are still coming, in pieces that hold whole characters only; joined they are `decode`'s.
+
+        The bytes of a character may be spread over several tokens: they are held back until it is whole, and until the
+        end where it never will be. Reads one id at a time and yields what is certain before it asks for the next.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for id in ids:
+            if piece := decoder.decode(self._token(id)):
+                yield piece
+        if rest := decoder.decode(b"", final=True):
+            yield rest
 
     # --- files ---
 
@@ -428,6 +488,7 @@ class BPETokenizer:
 
 
 def _collection(special_tokens: Collection[str]) -> Collection[str]:
-    if isinstance(special_tokens, str):
-        raise ValueError(f"expected a collection of special tokens, got the string {special_tokens!r}")
+    if isinstance(special_tokens, str) or not isinstance(special_tokens, Iterable):
+        kind = "string " if isinstance(special_tokens, str) else ""
+        raise ValueError(f"expected a collection of special tokens, got the {kind}{special_tokens!r}")
     return special_tokens

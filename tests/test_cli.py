@@ -1,5 +1,8 @@
 """The command `llmlab`: its lines on success, and its one line on failure."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -17,6 +20,25 @@ def test_generate_prints_the_prompt_and_what_the_model_adds(capsys):
     new = [step.token for step in generate(model, ids, 6, stop={tokenizer.special_tokens["</s>"]})]
     text = tokenizer.decode([token for token in new if token != tokenizer.special_tokens["</s>"]])
     assert capsys.readouterr().out == f"{prompt}{text}\n"
+
+
+class Written(list):
+    """A standard output that keeps each write apart."""
+
+    write = list.append
+
+    def flush(self):
+        pass
+
+
+def test_generate_never_prints_half_a_character(monkeypatch):
+    """A model that writes 猫 and 😀 byte by byte: each arrives whole, and what is never completed becomes U+FFFD."""
+    tokens = [*"猫 😀!".encode(), *"猫".encode()[:2]]
+    steps = (SimpleNamespace(token=token) for token in tokens)
+    monkeypatch.setattr("llmlab.generate.generate", lambda *arguments, **options: steps)
+    monkeypatch.setattr(sys, "stdout", Written())
+    assert main(["generate", "One day"]) == 0
+    assert [text for text in sys.stdout if text] == ["One day", "猫", " ", "😀", "!", "\ufffd", "\n"]
 
 
 def test_generate_repeats_with_its_seed(capsys):

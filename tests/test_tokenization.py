@@ -4,15 +4,18 @@ import doctest
 import itertools
 import json
 import random
+import re
 import subprocess
 import sys
 import tracemalloc
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tokenizers
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
@@ -223,7 +226,13 @@ def test_training_stops_early_when_nothing_is_left_to_merge():
         (("text", 300, [""]), ValueError, "at least one character"),
         (("text", 300, "<s>"), ValueError, "collection of special tokens, got the string '<s>'"),
         (("text", 300, [b"<s>"]), TypeError, "expected text as str, got bytes"),
-        ((b"text", 300), TypeError, "expected text as str, got int"),
+        ((b"text", 300), TypeError, "expected a text as str, or an iterable of texts, got bytes"),
+        ((Path("corpus.txt"), 300), TypeError, "an iterable of texts, got .*Path; read a file first"),
+        ((__file__, 300), ValueError, "expected a text, got the path of a file: read it first, .*test_tokenization.py"),
+        ((None, 300), TypeError, "an iterable of texts, got NoneType"),
+        (("text", 300.0), TypeError, "vocab_size as a whole number, got 300.0"),
+        (("text", "300"), TypeError, "vocab_size as a whole number, got '300'"),
+        (("text", 300, None), ValueError, "collection of special tokens, got the None"),
         (([b"text"], 300), TypeError, "expected text as str, got bytes"),
         ((["fine", "ab\udc80"], 300), ValueError, r"U\+DC80 at position 2"),
     ],
@@ -236,6 +245,48 @@ def test_bad_training_arguments_are_named(arguments, error, message):
 def test_a_bad_pattern_is_named():
     with pytest.raises(ValueError, match=r"expected a regular expression, got '\('"):
         BPETokenizer.train("text", 300, pattern="(")
+    with pytest.raises(ValueError, match=r"expected a regular expression, got None"):
+        BPETokenizer.train("text", 300, pattern=None)
+
+
+BYTES = {id: bytes([id]) for id in range(256)}
+
+
+@pytest.mark.parametrize(
+    "parts, error, message",
+    [
+        (
+            {"special_tokens": {"<s>": 256}},
+            ValueError,
+            "special token '<s>' in the vocabulary as 256, got nothing there",
+        ),
+        ({"special_tokens": {"<s>": 65}}, ValueError, "expected an id for every byte"),
+        ({"vocab": {256: b"<t>"}, "special_tokens": {"<s>": 256}}, ValueError, "as 256, got b'<t>' there"),
+        ({"vocab": {256: b"<s>"}, "special_tokens": {"<s>": "256"}}, ValueError, "as 256, got nothing there"),
+        ({"vocab": {256: b""}, "special_tokens": {"": 256}}, ValueError, "special token ''"),
+        ({"special_tokens": ["<s>"]}, TypeError, r"the ids of special tokens, {'<s>': 256}; got .* and \['<s>'\]"),
+        ({"special_tokens": "<s>"}, TypeError, "the ids of special tokens"),
+        ({"vocab": {-1: b"ab"}}, ValueError, "ids from 0 on and tokens of bytes, got -1: b'ab'"),
+        ({"vocab": {256: "ab"}}, ValueError, "tokens of bytes, got 256: 'ab'"),
+        ({"vocab": {256.0: b"ab"}}, ValueError, "ids from 0 on and tokens of bytes, got 256.0"),
+        ({"merges": [(b"a", b"b")]}, ValueError, r"every byte and merge, but \[b'ab'\] have none"),
+        ({"vocab": {256: b"abc"}, "merges": [(b"ab", b"c")]}, ValueError, r"every byte and merge, but \[b'ab'\]"),
+        ({"merges": [(b"a",)]}, ValueError, r"merges of two tokens, got \(b'a',\)"),
+        ({"normalization": "NFX"}, ValueError, "NFC, NFD, NFKC, NFKD or None, got 'NFX'"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused_at_once(parts, error, message):
+    arguments = {"merges": [], **parts, "vocab": BYTES | parts.get("vocab", {})}
+    with pytest.raises(error, match=message):
+        BPETokenizer(**arguments)
+    with pytest.raises(TypeError, match="expected the tokens by id"):
+        BPETokenizer(list(BYTES.values()), [])
+
+
+def test_a_merge_of_tokens_without_ids_is_refused_by_tokenizers_too():
+    vocab = {character: id for id, character in enumerate(tokenizer_files.byte_alphabet())} | {"abc": 256}
+    with pytest.raises(Exception, match="Token `ab` out of vocabulary"):
+        tokenizers.models.BPE(vocab=vocab, merges=[("ab", "c")])
 
 
 # --- encoding ---
@@ -438,15 +489,100 @@ def test_half_a_character_decodes_to_the_replacement_character():
     assert tokenizer.decode_bytes(ids[:-1]) == "a咖".encode()[:-1]
 
 
-@pytest.mark.parametrize("unknown", [500, -1, "a", None])
+@pytest.mark.parametrize("unknown", [500, -1, "a", None, True, 65.0, 2**70, [65], np.float32(65), torch.tensor(65.0)])
 def test_an_unknown_id_raises_by_value(unknown):
-    with pytest.raises(ValueError, match=f"expected ids of the 500 tokens, got {unknown!r}"):
-        MERGED.decode([65, unknown])
+    for decode in (MERGED.decode, MERGED.decode_bytes, lambda ids: list(MERGED.decode_stream(ids))):
+        with pytest.raises(ValueError, match=re.escape(f"expected ids of the 500 tokens, got {unknown!r}")):
+            decode([65, unknown])
 
 
-def test_decoding_takes_arrays():
+@pytest.mark.parametrize("unknown", [torch.tensor([1.0]), torch.tensor([True]), torch.ones(2, 3, dtype=torch.int64)])
+def test_a_tensor_that_holds_no_ids_raises(unknown):
+    with pytest.raises(ValueError, match="expected ids of the 500 tokens, got "):
+        MERGED.decode(unknown)
+
+
+@pytest.mark.parametrize("one", [65, torch.tensor(65), np.int64(65)])
+def test_a_single_id_is_no_list_of_ids(one):
+    with pytest.raises(ValueError, match="expected ids, got 65; put a single id into a list"):
+        MERGED.decode(one)
+
+
+def test_decoding_takes_arrays_tensors_and_their_numbers():
     ids = MERGED.encode(ENGLISH)
-    assert MERGED.decode(np.array(ids)) == MERGED.decode(iter(ids)) == ENGLISH
+    kinds = [np.array(ids), np.array(ids, dtype=np.uint16), torch.tensor(ids), iter(ids), tuple(ids)]
+    kinds += [list(np.array(ids)), list(torch.tensor(ids))]
+    for same in kinds:
+        assert MERGED.decode(same) == ENGLISH
+    assert MERGED.decode([]) == MERGED.decode(np.array([], dtype=int)) == ""
+
+
+# --- decoding as tokens come ---
+
+
+def beginnings():
+    """The bytes that can begin a character and are not yet one: the proper beginnings of every character's UTF-8."""
+    characters = (chr(code).encode() for code in itertools.chain(range(0x80, 0xD800), range(0xE000, 0x110000)))
+    return {character[:n] for character in characters for n in range(1, len(character))}
+
+
+BEGINNINGS = beginnings()
+
+
+def certain(data):
+    """The text of bytes that more bytes can no longer change: without the beginning of a character at the end."""
+    held = next((n for n in (3, 2, 1) if data[-n:] in BEGINNINGS and len(data) >= n), 0)
+    return data[: len(data) - held].decode("utf-8", errors="replace")
+
+
+SOME_BYTES = st.one_of(
+    st.integers(0, 255), st.sampled_from([*"咖啡😀👩‍👧é".encode(), 0x80, 0xC0, 0xED, 0xA0, 0xF4, 0xF5, 0xFF])
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.one_of(SOME_BYTES, st.integers(256, 499)), max_size=40))
+@example(list("👩‍👩‍👧 咖啡".encode()))
+@example([0xF0, 0x9F, 0x98, 0xE2, 0x82, 0xC3])
+@example([0xED, 0xA0, 0x80, 0xF4, 0x90, 0x80, 0x80])  # a surrogate and a number beyond Unicode
+def test_a_stream_of_text_is_at_every_token_all_that_is_certain(ids):
+    said, pieces = [], []
+    stream = MERGED.decode_stream(said.append(MERGED.decode_bytes([id])) or id for id in ids)
+    for piece in stream:
+        pieces.append(piece)
+        if len(said) < len(ids):  # the last piece may be what was held back at the end
+            assert piece and "".join(pieces) == certain(b"".join(said))
+    assert "".join(pieces) == MERGED.decode(ids)
+
+
+def test_a_character_of_several_tokens_arrives_whole_and_at_once():
+    tokenizer = BPETokenizer.train("", 257, ["<s>"])
+    text = "a咖é👩‍👧z"
+    assert list(tokenizer.decode_stream(tokenizer.encode(text))) == list(text)
+    half = tokenizer.encode("a咖")[:-1]
+    assert list(tokenizer.decode_stream(half)) == ["a", "\ufffd"]
+    assert list(tokenizer.decode_stream([*half, 256, *b"x"])) == [
+        "a",
+        "\ufffd<s>",
+        "x",
+    ]  # as in `decode`
+    assert list(tokenizer.decode_stream([])) == []
+
+
+def test_a_stream_of_text_does_not_read_ahead():
+    read = []
+
+    def endless():
+        for id in itertools.cycle("é咖".encode()):
+            read.append(id)
+            yield id
+
+    stream = MERGED.decode_stream(endless())
+    assert read == []
+    for n, (piece, expected) in enumerate(zip(stream, "é咖é咖", strict=False)):
+        assert piece == expected and len(read) == (2, 5, 7, 10)[n]
+        if n == 3:
+            break
 
 
 # --- files ---
@@ -601,7 +737,7 @@ def sequence(*steps):
         ("model", "end_of_word_suffix", "</w>", "prefixes or suffixes is not supported"),
         ("model", "vocab", {"a": 0}, "expected an id for every byte"),
         ("model", "merges", ["a b c"], r"merges of two tokens, got \('a', 'b', 'c'\)"),
-        ("model", "merges", ["q Ġq"], r"expected an id for every byte and merge, but \[b'q q'\] have none"),
+        ("model", "merges", ["q Ġq"], r"expected an id for every byte and merge, but \[b' q', b'q q'\] have none"),
         ("model", "merges", ["▁ a"], "token '▁' is not byte-level: '▁' stands for no byte"),
         (None, "model", None, "not supported|NoneType"),
         (None, "normalizer", {"type": "Lowercase"}, "the normalizer Lowercase is not supported"),

@@ -29,6 +29,12 @@ def test_tokens_ids_and_bytes_are_the_tokenizers(tour):
     assert tour.position == len(tour.ids) - 1
 
 
+def test_a_token_that_is_no_whole_character_is_labeled_by_its_byte_and_the_text_stays_whole():
+    tour = TokenTour(MODEL, TOKENIZER, "咖")  # three bytes that no merge joins
+    assert tour.labels == ["<s>", *(f"0x{byte:02x}" for byte in "咖".encode())]
+    assert repr(tour).startswith("TokenTour('咖', next ")
+
+
 def test_probabilities_are_the_models(tour):
     with torch.inference_mode():
         expected = MODEL(torch.tensor([tour.ids]))[0].softmax(-1)  # (T, V)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import codecs
 from pathlib import Path
 
 
@@ -35,8 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     if room < 1:
         raise ValueError(f"the prompt has {len(ids)} tokens; the model reads at most {model.config.max_seq_len - 1}")
     print(arguments.prompt, end="", flush=True)
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character may span tokens
-    for step in generate(
+    steps = generate(
         model,
         ids,
         min(arguments.max_new_tokens, room),
@@ -45,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         top_p=arguments.top_p,
         stop={end},
         generator=torch.Generator().manual_seed(arguments.seed),
-    ):
-        if step.token != end:
-            print(decoder.decode(tokenizer.decode_bytes([step.token])), end="", flush=True)
-    print(decoder.decode(b"", final=True))
+    )
+    for text in tokenizer.decode_stream(step.token for step in steps if step.token != end):
+        print(text, end="", flush=True)
+    print()
     return 0

@@ -8,7 +8,7 @@ import torch
 import traitlets
 
 from .. import trace
-from ..plots import visible
+from ..plots import token_label, visible
 from ..sampling import choose
 from ..tokenization import BPETokenizer
 from ..transformer import Transformer
@@ -135,7 +135,7 @@ class TokenTour(LabWidget):
             self.revision += 1
 
     def _label(self, token: int) -> str:
-        return self._tokenizer.decode([token])
+        return token_label(self._tokenizer, token)
 
     def tables(self) -> list[Table]:
         """The tokens with what the chosen one looks at, what each layer would say, and the likeliest next tokens."""
