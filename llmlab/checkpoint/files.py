@@ -20,6 +20,8 @@ from torch import Tensor
 from ..config import ModelConfig
 from ..transformer import Transformer
 
+FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # what weights may be kept in
+
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write tensors and JSON metadata to one safetensors file, atomically; what stood there stays if it fails."""
@@ -66,27 +68,43 @@ def _read_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def save(model: Transformer, path: str | Path, *, dtype: torch.dtype | None = None, **metadata: Any) -> None:
-    """Write a model, config included, to one file; `dtype` (bfloat16, float16) halves it. `metadata`: JSON."""
+    """Write a model, config included, to one file; `dtype` (bfloat16, float16) halves it. `metadata`: JSON.
+
+    Raises ValueError, and writes nothing, where a weight is NaN, infinite, or too large for the dtype.
+    """
     tensors = {
-        name: tensor if dtype is None else tensor.to(dtype)
+        name: tensor
         for name, tensor in model.state_dict().items()
         if not (name == "head.weight" and model.config.tie_embeddings)
     }
+    if dtype is not None:
+        tensors = _converted(tensors, dtype, "the model")
+    _expect_finite(tensors, "the model")
     save_tensors(path, tensors, {**metadata, "config": model.config.to_dict()})
 
 
 def load(path: str | Path, *, dtype: torch.dtype = torch.float32) -> Transformer:
-    """Open a model that `save` wrote, in evaluation mode. Raises ValueError where a tensor is missing or misshapen."""
+    """Open a model that `save` wrote, in evaluation mode.
+
+    Raises ValueError that names the file where its config makes no sense and where a tensor is missing, misshapen, not
+    of floating-point numbers, or holds NaN or infinity.
+    """
     tensors, metadata = load_tensors(path)
     if "config" not in metadata:
         raise ValueError(f"{path} holds tensors but no llmlab config; open a Hugging Face folder with load_pretrained")
-    return filled(ModelConfig.from_dict(metadata["config"]), tensors, str(path), dtype)
+    return filled(metadata["config"], tensors, str(path), dtype)
 
 
-def filled(config: ModelConfig, tensors: Mapping[str, Tensor], source: str, dtype: torch.dtype) -> Transformer:
-    """A model of this config with exactly these tensors."""
-    with torch.device("meta"):
-        model = Transformer(config)
+def filled(
+    config: ModelConfig | Mapping[str, Any], tensors: Mapping[str, Tensor], source: str, dtype: torch.dtype
+) -> Transformer:
+    """A model of this config with exactly these tensors. Raises ValueError, as `load` does, that names the source."""
+    try:
+        config = config if isinstance(config, ModelConfig) else ModelConfig.from_dict(config)
+        with torch.device("meta"):
+            model = Transformer(config)
+    except ValueError as error:
+        raise ValueError(f"{source} has a config that makes no model: {error}") from error
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if config.tie_embeddings:
         wanted.pop("head.weight")
@@ -97,10 +115,27 @@ def filled(config: ModelConfig, tensors: Mapping[str, Tensor], source: str, dtyp
             f"{source} does not fit its config: {name} is {given.get(name, 'missing')}, "
             f"expected {wanted.get(name, 'no such tensor')}"
         )
+    state = _converted(tensors, dtype, source)
+    _expect_finite(state, source)
     model = model.to_empty(device="cpu").to(dtype)
-    state = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     if config.tie_embeddings:
         state["head.weight"] = state["embedding.weight"]
         model.head.weight = model.embedding.weight
     model.load_state_dict(state)
     return model.eval()
+
+
+def _converted(tensors: Mapping[str, Tensor], dtype: torch.dtype, source: str) -> dict[str, Tensor]:
+    """The tensors in another dtype. Quantized weights, which mean nothing without their scales, raise ValueError."""
+    if dtype not in FLOATS:
+        raise ValueError(f"expected a dtype of {', '.join(map(str, FLOATS))}, got {dtype!r}")
+    if other := next((name for name, tensor in tensors.items() if tensor.dtype not in FLOATS), None):
+        raise ValueError(f"expected weights of floating-point numbers; {other} in {source} is {tensors[other].dtype}")
+    return {name: tensor.to(dtype) for name, tensor in tensors.items()}
+
+
+def _expect_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    for name, tensor in tensors.items():
+        if n := int((~tensor.isfinite()).sum()):
+            what = f"{n} of {tensor.numel()} numbers in {name}"
+            raise ValueError(f"expected finite weights; {what} of {source} are NaN or infinite as {tensor.dtype}")

@@ -54,47 +54,41 @@ def _from_llama(config: ModelConfig, theirs: dict[str, Tensor]) -> dict[str, Ten
     if config.tie_embeddings:
         names.remove("head.weight")
         theirs.pop("lm_head.weight", None)
-    ours = {}
-    for name in names:
-        their_name = _llama_name(name)
-        if their_name not in theirs:
-            raise ValueError(f"the folder's weights have no {their_name}, which its config asks for")
-        ours[name] = theirs.pop(their_name)
-    theirs = {name: tensor for name, tensor in theirs.items() if not name.endswith("rotary_emb.inv_freq")}
-    if theirs:
-        raise ValueError(f"the folder has weights that its config does not explain: {', '.join(sorted(theirs)[:4])}")
-    return ours
+    return {name: theirs.pop(_llama_name(name)) for name in names}
 
 
 def _from_gpt2(config: ModelConfig, theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """GPT-2 keeps its matrices transposed (input × output) and the q, k, v projections side by side in one."""
-    theirs = {name.removeprefix("transformer."): tensor for name, tensor in theirs.items()}
+    prefix = "transformer." if "transformer.wte.weight" in theirs else ""
+
+    def take(name: str) -> Tensor:
+        return theirs.pop(prefix + name)
+
     ours = {
-        "embedding.weight": theirs.pop("wte.weight"),
-        "position_embedding.weight": theirs.pop("wpe.weight"),
-        "norm.weight": theirs.pop("ln_f.weight"),
-        "norm.bias": theirs.pop("ln_f.bias"),
+        "embedding.weight": take("wte.weight"),
+        "position_embedding.weight": take("wpe.weight"),
+        "norm.weight": take("ln_f.weight"),
+        "norm.bias": take("ln_f.bias"),
     }
-    head = theirs.pop("lm_head.weight", None)
-    if not config.tie_embeddings:
-        ours["head.weight"] = head
+    if config.tie_embeddings:
+        theirs.pop("lm_head.weight", None)
+    else:
+        ours["head.weight"] = theirs.pop("lm_head.weight")
     for layer in range(config.n_layers):
         old, new = f"h.{layer}.", f"blocks.{layer}."
         for kind in ("weight", "bias"):
-            ours[f"{new}attention_norm.{kind}"] = theirs.pop(f"{old}ln_1.{kind}")
-            ours[f"{new}ffn_norm.{kind}"] = theirs.pop(f"{old}ln_2.{kind}")
-            fused = theirs.pop(f"{old}attn.c_attn.{kind}").t()  # (3D, D), or (3D,) for the bias
-            for part, piece in zip("qkv", fused.chunk(3, dim=0), strict=True):
+            ours[f"{new}attention_norm.{kind}"] = take(f"{old}ln_1.{kind}")
+            ours[f"{new}ffn_norm.{kind}"] = take(f"{old}ln_2.{kind}")
+            fused = take(f"{old}attn.c_attn.{kind}").t()  # (3D, D), or (3D,) for the bias
+            for part, piece in zip("qkv", fused.tensor_split(3), strict=True):
                 ours[f"{new}attention.{part}_proj.{kind}"] = piece
-            ours[f"{new}attention.o_proj.{kind}"] = theirs.pop(f"{old}attn.c_proj.{kind}").t()
-            ours[f"{new}ffn.up.{kind}"] = theirs.pop(f"{old}mlp.c_fc.{kind}").t()
-            ours[f"{new}ffn.down.{kind}"] = theirs.pop(f"{old}mlp.c_proj.{kind}").t()
-    theirs = {name: t for name, t in theirs.items() if not name.endswith(("attn.bias", "attn.masked_bias"))}
-    if theirs:
-        raise ValueError(f"the folder has weights that its config does not explain: {', '.join(sorted(theirs)[:4])}")
+            ours[f"{new}attention.o_proj.{kind}"] = take(f"{old}attn.c_proj.{kind}").t()
+            ours[f"{new}ffn.up.{kind}"] = take(f"{old}mlp.c_fc.{kind}").t()
+            ours[f"{new}ffn.down.{kind}"] = take(f"{old}mlp.c_proj.{kind}").t()
     return ours
 
 
+_NO_WEIGHTS = ("rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")  # buffers that older files hold
 _GPT2_ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
@@ -205,23 +199,43 @@ def load_pretrained(folder_or_hub_id: str | Path, *, dtype: torch.dtype = torch.
     folder = Path(folder_or_hub_id)
     if not folder.is_dir():
         folder = _download(str(folder_or_hub_id))
-    config_file = folder / "config.json"
-    if not config_file.is_file():
-        raise FileNotFoundError(f"no config.json in {folder}")
-    hf = json.loads(config_file.read_text(encoding="utf-8"))
-    family = hf.get("model_type")
-    if family not in _FAMILIES:
-        raise ValueError(f"expected a model of type {', '.join(_FAMILIES)}, got {family!r} in {config_file}")
-    read_config, convert = _FAMILIES[family]
-    config = read_config(hf)
-    return filled(config, convert(config, _folder_tensors(folder)), str(folder), dtype)
+    config, convert = _read_config(folder / "config.json")
+    theirs = _folder_tensors(folder)
+    try:
+        ours = convert(config, theirs)  # which takes out what it uses
+    except KeyError as error:
+        raise ValueError(f"the weights in {folder} lack {error.args[0]}, which its config asks for") from None
+    except ValueError as error:
+        raise ValueError(f"{folder} has a config that makes no model: {error}") from error
+    if left := sorted(name for name in theirs if not name.endswith(_NO_WEIGHTS)):
+        raise ValueError(f"{folder} has weights that its config does not explain: {', '.join(left[:4])}")
+    return filled(config, ours, str(folder), dtype)
+
+
+def _read_config(file: Path) -> tuple[ModelConfig, Callable[..., dict[str, Tensor]]]:
+    """Our config of a `config.json`, and what converts the weights of its family. Raises ValueError naming the file."""
+    if not file.is_file():
+        raise FileNotFoundError(f"no config.json in {file.parent}")
+    try:
+        hf = json.loads(file.read_text(encoding="utf-8"))
+        family = hf.get("model_type")
+        if family not in _FAMILIES:
+            raise ValueError(f"expected a model of type {', '.join(_FAMILIES)}, got {family!r}")
+        read_config, convert = _FAMILIES[family]
+        return read_config(hf), convert
+    except (ValueError, LookupError, TypeError, AttributeError) as error:  # what values of other types lead to
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{file} is not the config of a model that can be opened: {reason}") from error
 
 
 def _folder_tensors(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder, from one safetensors file or from the shards that its index names."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        try:
+            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"{index} does not say which files hold the weights: {error!r}") from error
     else:
         shards = ["model.safetensors"]
     if not (folder / shards[0]).is_file():
