@@ -6,7 +6,9 @@ the width and small (Kaplan et al. 2020, section 2.1). Everything is computed fr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -70,6 +72,12 @@ def n_parameters(config: ModelConfig) -> int:
     return sum(parameters(config).values())
 
 
+def active_parameters(config: ModelConfig) -> int:
+    """The parameters that one token passes: all but those of the experts that it does not visit."""
+    idle = _ffn_parameters(config) - _ffn_parameters(config, active=True)
+    return n_parameters(config) - config.n_layers * idle
+
+
 def weight_bytes(config: ModelConfig, dtype: torch.dtype | str = torch.float32) -> int:
     """Bytes of all weights."""
     return n_bytes(n_parameters(config), dtype)
@@ -78,9 +86,42 @@ def weight_bytes(config: ModelConfig, dtype: torch.dtype | str = torch.float32) 
 def kv_cache_bytes(
     config: ModelConfig, n_tokens: int, *, batch_size: int = 1, dtype: torch.dtype | str = torch.float32
 ) -> int:
-    """Bytes of a cache of `n_tokens` in each row: 2 · layers · kv heads · head_dim · tokens · rows · itemsize."""
+    """Bytes of a cache of `n_tokens` in each row: 2 · layers · kv heads · head_dim · tokens · rows · itemsize.
+
+    This is a cache that keeps every token, as `kv_cache.KVCache` does, whatever a window hides from the queries;
+    `rolling_cache_bytes` counts one that forgets what no later query can see.
+    """
+    _expect_counts(n_tokens, batch_size)
     numbers = 2 * config.n_layers * config.n_kv_heads * config.head_dim  # keys and values of one token
     return n_bytes(numbers, dtype) * n_tokens * batch_size
+
+
+class CacheLayers(NamedTuple):
+    """Layers that keep the same: `numbers` of each token they hold, at most the last `window` (None: of all tokens)."""
+
+    n_layers: int
+    numbers: int
+    window: int | None = None
+
+
+def cache_layers(config: ModelConfig) -> tuple[CacheLayers, ...]:
+    """What the layers of a model keep: keys and values of each kv head, 2 · kv heads · head_dim numbers a token."""
+    return (CacheLayers(config.n_layers, 2 * config.n_kv_heads * config.head_dim, config.sliding_window),)
+
+
+def rolling_cache_bytes(
+    layers: Iterable[CacheLayers], n_tokens: int, *, batch_size: int = 1, dtype: torch.dtype | str = torch.float32
+) -> int:
+    """Bytes of a cache that holds, in layers with a window, the last `window` tokens only (Jiang et al. 2023, Mistral
+    7B, section 2: position i overwrites position i − window), after `n_tokens` in each row."""
+    _expect_counts(n_tokens, batch_size)
+    held = ((one, n_tokens if one.window is None else min(n_tokens, one.window)) for one in layers)
+    return batch_size * sum(n_bytes(one.n_layers * one.numbers, dtype) * n for one, n in held)
+
+
+def _expect_counts(n_tokens: int, batch_size: int) -> None:
+    if n_tokens < 0 or batch_size < 1:
+        raise ValueError(f"expected n_tokens >= 0 and batch_size >= 1, got {n_tokens} and {batch_size}")
 
 
 def context_where_cache_outweighs_weights(

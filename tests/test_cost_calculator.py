@@ -114,7 +114,7 @@ def test_another_model_brings_its_own_kv_heads():
 
 
 def test_bad_values_are_named_and_change_nothing():
-    with pytest.raises(traitlets.TraitError, match=r"no model 'GPT-5' here; .* GPT-2, .*, Mixtral-8x7B, the course's"):
+    with pytest.raises(traitlets.TraitError, match=r"no model 'GPT-5' here; .* GPT-2, .*, Mixtral-8x22B, the course's"):
         CostCalculator("GPT-5")
     costs = CostCalculator()
     for name, value, message in [

@@ -75,6 +75,40 @@ def test_cache_bytes_equal_the_caches_own():
     assert costs.kv_cache_bytes(TINY_LLAMA, 50, batch_size=3, dtype=torch.float16) == cache.nbytes
 
 
+@pytest.mark.parametrize("n_tokens", [0, 1, 7, 8, 9, 100])
+def test_a_rolling_cache_holds_one_slot_for_each_position_modulo_its_window(n_tokens):
+    layers = (costs.CacheLayers(3, 10, 8), costs.CacheLayers(2, 6))
+    slots = {position % 8: position for position in range(n_tokens)}  # Jiang et al. 2023, Mistral 7B, figure 2
+    numbers = 3 * 10 * len(slots) + 2 * 6 * n_tokens
+    assert costs.rolling_cache_bytes(layers, n_tokens, batch_size=4, dtype=torch.float16) == 4 * 2 * numbers
+
+
+def test_without_a_window_a_rolling_cache_is_the_whole_one():
+    for config in (TINY_LLAMA, SHAPES["biased qkv"]):
+        layers = costs.cache_layers(config)
+        assert costs.rolling_cache_bytes(layers, 50, batch_size=3, dtype="int4") == costs.kv_cache_bytes(
+            config, 50, batch_size=3, dtype="int4"
+        )
+    windowed = dataclasses.replace(TINY_LLAMA, sliding_window=8)
+    assert costs.kv_cache_bytes(windowed, 50) == KVCache(windowed, 1, 50).nbytes  # which keeps every token
+    assert costs.rolling_cache_bytes(costs.cache_layers(windowed), 50) == costs.kv_cache_bytes(TINY_LLAMA, 8)
+
+
+def test_a_negative_count_of_tokens_is_refused():
+    with pytest.raises(ValueError, match="n_tokens >= 0 and batch_size >= 1, got -1 and 1"):
+        costs.kv_cache_bytes(TINY_LLAMA, -1)
+    with pytest.raises(ValueError, match="n_tokens >= 0 and batch_size >= 1, got 5 and 0"):
+        costs.rolling_cache_bytes((), 5, batch_size=0)
+
+
+def test_active_parameters_are_those_that_get_a_gradient_from_one_token():
+    model = random_model(TINY_MIXTRAL)
+    model(random_tokens(TINY_MIXTRAL, 1, 1)).sum().backward()
+    table = model.embedding.weight  # of which one row is looked up; all rows are kept for it
+    used = [p for p in model.parameters() if p.grad is not None and (p is table or p.grad.abs().sum() > 0)]
+    assert costs.active_parameters(TINY_MIXTRAL) == sum(p.numel() for p in used) < costs.n_parameters(TINY_MIXTRAL)
+
+
 def test_weight_bytes_follow_the_dtype():
     assert costs.weight_bytes(TINY_LLAMA, torch.bfloat16) * 2 == costs.weight_bytes(TINY_LLAMA)
 
