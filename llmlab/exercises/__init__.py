@@ -5,18 +5,18 @@
 
 from .catalog import all_exercises, all_predictions, all_questions, topics
 from .engine import check, hint, predict, progress, quiz, solution
-from .records import Exercise, Mistake, Prediction, Question, Wrong
+from .records import Exercise, Mistake, Prediction, Question, exercise
 
 __all__ = [
     "Exercise",
     "Mistake",
     "Prediction",
     "Question",
-    "Wrong",
     "all_exercises",
     "all_predictions",
     "all_questions",
     "check",
+    "exercise",
     "hint",
     "predict",
     "progress",

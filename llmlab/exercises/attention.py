@@ -4,452 +4,342 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from .records import Exercise, Mistake, Prediction, Question, Wrong, expect_tensor
+from .comparing import rows_add_up
+from .records import Prediction, Question, exercise
+from .welcome import plant_softmax_mistakes, rows_of_logits
+
+BY_MASK = "forbidden scores must be −∞ before the softmax"
 
 
-def _same(got, expected):
-    return torch.allclose(got.float(), expected.float(), atol=1e-5)
+def _masked(scores, allowed, fill=-torch.inf):
+    return scores.masked_fill(~allowed, fill).softmax(-1)
+
+
+def _lower(n_queries, n_keys=None, offset=0):
+    """True up to the diagonal that ends in the lower right corner, moved by `offset`."""
+    n_keys = n_queries if n_keys is None else n_keys
+    return torch.ones(n_queries, n_keys, dtype=torch.bool).tril(n_keys - n_queries + offset)
+
+
+def plant_scales(exercise, attend, head_dim=lambda q, *others: q.shape[-1]):
+    """Plant the wrong scales of scores. `attend(*arguments, scale=s)` is the exercise's answer with another scale."""
+    for reason, wrong in (
+        ("the scores are not divided by √d, the square root of the length of a query", lambda d: 1.0),
+        ("the scores are divided by d; it is its square root that keeps their spread", lambda d: 1 / d),
+        ("the scores are multiplied by √d; they are to be divided by it", lambda d: d**0.5),
+        ("the scores are divided by √4 = 2 whatever the length of a query; d is q.shape[-1]", lambda d: 0.5),
+    ):
+        exercise.plant({reason: lambda *given, wrong=wrong: attend(*given, scale=wrong(head_dim(*given)))})
 
 
 # 1. A softmax that cannot overflow ------------------------------------------------------------------------------------
 
 
-def _check_softmax(candidate):
-    for shape in ((4,), (3, 5), (2, 3, 4)):
-        scores = 3 * torch.randn(shape)
-        got = candidate(scores)
-        expect_tensor(got, shape, "weights")
-        if _same(got, scores.softmax(-1)):
-            continue
-        if len(shape) == 2 and _same(got, scores.softmax(0)):
-            raise Wrong("each column sums to 1; softmax should be over the keys, the last dimension")
-        if _same(got, scores.exp() / scores.exp().sum()):
-            raise Wrong("all weights together sum to 1; each row should, so sum over the last dimension and keep it")
-        if not _same(got.sum(-1), torch.ones(shape[:-1])):
-            raise Wrong(f"the weights of a row sum to {got.sum(-1).flatten()[0]:.3f}; expected 1")
-        raise Wrong(f"the weights differ from exp(s) / Σ exp(s) by up to {(got - scores.softmax(-1)).abs().max():.2g}")
-    for large in (1000.0, -1000.0):
-        got = candidate(torch.tensor([large, large + 1]))
-        if not torch.isfinite(got).all():
-            raise Wrong(
-                f"scores near {large:.0f} give {got.tolist()}: exp over- or underflows. "
-                "Take the largest score of the row away first"
-            )
-        if not _same(got, torch.tensor([0.0, 1.0]).softmax(-1)):
-            raise Wrong("adding the same number to every score of a row must not change its weights")
-    apart = torch.tensor([[1000.0, 1001.0], [0.0, 1.0]])
-    if not _same(candidate(apart), apart.softmax(-1)):
-        raise Wrong("rows of very different size spoil each other: take away the largest score of each row, not of all")
-
-
-SOFTMAX = Exercise(
-    id="attention.softmax",
+@exercise(
+    "attention.softmax",
     title="A softmax that cannot overflow",
-    prompt="Turn scores into weights that are positive and sum to 1 over the last dimension, however large the scores.",
-    stub='''\
-def softmax(scores):
-    """Weights over the last dimension: scores (..., S) -> (..., S)."""
-    ...
-''',
+    prompt="Turn scores into weights that are positive and sum to 1 over the last dimension, however large the scores. "
+    "Write it without PyTorch's own softmax.",
     hints=(
         "exp makes every score positive. Divide by the sum of a row, with keepdim=True so that the shapes fit.",
         "exp(1000) is infinite in float32. Adding a constant to all scores of a row changes nothing: which constant?",
         "Subtract scores.amax(dim=-1, keepdim=True) first: the largest exponent is then 0.",
     ),
-    solution="""\
-def softmax(scores):
-    raised = (scores - scores.amax(dim=-1, keepdim=True)).exp()  # (..., S), the largest is 1
-    return raised / raised.sum(dim=-1, keepdim=True)
-""",
-    checks=(_check_softmax,),
-    mistakes=(
-        Mistake(
-            "def softmax(scores):\n    return scores.exp() / scores.exp().sum(-1, keepdim=True)\n",
-            "over- or underflows",
-        ),
-        Mistake(
-            "def softmax(scores):\n"
-            "    raised = (scores - scores.amax(0, keepdim=True)).exp()\n"
-            "    return raised / raised.sum(0, keepdim=True)\n",
-            "each column sums to 1",
-        ),
-        Mistake(
-            "def softmax(scores):\n    raised = (scores - scores.max()).exp()\n    return raised / raised.sum()\n",
-            "all weights together sum to 1",
-        ),
-        Mistake(
-            "def softmax(scores):\n"
-            "    raised = (scores - scores.max()).exp()\n"
-            "    return raised / raised.sum(-1, keepdim=True)\n",
-            "the largest score of each row",
-        ),
-    ),
+    inputs=rows_of_logits,
+    forbids=("softmax",),
+    symptoms=(rows_add_up,),
     difficulty=1,
     minutes=5,
 )
+def softmax(scores):
+    """Weights over the last dimension: scores (..., S) -> (..., S)."""
+    raised = (scores - scores.amax(dim=-1, keepdim=True)).exp()  # (..., S), the largest is 1
+    return raised / raised.sum(dim=-1, keepdim=True)
+
+
+plant_softmax_mistakes(softmax)
 
 
 # 2. One row by hand ---------------------------------------------------------------------------------------------------
 
 
-def _check_row(candidate):
-    for n_keys, d, d_v in ((5, 4, 4), (3, 16, 2), (1, 2, 3)):
-        q, keys, values = torch.randn(d), torch.randn(n_keys, d), torch.randn(n_keys, d_v)
-        got = candidate(q, keys, values)
-        expect_tensor(got, (d_v,), "one mixture of values")
-        scores = keys @ q  # (S,)
-        expected = (scores / d**0.5).softmax(-1) @ values
-        if _same(got, expected):
-            continue
-        if _same(got, scores.softmax(-1) @ values):
-            raise Wrong("the scores are not divided by √d, the square root of the length of a query")
-        if _same(got, (scores / d).softmax(-1) @ values):
-            raise Wrong("the scores are divided by d; it is its square root that keeps their spread")
-        for size, what in ((d_v, "a value"), (n_keys, "the row of keys")):
-            if _same(got, (scores / size**0.5).softmax(-1) @ values):
-                raise Wrong(f"the scores are divided by the root of the length of {what}; take that of a query, {d}")
-        if _same(got, scores @ values) or _same(got, scores / d**0.5 @ values):
-            raise Wrong("the values are mixed with the scores themselves; the softmax is missing")
-        if d == d_v and _same(got, (scores / d**0.5).softmax(-1) @ keys):
-            raise Wrong("the keys are mixed; keys say where to look, values are what is read there")
-        raise Wrong(f"the output differs from softmax(K·q / √d) · V by up to {(got - expected).abs().max():.2g}")
+def _one_query():
+    for n_keys, d, d_v in ((1, 2, 3), (3, 8, 2), (5, 3, 3), (4, 16, 5), (6, 6, 6)):
+        yield 2 * torch.randn(d), torch.randn(n_keys, d), torch.randn(n_keys, d_v)
 
 
-ROW = Exercise(
-    id="attention.row",
+@exercise(
+    "attention.row",
     title="One row of attention",
     prompt="One query asks all keys and reads the values.",
-    stub='''\
-def attend(q, keys, values):
-    """One query: q (d,), keys (S, d), values (S, d_v) -> (d_v,)."""
-    ...
-''',
     hints=(
         "Three steps: a score for each key, weights from the scores, a weighted sum of the values.",
         "keys @ q are all dot products at once, shape (S,). Divide by √d: q.shape[-1] ** 0.5.",
         "weights @ values adds the rows of values, each times its weight.",
     ),
-    solution="""\
-def attend(q, keys, values):
-    scores = keys @ q / q.shape[-1] ** 0.5  # (S,)
-    weights = scores.softmax(dim=-1)  # (S,)
-    return weights @ values  # (d_v,)
-""",
-    checks=(_check_row,),
-    mistakes=(
-        Mistake("def attend(q, keys, values):\n    return (keys @ q).softmax(-1) @ values\n", "not divided by √d"),
-        Mistake(
-            "def attend(q, keys, values):\n    return (keys @ q / values.shape[-1] ** 0.5).softmax(-1) @ values\n",
-            "the length of a value",
-        ),
-        Mistake(
-            "def attend(q, keys, values):\n    return (keys @ q / len(keys) ** 0.5).softmax(-1) @ values\n",
-            "the length of the row of keys",
-        ),
-        Mistake(
-            "def attend(q, keys, values):\n    return keys @ q / q.shape[-1] ** 0.5 @ values\n",
-            "the softmax is missing",
-        ),
-        Mistake(
-            "def attend(q, keys, values):\n    return (keys @ q / q.shape[-1] ** 0.5).softmax(-1) @ keys\n",
-            "values are what is read",
-        ),
-    ),
+    inputs=_one_query,
     difficulty=1,
     minutes=6,
 )
+def attend(q, keys, values):
+    """One query: q (d,), keys (S, d), values (S, d_v) -> (d_v,)."""
+    scores = keys @ q / q.shape[-1] ** 0.5  # (S,)
+    weights = scores.softmax(dim=-1)  # (S,)
+    return weights @ values  # (d_v,)
+
+
+def _row(q, keys, values, scale=None):
+    return (keys @ q * (q.shape[-1] ** -0.5 if scale is None else scale)).softmax(-1) @ values
+
+
+plant_scales(attend, _row)
+attend.plant({
+    "the scores are divided by the root of the length of a value; take that of a query":
+        lambda q, keys, values: _row(q, keys, values, values.shape[-1] ** -0.5),
+    "the scores are divided by the root of the number of keys; take the length of a query":
+        lambda q, keys, values: _row(q, keys, values, len(keys) ** -0.5),
+    "the values are mixed with the scores themselves; the softmax is missing":
+        (lambda q, keys, values: keys @ q / len(q) ** 0.5 @ values, lambda q, keys, values: keys @ q @ values),
+    "the keys are mixed; keys say where to look, values are what is read there":
+        lambda q, keys, values: _row(q, keys, keys),
+    "that is the one value with the highest score: a look-up. Attention takes of every value its share":
+        lambda q, keys, values: values[(keys @ q).argmax()],
+    "that is the plain mean of the values: the weights of the query are not used":
+        lambda q, keys, values: values.mean(0),
+    "these are the weights; the last step is missing, weights @ values":
+        lambda q, keys, values: (keys @ q / len(q) ** 0.5).softmax(-1),
+    "these are the values, each times its weight; add them up":
+        lambda q, keys, values: (keys @ q / len(q) ** 0.5).softmax(-1)[:, None] * values,
+    "the scores are divided by √d after the softmax; before it, dividing evens the weights out":
+        lambda q, keys, values: (keys @ q).softmax(-1) / len(q) ** 0.5 @ values,
+    "q @ keys multiplies q (d,) with the columns of keys (S, d). A score for each key is keys @ q, or q @ keys.T":
+        lambda q, keys, values: (q @ keys / len(q) ** 0.5).softmax(-1) @ values,
+    "keys.T @ q multiplies (d, S) with (d,). A score for each key is keys @ q":
+        lambda q, keys, values: (keys.T @ q / len(q) ** 0.5).softmax(-1) @ values,
+    "values @ weights multiplies (S, d_v) with (S,). The rows of values, each times its weight: weights @ values":
+        lambda q, keys, values: values @ (keys @ q / len(q) ** 0.5).softmax(-1),
+    "the result has one dimension too many, (1, d_v): with one query, no dimension for queries is wanted":
+        lambda q, keys, values: _row(q, keys, values)[None],
+})  # fmt: skip
 
 
 # 3. The causal mask ---------------------------------------------------------------------------------------------------
 
 
-def _check_causal(candidate):
-    for n_tokens in (1, 2, 6):
-        scores = 2 * torch.randn(n_tokens, n_tokens)
-        kept = scores.clone()
-        got = candidate(scores)
-        expect_tensor(got, (n_tokens, n_tokens), "weights")
-        if not torch.equal(scores, kept):
-            raise Wrong(
-                "the scores that were given are changed in place; make new ones with masked_fill (no underscore)"
-            )
-        mask = torch.ones(n_tokens, n_tokens, dtype=torch.bool).tril()
-        expected = scores.masked_fill(~mask, -torch.inf).softmax(-1)
-        if _same(got, expected) and torch.equal(got[~mask], torch.zeros(int((~mask).sum()))):
-            continue
-        if got.isnan().any():
-            raise Wrong(
-                "NaN: a row of only −∞ has no softmax. A token may look at itself, so the diagonal stays allowed"
-            )
-        if _same(got, scores.softmax(-1).masked_fill(~mask, 0)):
-            raise Wrong(
-                "the rows no longer sum to 1: the future was set to 0 after the softmax, which had already given it "
-                "a share"
-            )
-        if _same(got, scores.masked_fill(~mask, 0).softmax(-1)):
-            raise Wrong("a score of 0 is not nothing: e⁰ = 1. Forbidden scores must be −∞ before the softmax")
-        if _same(got, scores.masked_fill(~mask.T, -torch.inf).softmax(-1)):
-            raise Wrong("every token looks at later tokens only: the triangle is the wrong one")
-        raise Wrong(f"the weights differ from the masked softmax by up to {(got - expected).abs().max():.2g}")
-    large = torch.tensor([[1000.0, 1002.0], [1000.0, 1001.0]])
-    got = candidate(large)
-    if not torch.isfinite(got).all():
-        raise Wrong("scores near 1000 overflow: set the forbidden scores to −∞ and leave the exponentials to softmax")
+def _square_scores():
+    yield (torch.tensor([[0.5]]),)
+    for n_tokens in (2, 3, 6):
+        yield (2 * torch.randn(n_tokens, n_tokens),)
+    yield (torch.tensor([[1000.0, 1002.0], [1000.0, 1001.0]]),)
+    yield (torch.tensor([[-900.0, -100.0, 0.0], [-900.0, -901.0, 5.0], [-900.0, -901.0, -902.0]]),)
 
 
-CAUSAL = Exercise(
-    id="attention.causal",
+@exercise(
+    "attention.causal",
     title="No looking ahead",
-    prompt="Turn scores into weights such that a token looks at itself and at earlier tokens only.",
-    stub='''\
-def causal_weights(scores):
-    """Scores (T, T), a row for each query -> weights (T, T); row t is 0 beyond column t."""
-    ...
-''',
+    prompt="Turn scores into weights such that a token looks at itself and at earlier tokens only. The scores are "
+    "divided by √d already; what is missing is the mask and the softmax.",
     hints=(
         "A weight is exactly 0 if its score is −∞, since e^−∞ = 0. Which cells of row t are later than t?",
         "torch.ones(T, T, dtype=torch.bool).triu(1) is True above the diagonal.",
         "scores.masked_fill(later, float('-inf')).softmax(dim=-1)",
     ),
-    solution="""\
-def causal_weights(scores):
-    later = torch.ones(scores.shape, dtype=torch.bool).triu(1)  # (T, T)
-    return scores.masked_fill(later, float("-inf")).softmax(dim=-1)
-""",
-    checks=(_check_causal,),
-    mistakes=(
-        Mistake("def causal_weights(scores):\n    return scores.softmax(-1).tril()\n", "set to 0 after the softmax"),
-        Mistake("def causal_weights(scores):\n    return scores.tril().softmax(-1)\n", "a score of 0 is not nothing"),
-        Mistake(
-            "def causal_weights(scores):\n"
-            "    raised = scores.exp().tril()\n"
-            "    return raised / raised.sum(-1, keepdim=True)\n",
-            "scores near 1000 overflow",
-        ),
-        Mistake(
-            "def causal_weights(scores):\n"
-            "    later = torch.ones(scores.shape, dtype=torch.bool).triu()\n"
-            "    return scores.masked_fill(later, float('-inf')).softmax(-1)\n",
-            "the diagonal stays allowed",
-        ),
-        Mistake(
-            "def causal_weights(scores):\n"
-            "    later = torch.ones(scores.shape, dtype=torch.bool).tril(-1)\n"
-            "    return scores.masked_fill(later, float('-inf')).softmax(-1)\n",
-            "the triangle is the wrong one",
-        ),
-    ),
+    inputs=_square_scores,
+    symptoms=(rows_add_up,),
     difficulty=2,
     minutes=6,
 )
+def causal_weights(scores):
+    """Scores (T, T), a row for each query -> weights (T, T); row t is 0 beyond column t."""
+    later = torch.ones(scores.shape, dtype=torch.bool).triu(1)  # (T, T)
+    return scores.masked_fill(later, float("-inf")).softmax(dim=-1)
+
+
+causal_weights.plant({
+    "the rows no longer sum to 1: the future was set to 0 after the softmax, which had already given it a share":
+        lambda scores: scores.softmax(-1).tril(),
+    f"a score of 0 is not nothing: e⁰ = 1. {BY_MASK.capitalize()}":
+        lambda scores: scores.tril().softmax(-1),
+    "scores near 1000 overflow: set the forbidden scores to −∞ and leave the exponentials to softmax":
+        lambda scores: scores.exp().tril() / scores.exp().tril().sum(-1, keepdim=True),
+    "nan is covered up, not avoided: scores near 1000 overflow in exp. Set the forbidden scores to −∞ and leave the "
+    "exponentials to softmax":
+        lambda scores: (scores.exp().tril() / scores.exp().tril().sum(-1, keepdim=True)).nan_to_num(0),
+    "nan in the first row: it may look at nothing, and a row of only −∞ has no softmax. A token may look at itself, "
+    "so the diagonal stays allowed":
+        lambda scores: _masked(scores, _lower(len(scores), offset=-1)),
+    "the mask is turned around: allowed cells are set to −∞ and later ones are kept, so that the last row is nan":
+        lambda scores: _masked(scores, ~_lower(len(scores))),
+    "every token looks at itself and at later tokens: the triangle is the wrong one":
+        lambda scores: _masked(scores, ~_lower(len(scores), offset=-1)),
+    "nan everywhere: 0 · −∞ is not a number, so a mask of 0 and 1 cannot be multiplied with −∞. Use masked_fill, "
+    "which puts −∞ only where the mask is True":
+        (
+            lambda scores: (scores + (~_lower(len(scores))).float() * -torch.inf).softmax(-1),
+            lambda scores: (scores + _lower(len(scores)).float() * -torch.inf).softmax(-1),
+        ),
+    "the mask is missing: tokens look at later ones":
+        lambda scores: scores.softmax(-1),
+    "the softmax runs over the queries: each column sums to 1. It should run over the keys, the last dimension":
+        lambda scores: scores.masked_fill(~_lower(len(scores)), -torch.inf).softmax(0),
+    "every token sees one later token too: the diagonal of the mask is one place too far to the right":
+        lambda scores: _masked(scores, _lower(len(scores), offset=1)),
+    "the scores are divided once more; they are given as the softmax takes them":
+        (
+            lambda scores: _masked(scores / 2, _lower(len(scores))),
+            lambda scores: _masked(scores / len(scores) ** 0.5, _lower(len(scores))),
+        ),
+    "a forbidden score of −100 or the like is not small enough beside scores of −900; take −∞":
+        (
+            lambda scores: _masked(scores, _lower(len(scores)), -100.0),
+            lambda scores: _masked(scores, _lower(len(scores)), -200.0),
+            lambda scores: _masked(scores, _lower(len(scores)), -10.0),
+        ),
+    "these are the masked scores; the softmax over the keys is still to come":
+        lambda scores: scores.masked_fill(~_lower(len(scores)), -torch.inf),
+    "these are masked scores without a softmax":
+        lambda scores: scores.tril(),
+})  # fmt: skip
 
 
 # 4. A window within documents -----------------------------------------------------------------------------------------
 
 
-def _check_window(candidate):
-    for ids, window in (([0, 0, 0, 1, 1, 1, 1], 2), ([0, 0, 0, 0, 0], 3), ([0, 1, 1, 2], 1), ([4, 4, 4], 9)):
-        n_tokens = len(ids)
-        got = candidate(torch.tensor(ids), window)
-        expect_tensor(got, (n_tokens, n_tokens), "a mask")
-        if got.dtype != torch.bool:
-            raise Wrong(f"expected booleans, True where a query may look; got {got.dtype}")
-
-        def allowed(seen, causal=True, same=True, size=window, ids=ids):
-            t, s = seen
-            return (not causal or s <= t) and t - s < size and (not same or ids[t] == ids[s])
-
-        def table(ids=ids, **rules):
-            places = [[(t, s) for s in range(len(ids))] for t in range(len(ids))]
-            return torch.tensor([[allowed(place, **rules) for place in row] for row in places])
-
-        if torch.equal(got, table()):
-            continue
-        given = f"documents {ids}, window {window}"
-        if torch.equal(got, ~table()):
-            raise Wrong("the sense is wrong: True should mean that a query may look")
-        if torch.equal(got, table(size=window + 1)):
-            raise Wrong(f"{given}: a query sees {window + 1} keys; the window counts the token itself")
-        if torch.equal(got, table(same=False)):
-            raise Wrong(f"{given}: tokens look across the border of documents")
-        if torch.equal(got, table(causal=False)):
-            raise Wrong(f"{given}: tokens look at later ones")
-        t, s = (got != table()).nonzero()[0].tolist()
-        raise Wrong(f"{given}: whether query {t} may look at key {s} should be {bool(table()[t, s])}")
+def _documents():
+    for ids, window in (
+        ([4, 4, 4], 2),
+        ([7, 2, 2, 2], 2),
+        ([3, 3, 3, 3, 0, 0, 0, 9], 2),
+        ([5, 1, 1, 8], 1),
+        ([2, 2, 2], 9),
+    ):
+        yield torch.tensor(ids), window
 
 
-WINDOW = Exercise(
-    id="attention.window",
+@exercise(
+    "attention.window",
     title="A window within packed documents",
     prompt="Several documents share one row of tokens. Allow each token itself and a few tokens back, in its document.",
-    stub='''\
-def window_mask(document_ids, window):
-    """document_ids (T,), equal within a document -> (T, T) booleans: at most `window` keys, its own included."""
-    ...
-''',
     hints=(
         "Three conditions, each a (T, T) table of booleans, joined with &.",
         "Positions: t = torch.arange(T)[:, None] are queries, s = torch.arange(T)[None] are keys. Causal is s <= t.",
         "The window is t - s < window; the same document is document_ids[:, None] == document_ids[None].",
     ),
-    solution="""\
-def window_mask(document_ids, window):
-    t = torch.arange(len(document_ids))[:, None]  # (T, 1): queries
-    s = torch.arange(len(document_ids))[None]  # (1, T): keys
-    return (s <= t) & (t - s < window) & (document_ids[:, None] == document_ids[None])
-""",
-    checks=(_check_window,),
-    mistakes=(
-        Mistake(
-            "def window_mask(document_ids, window):\n"
-            "    t, s = torch.arange(len(document_ids))[:, None], torch.arange(len(document_ids))[None]\n"
-            "    return (s <= t) & (t - s <= window) & (document_ids[:, None] == document_ids[None])\n",
-            "the window counts the token itself",
-        ),
-        Mistake(
-            "def window_mask(document_ids, window):\n"
-            "    t, s = torch.arange(len(document_ids))[:, None], torch.arange(len(document_ids))[None]\n"
-            "    return (s <= t) & (t - s < window)\n",
-            "across the border of documents",
-        ),
-        Mistake(
-            "def window_mask(document_ids, window):\n"
-            "    t, s = torch.arange(len(document_ids))[:, None], torch.arange(len(document_ids))[None]\n"
-            "    return ~((s <= t) & (t - s < window) & (document_ids[:, None] == document_ids[None]))\n",
-            "the sense is wrong",
-        ),
-    ),
+    inputs=_documents,
     difficulty=3,
     minutes=10,
 )
+def window_mask(document_ids, window):
+    """document_ids (T,), equal within a document -> (T, T) booleans: at most `window` keys, its own included."""
+    t = torch.arange(len(document_ids))[:, None]  # (T, 1): queries
+    s = torch.arange(len(document_ids))[None]  # (1, T): keys
+    return (s <= t) & (t - s < window) & (document_ids[:, None] == document_ids[None])
+
+
+def _window(ids, size, *, causal=True, same=True):
+    back = torch.arange(len(ids))[:, None] - torch.arange(len(ids))[None]  # (T, T): how far back a key stands
+    allowed = (back < size) & ((back >= 0) | (not causal))
+    return allowed & (ids[:, None] == ids[None]) if same else allowed
+
+
+window_mask.plant({
+    "the sense is turned around: True should mean that a query may look":
+        lambda ids, size: ~_window(ids, size),
+    "a query sees one key too many: the window counts the token itself, so t − s < window":
+        lambda ids, size: _window(ids, size + 1),
+    "a query sees one key too few: t − s < window":
+        lambda ids, size: _window(ids, size - 1),
+    "tokens look across the border of documents":
+        lambda ids, size: _window(ids, size, same=False),
+    "tokens look at later ones: s <= t is missing":
+        lambda ids, size: _window(ids, size, causal=False),
+    "the window reaches both ways, so that tokens look at later ones: s <= t is missing":
+        lambda ids, size: _window(ids, size, causal=False) & _window(ids, size, causal=False).T,
+    "the window is missing: tokens look back as far as their document goes":
+        lambda ids, size: _window(ids, len(ids)),
+    "a token does not see itself: s <= t, not s < t":
+        lambda ids, size: _window(ids, size) & ~torch.eye(len(ids), dtype=torch.bool),
+    "rows are queries and columns keys; here they are exchanged":
+        lambda ids, size: _window(ids, size).T,
+    "documents are compared with <=, which only holds where their numbers grow; equal numbers are one document":
+        (
+            lambda ids, size: _window(ids, size, same=False) & (ids[:, None] <= ids[None]),
+            lambda ids, size: _window(ids, size, same=False) & (ids[:, None] >= ids[None]),
+        ),
+})  # fmt: skip
 
 
 # 5. Heads as a reshape ------------------------------------------------------------------------------------------------
 
 
-def _check_split(candidate):
-    for batch, n_tokens, n_heads, d in ((2, 5, 3, 4), (1, 4, 4, 2), (3, 6, 1, 8)):
-        x = torch.randn(batch, n_tokens, n_heads * d)
-        got = candidate(x, n_heads)
-        expect_tensor(got, (batch, n_heads, n_tokens, d), "heads")
-        if all(_same(got[:, h], x[..., h * d : (h + 1) * d]) for h in range(n_heads)):
-            continue
-        if _same(got, x.reshape(batch, n_heads, n_tokens, d)):
-            raise Wrong(
-                "the shape is right and the numbers are not: a reshape straight to (B, H, T, d) cuts the tokens into "
-                "heads. Cut the width first, to (B, T, H, d), then exchange tokens and heads"
-            )
-        if _same(got, x.view(batch, n_tokens, d, n_heads).permute(0, 3, 1, 2)):
-            raise Wrong("head h takes every H-th number; it should take d neighbors, from h·d on")
-        raise Wrong("head h should hold the numbers from h·d to (h + 1)·d of every token")
+def _wide():
+    for batch, n_tokens, n_heads, d in ((1, 2, 3, 2), (2, 5, 3, 4), (1, 4, 4, 2), (3, 6, 1, 8), (2, 3, 2, 5)):
+        yield torch.randn(batch, n_tokens, n_heads * d), n_heads
 
 
-SPLIT = Exercise(
-    id="attention.split_heads",
+@exercise(
+    "attention.split_heads",
     title="Heads are a reshape",
     prompt="Cut the width of every token into heads, and let the heads stand before the tokens.",
-    stub='''\
-def split_heads(x, n_heads):
-    """x (B, T, H·d) -> (B, H, T, d): head h has the numbers h·d to (h + 1)·d of each token."""
-    ...
-''',
     hints=(
         "Only the last dimension is cut: (B, T, H·d) -> (B, T, H, d). Which call does that?",
         "Then two dimensions change places: (B, T, H, d) -> (B, H, T, d).",
         "x.view(B, T, n_heads, -1).transpose(1, 2)",
     ),
-    solution="""\
-def split_heads(x, n_heads):
-    batch, n_tokens, width = x.shape
-    return x.view(batch, n_tokens, n_heads, width // n_heads).transpose(1, 2)  # (B, H, T, d)
-""",
-    checks=(_check_split,),
-    mistakes=(
-        Mistake(
-            "def split_heads(x, n_heads):\n"
-            "    return x.reshape(x.shape[0], n_heads, x.shape[1], x.shape[2] // n_heads)\n",
-            "cuts the tokens into heads",
-        ),
-        Mistake(
-            "def split_heads(x, n_heads):\n"
-            "    b, t, w = x.shape\n"
-            "    return x.view(b, t, w // n_heads, n_heads).permute(0, 3, 1, 2)\n",
-            "every H-th number",
-        ),
-        Mistake(
-            "def split_heads(x, n_heads):\n    return x.view(x.shape[0], x.shape[1], n_heads, x.shape[2] // n_heads)\n",
-            "expected heads of shape",
-        ),
-    ),
+    inputs=_wide,
     difficulty=2,
     minutes=5,
 )
+def split_heads(x, n_heads):
+    """x (B, T, H·d) -> (B, H, T, d): head h has the numbers h·d to (h + 1)·d of each token."""
+    batch, n_tokens, width = x.shape
+    return x.view(batch, n_tokens, n_heads, width // n_heads).transpose(1, 2)  # (B, H, T, d)
+
+
+split_heads.plant({
+    "the shape is right and the numbers are not: a reshape straight to (B, H, T, d) cuts the tokens into heads. Cut "
+    "the width first, to (B, T, H, d), then exchange tokens and heads":
+        lambda x, n_heads: x.reshape(x.shape[0], n_heads, x.shape[1], -1),
+    "head h takes every H-th number; it should take d neighbors, from h·d on":
+        lambda x, n_heads: x.unflatten(-1, (-1, n_heads)).permute(0, 3, 1, 2),
+    "the heads stand behind the tokens, (B, T, H, d); exchange these two dimensions":
+        lambda x, n_heads: x.unflatten(-1, (n_heads, -1)),
+    "n_heads is taken for the width of a head; it is their number":
+        lambda x, n_heads: x.unflatten(-1, (-1, n_heads)).transpose(1, 2),
+    "the wrong dimensions are exchanged: heads and width of a head, instead of tokens and heads":
+        lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).transpose(2, 3),
+    "the heads come first of all, before the batch; they belong behind it, (B, H, T, d)":
+        lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).permute(2, 0, 1, 3),
+})  # fmt: skip
 
 
 # 6. Many heads --------------------------------------------------------------------------------------------------------
 
 
-def _heads_of(x, weight, n_heads):
-    batch, n_tokens, _ = x.shape
-    return (x @ weight).view(batch, n_tokens, n_heads, -1).transpose(1, 2)
-
-
-def _multi_head(x, w_q, w_k, w_v, w_o, n_heads, causal=True):
-    q, k, v = (_heads_of(x, w, n_heads) for w in (w_q, w_k, w_v))
-    return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2) @ w_o
-
-
-def _check_multi_head(candidate):
-    for batch, n_tokens, width, n_heads in ((2, 5, 12, 3), (1, 7, 8, 2), (2, 4, 6, 1)):
-        x = torch.randn(batch, n_tokens, width)
+def _inputs_and_weights():
+    for batch, n_tokens, width, n_heads in ((1, 2, 4, 2), (2, 5, 12, 3), (1, 7, 8, 2), (2, 4, 6, 1)):
         weights = [torch.randn(width, width) / width**0.5 * 1.5 for _ in range(4)]
-        got = candidate(x, *weights, n_heads)
-        expect_tensor(got, x.shape, "an output")
-        expected = _multi_head(x, *weights, n_heads)
-        if _same(got, expected):
-            continue
-        q, k, v = (_heads_of(x, w, n_heads) for w in weights[:3])
-        heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        if _same(got, _multi_head(x, *weights, n_heads, causal=False)):
-            raise Wrong("tokens look at later ones: the causal mask is missing")
-        if _same(got, heads.transpose(1, 2).flatten(2)):
-            raise Wrong("the heads stand side by side, but w_o never mixes them")
-        if _same(got, heads.reshape(batch, n_tokens, width) @ weights[3]):
-            raise Wrong(
-                "the heads are merged without exchanging heads and tokens back: transpose (B, H, T, d) to (B, T, H, d) "
-                "before the reshape"
-            )
-        wide = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=width**-0.5)
-        if _same(got, wide.transpose(1, 2).flatten(2) @ weights[3]):
-            raise Wrong("the scores are divided by the root of the whole width; each head has d = D / H numbers")
-        if _same(got, _multi_head(x, *weights, 1)):
-            raise Wrong("that is one wide head: the width is never cut into heads")
-        plain = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
-        if _same(got, plain.transpose(1, 2).flatten(2) @ weights[3]):
-            raise Wrong("the scores are not divided by √d, the square root of the width of one head")
-        if _same(got, _multi_head(x, *(w.T for w in weights), n_heads)):
-            raise Wrong("the weights are transposed; here they stand as x @ w, not as in torch.nn.Linear")
-        raise Wrong(f"the output differs from multi-head attention by up to {(got - expected).abs().max():.2g}")
+        yield torch.randn(batch, n_tokens, width), *weights, n_heads
 
 
-MULTI_HEAD = Exercise(
-    id="attention.multi_head",
+@exercise(
+    "attention.multi_head",
     title="Many heads",
     prompt="Causal attention with several heads, from the input to the output.",
-    stub='''\
-def multi_head(x, w_q, w_k, w_v, w_o, n_heads):
-    """x (B, T, D), weights (D, D) each -> (B, T, D); causal."""
-    ...
-''',
     hints=(
         "q, k and v are x @ w, each split into heads: (B, H, T, d). Scores are q @ k.transpose(-2, -1), (B, H, T, T).",
         "Divide by √d of one head, mask what is later with −∞, softmax, times v: (B, H, T, d).",
         "Back: .transpose(1, 2).reshape(B, T, D), then @ w_o. F.scaled_dot_product_attention(q, k, v, is_causal=True) "
         "does the middle part.",
     ),
-    solution="""\
+    inputs=_inputs_and_weights,
+    difficulty=3,
+    minutes=12,
+)
 def multi_head(x, w_q, w_k, w_v, w_o, n_heads):
+    """x (B, T, D), weights (D, D) each -> (B, T, D); causal."""
     batch, n_tokens, width = x.shape
 
     def heads(weight):
@@ -460,216 +350,165 @@ def multi_head(x, w_q, w_k, w_v, w_o, n_heads):
     later = torch.ones(n_tokens, n_tokens, dtype=torch.bool).triu(1)
     read = scores.masked_fill(later, float("-inf")).softmax(dim=-1) @ v  # (B, H, T, d)
     return read.transpose(1, 2).reshape(batch, n_tokens, width) @ w_o  # (B, T, D)
-""",
-    checks=(_check_multi_head,),
-    mistakes=(
-        Mistake(
-            "def multi_head(x, w_q, w_k, w_v, w_o, n_heads):\n"
-            "    import torch.nn.functional as F\n"
-            "    b, t, w = x.shape\n"
-            "    q, k, v = ((x @ m).view(b, t, n_heads, -1).transpose(1, 2) for m in (w_q, w_k, w_v))\n"
-            "    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, w) @ w_o\n",
-            "the causal mask is missing",
+
+
+def _many(x, w_q, w_k, w_v, w_o, n_heads, *, scale=None, causal=True, split=None, merge=None):
+    """Multi-head attention with one step replaced."""
+    split = split or (lambda y: y.unflatten(-1, (n_heads, -1)).transpose(1, 2))  # (B, T, D) -> (B, H, T, d)
+    merge = merge or (lambda y: y.transpose(1, 2).flatten(2))  # (B, H, T, d) -> (B, T, D)
+    q, k, v = (split(x @ weight) for weight in (w_q, w_k, w_v))
+    return merge(F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale)) @ w_o
+
+
+multi_head.plant({
+    "tokens look at later ones: the causal mask is missing":
+        lambda x, q, k, v, o, n: _many(x, q, k, v, o, n, causal=False),
+    "the heads stand side by side, but w_o never mixes them":
+        lambda x, q, k, v, o, n: _many(x, q, k, v, torch.eye(len(o)), n),
+    "the heads are merged without exchanging heads and tokens back: transpose (B, H, T, d) to (B, T, H, d) before the "
+    "reshape":
+        lambda x, q, k, v, o, n: _many(x, q, k, v, o, n, merge=lambda y: y.reshape(x.shape)),
+    "a reshape straight to (B, H, T, d) cuts the tokens into heads. Cut the width first, to (B, T, H, d), then "
+    "exchange tokens and heads":
+        (
+            lambda x, q, k, v, o, n: _many(x, q, k, v, o, n, split=lambda y: y.reshape(len(y), n, y.shape[1], -1),
+                merge=lambda y: y.reshape(x.shape)),
+            lambda x, q, k, v, o, n: _many(x, q, k, v, o, n, split=lambda y: y.reshape(len(y), n, y.shape[1], -1)),
         ),
-        Mistake(
-            "def multi_head(x, w_q, w_k, w_v, w_o, n_heads):\n"
-            "    import torch.nn.functional as F\n"
-            "    b, t, w = x.shape\n"
-            "    q, k, v = ((x @ m).view(b, t, n_heads, -1).transpose(1, 2) for m in (w_q, w_k, w_v))\n"
-            "    return F.scaled_dot_product_attention(q, k, v, is_causal=True).reshape(b, t, w) @ w_o\n",
-            "without exchanging heads and tokens back",
+    "the scores are divided by the root of the whole width; each head has d = D / H numbers":
+        lambda x, q, k, v, o, n: _many(x, q, k, v, o, n, scale=x.shape[-1] ** -0.5),
+})  # fmt: skip
+plant_scales(multi_head, _many, lambda x, *weights_and_n: x.shape[-1] // weights_and_n[-1])
+multi_head.plant({
+    "that is one wide head: the width is never cut into heads":
+        lambda x, q, k, v, o, n: _many(x, q, k, v, o, 1),
+    "the weights are transposed; here they stand as x @ w, not as in torch.nn.Linear":
+        (
+            lambda x, q, k, v, o, n: _many(x, q.T, k.T, v.T, o.T, n),
+            lambda x, q, k, v, o, n: _many(x, q.T, k.T, v.T, o, n),
         ),
-        Mistake(
-            "def multi_head(x, w_q, w_k, w_v, w_o, n_heads):\n"
-            "    import torch.nn.functional as F\n"
-            "    b, t, w = x.shape\n"
-            "    q, k, v = ((x @ m).view(b, t, n_heads, -1).transpose(1, 2) for m in (w_q, w_k, w_v))\n"
-            "    return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, t, w)\n",
-            "w_o never mixes them",
+    "keys and values are exchanged: scores come from keys, what is read are values":
+        lambda x, q, k, v, o, n: _many(x, q, v, k, o, n),
+    "queries and keys are exchanged: row t of the scores belongs to query t":
+        lambda x, q, k, v, o, n: _many(x, k, q, v, o, n),
+    "the result lacks the input's form: merge the heads, (B, H, T, d) -> (B, T, D), before w_o":
+        lambda x, q, k, v, o, n: _many(x, q, k, v, torch.eye(len(o)), n).unflatten(-1, (n, -1)).transpose(1, 2),
+    "w_o is used before the heads are side by side: merge them first, (B, H, T, d) -> (B, T, D), then @ w_o":
+        lambda x, q, k, v, o, n: _many(x, q, k, v, o, n, merge=lambda y: y),
+    "the input is added to the output; here attention alone is asked for, the block adds it later":
+        lambda x, q, k, v, o, n: x + _many(x, q, k, v, o, n),
+    "q @ k does not fit, and k.T would turn round all four dimensions: exchange the last two with k.transpose(-2, -1)":
+        (
+            lambda x, q, k, v, o, n: _four(x, q, n) @ _four(x, k, n),
+            lambda x, q, k, v, o, n: _four(x, q, n) @ _four(x, k, n).T,
         ),
-        Mistake(
-            "def multi_head(x, w_q, w_k, w_v, w_o, n_heads):\n"
-            "    import torch.nn.functional as F\n"
-            "    b, t, w = x.shape\n"
-            "    q, k, v = ((x @ m).view(b, t, n_heads, -1).transpose(1, 2) for m in (w_q, w_k, w_v))\n"
-            "    y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=w ** -0.5)\n"
-            "    return y.transpose(1, 2).reshape(b, t, w) @ w_o\n",
-            "root of the whole width",
-        ),
-        Mistake(
-            "def multi_head(x, w_q, w_k, w_v, w_o, n_heads):\n"
-            "    import torch.nn.functional as F\n"
-            "    b, t, w = x.shape\n"
-            "    q, k, v = ((x @ m).view(b, t, n_heads, -1).transpose(1, 2) for m in (w_q, w_k, w_v))\n"
-            "    y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)\n"
-            "    return y.transpose(1, 2).reshape(b, t, w) @ w_o\n",
-            "not divided by √d",
-        ),
-        Mistake(
-            "def multi_head(x, w_q, w_k, w_v, w_o, n_heads):\n"
-            "    import torch.nn.functional as F\n"
-            "    b, t, w = x.shape\n"
-            "    q, k, v = ((x @ m.T).view(b, t, n_heads, -1).transpose(1, 2) for m in (w_q, w_k, w_v))\n"
-            "    y = F.scaled_dot_product_attention(q, k, v, is_causal=True)\n"
-            "    return y.transpose(1, 2).reshape(b, t, w) @ w_o.T\n",
-            "the weights are transposed",
-        ),
-    ),
-    difficulty=3,
-    minutes=12,
-)
+})  # fmt: skip
+
+
+def _four(x, weight, n_heads):
+    return (x @ weight).unflatten(-1, (n_heads, -1)).transpose(1, 2)  # (B, H, T, d)
 
 
 # 7. Two sequences -----------------------------------------------------------------------------------------------------
 
 
-def _check_cross(candidate):
-    for batch, n_queries, n_keys, d in ((2, 3, 5, 4), (3, 4, 2, 8)):
+def _two_texts():
+    for batch, n_queries, n_keys, d in ((2, 3, 4, 2), (2, 3, 5, 4), (3, 5, 2, 8)):
         q, k, v = torch.randn(batch, n_queries, d), torch.randn(batch, n_keys, d), torch.randn(batch, n_keys, d)
         lengths = torch.randint(1, n_keys + 1, (batch,))
         lengths[0], lengths[-1] = n_keys - 1, n_keys  # one row with padding, one without
-        padding = torch.arange(n_keys)[None] >= lengths[:, None]  # (B, S)
-        got = candidate(q, k, v, padding)
-        expect_tensor(got, (batch, n_queries, d), "an output for each query")
-        expected = F.scaled_dot_product_attention(q, k, v, attn_mask=~padding[:, None])
-        if _same(got, expected):
-            continue
-        if got.isnan().any():
-            raise Wrong("NaN: some query may look at nothing. True in `padding` marks what may not be looked at")
-        if _same(got, F.scaled_dot_product_attention(q, k, v)):
-            raise Wrong("padding is looked at like any other key")
-        if _same(got, F.scaled_dot_product_attention(q, k, v, attn_mask=padding[:, None])):
-            raise Wrong("the sense is wrong: only padding is looked at")
-        real = ~padding[:, None]  # (B, 1, S)
-        scores = q @ k.transpose(-2, -1)  # (B, T, S)
-        if _same(got, scores.masked_fill(~real, -torch.inf).softmax(-1) @ v):
-            raise Wrong("the scores are not divided by √d, the square root of the length of a query")
-        if _same(got, (scores / d**0.5).softmax(-1).masked_fill(~real, 0) @ v):
-            raise Wrong("padding was set to 0 after the softmax, which had already given it a share: rows sum to less")
-        seen = real & torch.ones(n_queries, n_keys, dtype=torch.bool).tril()
-        if _same(got, (scores / d**0.5).masked_fill(~seen, -torch.inf).softmax(-1) @ v):
-            raise Wrong(
-                "there is a causal mask: the text that is read is whole before the first query, so no key is late"
-            )
-        raise Wrong(f"the output differs from attention over the real keys by up to {(got - expected).abs().max():.2g}")
+        yield q, k, v, torch.arange(n_keys)[None] >= lengths[:, None]  # (B, S)
 
 
-CROSS = Exercise(
-    id="attention.cross",
+@exercise(
+    "attention.cross",
     title="Queries from one text, keys from another",
     prompt="Cross-attention over a batch whose second texts have different lengths; the rest of each row is padding.",
-    stub='''\
-def cross_attention(q, k, v, padding):
-    """q (B, T, d), k and v (B, S, d), padding (B, S): True = no token, may not be looked at -> (B, T, d)."""
-    ...
-''',
     hints=(
         "The scores have shape (B, T, S): every query of one text with every key of the other. No causal mask here.",
         "padding is (B, S); with a dimension for the queries, padding[:, None], it fits (B, T, S).",
         "scores.masked_fill(padding[:, None], float('-inf')).softmax(dim=-1) @ v",
     ),
-    solution="""\
-def cross_attention(q, k, v, padding):
-    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (B, T, S)
-    return scores.masked_fill(padding[:, None], float("-inf")).softmax(dim=-1) @ v  # (B, T, d)
-""",
-    checks=(_check_cross,),
-    mistakes=(
-        Mistake(
-            "def cross_attention(q, k, v, padding):\n"
-            "    return (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1) @ v\n",
-            "padding is looked at",
-        ),
-        Mistake(
-            "def cross_attention(q, k, v, padding):\n"
-            "    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5\n"
-            "    return scores.masked_fill(~padding[:, None], float('-inf')).softmax(-1) @ v\n",
-            "True in `padding` marks",
-        ),
-        Mistake(
-            "def cross_attention(q, k, v, padding):\n"
-            "    import torch.nn.functional as F\n"
-            "    return F.scaled_dot_product_attention(q, k, v, attn_mask=padding[:, None])\n",
-            "only padding is looked at",
-        ),
-        Mistake(
-            "def cross_attention(q, k, v, padding):\n"
-            "    scores = q @ k.transpose(-2, -1)\n"
-            "    return scores.masked_fill(padding[:, None], float('-inf')).softmax(-1) @ v\n",
-            "not divided by √d",
-        ),
-        Mistake(
-            "def cross_attention(q, k, v, padding):\n"
-            "    weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)\n"
-            "    return weights.masked_fill(padding[:, None], 0) @ v\n",
-            "set to 0 after the softmax",
-        ),
-        Mistake(
-            "def cross_attention(q, k, v, padding):\n"
-            "    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5\n"
-            "    seen = ~padding[:, None] & torch.ones(scores.shape[1:], dtype=torch.bool).tril()\n"
-            "    return scores.masked_fill(~seen, float('-inf')).softmax(-1) @ v\n",
-            "there is a causal mask",
-        ),
-    ),
+    inputs=_two_texts,
     difficulty=3,
     minutes=8,
 )
+def cross_attention(q, k, v, padding):
+    """q (B, T, d), k and v (B, S, d), padding (B, S): True = no token, may not be looked at -> (B, T, d)."""
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (B, T, S)
+    return scores.masked_fill(padding[:, None], float("-inf")).softmax(dim=-1) @ v  # (B, T, d)
+
+
+def _cross(q, k, v, allowed, scale=None):
+    scores = q @ k.transpose(-2, -1) * (q.shape[-1] ** -0.5 if scale is None else scale)  # (B, T, S)
+    return _masked(scores, allowed.expand_as(scores)) @ v
+
+
+cross_attention.plant({
+    "padding is looked at like any other key":
+        lambda q, k, v, padding: F.scaled_dot_product_attention(q, k, v),
+    "the sense is turned around: padding is looked at, real keys are not, and a row without padding is nan":
+        lambda q, k, v, padding: _cross(q, k, v, padding[:, None]),
+    "the sense is turned around: a mask of PyTorch's says True where a query may look, padding where it may not":
+        lambda q, k, v, padding: F.scaled_dot_product_attention(q, k, v, attn_mask=padding[:, None]),
+    "nan everywhere: 0 · −∞ is not a number, so padding cannot be multiplied with −∞. Use masked_fill":
+        lambda q, k, v, padding: (q @ k.mT / q.shape[-1] ** 0.5 + padding[:, None] * -torch.inf).softmax(-1) @ v,
+})  # fmt: skip
+plant_scales(cross_attention, lambda q, k, v, padding, scale: _cross(q, k, v, ~padding[:, None], scale))
+cross_attention.plant({
+    "padding was set to 0 after the softmax, which had already given it a share: rows sum to less than 1":
+        lambda q, k, v, padding: (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1).masked_fill(padding[:, None], 0) @ v,
+    f"a score of 0 is not nothing: e⁰ = 1. {BY_MASK.capitalize()}":
+        lambda q, k, v, padding: (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(padding[:, None], 0).softmax(-1) @ v,
+    "there is a causal mask: the text that is read is whole before the first query, so no key is late":
+        lambda q, k, v, padding: _cross(q, k, v, ~padding[:, None] & torch.ones(q.shape[1], k.shape[1],
+            dtype=torch.bool).tril()),
+    "the padding of the first row is used for all rows; each row has its own":
+        lambda q, k, v, padding: _cross(q, k, v, ~padding[:1, None]),
+    "padding (B, S) does not fit the scores (B, T, S): give it a dimension for the queries, padding[:, None]":
+        (
+            lambda q, k, v, padding: (q @ k.mT).masked_fill(padding, -torch.inf).softmax(-1) @ v,
+            lambda q, k, v, padding: F.scaled_dot_product_attention(q, k, v, attn_mask=~padding),
+            lambda q, k, v, padding: (q @ k.mT).masked_fill(padding[..., None], -torch.inf).softmax(-1) @ v,
+        ),
+    "q @ k does not fit, and k.T would turn round all dimensions, the batch too: take k.transpose(-2, -1)":
+        (lambda q, k, v, padding: q @ k, lambda q, k, v, padding: q @ k.T),
+    "the softmax runs over the queries; it should run over the keys, the last dimension":
+        lambda q, k, v, padding: (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(padding[:, None], -torch.inf).softmax(1)
+            @ v,
+})  # fmt: skip
 
 
 # 8. Ready for a cache -------------------------------------------------------------------------------------------------
 
 
-def _check_with_past(candidate):
-    for n_heads, n_tokens, d, cuts in ((3, 4, 2, (4,)), (2, 6, 4, (3, 4, 6)), (1, 5, 8, (1, 2, 3, 4, 5))):
-        q, k, v = (torch.randn(1, n_heads, n_tokens, d) for _ in "qkv")
-        expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        past, done, rows = None, 0, []
-        for cut in cuts:
-            new = slice(done, cut)
-            answer = candidate(q[:, :, new], k[:, :, new], v[:, :, new], past)
-            if not isinstance(answer, tuple) or len(answer) != 2:
-                raise Wrong(f"expected two things, the output and the past, got {type(answer).__name__}")
-            out, past = answer
-            expect_tensor(out, (1, n_heads, cut - done, d), "an output for the new tokens")
-            if not isinstance(past, tuple) or len(past) != 2:
-                raise Wrong("expected the past to be a pair (keys, values)")
-            for kept, full, name in zip(past, (k, v), ("keys", "values"), strict=True):
-                expect_tensor(kept, (1, n_heads, cut, d), f"all {name} so far")
-                if not _same(kept, full[:, :, :cut]):
-                    raise Wrong(f"the kept {name} are not the old ones followed by the new ones")
-            rows.append(out)
-            done = cut
-        got = torch.cat(rows, dim=2)
-        if _same(got, expected):
-            continue
-        if _same(got, F.scaled_dot_product_attention(q, k, v)) and len(cuts) == 1:
-            raise Wrong("the new tokens look at later ones: the causal mask is missing")
-        if len(cuts) > 1 and not _same(got[:, :, cuts[0] :], expected[:, :, cuts[0] :]):
-            raise Wrong(
-                f"fed in pieces that end after {', '.join(map(str, cuts))} tokens: the rows after the first piece "
-                "differ from one pass over everything. New queries are the last ones: query i of n new ones may look "
-                "at the keys up to S − n + i"
-            )
-        raise Wrong(f"the output differs from causal attention by up to {(got - expected).abs().max():.2g}")
+def _new_and_past():
+    for batch, n_heads, n_past, n_new, d in (
+        (1, 1, 0, 2, 2),
+        (1, 2, 3, 1, 2),
+        (2, 3, 0, 4, 2),
+        (2, 2, 3, 2, 8),
+        (2, 1, 1, 4, 4),
+    ):
+        past = tuple(torch.randn(batch, n_heads, n_past, d) for _ in "kv") if n_past else None
+        yield *(torch.randn(batch, n_heads, n_new, d) for _ in "qkv"), past
 
 
-WITH_PAST = Exercise(
-    id="attention.with_past",
+@exercise(
+    "attention.with_past",
     title="Attention that can go on",
     prompt="Attention over new tokens and what is kept of old ones, with the same rows as one pass over everything.",
-    stub='''\
-def attend_with_past(q, k, v, past):
-    """New q, k, v (B, H, T, d); past None or (keys, values) (B, H, S, d) -> output (B, H, T, d), new past."""
-    ...
-''',
     hints=(
         "First join: keys = torch.cat((past[0], k), dim=2) if there is a past, and the same for values.",
         "T queries meet S + T keys. The mask is (T, S + T): everything old is allowed, and the new triangle.",
         "torch.ones(T, n_keys, dtype=torch.bool).tril(n_keys - T) has its diagonal end in the lower right corner.",
     ),
-    solution="""\
+    inputs=_new_and_past,
+    difficulty=4,
+    minutes=12,
+)
 def attend_with_past(q, k, v, past):
+    """New q, k, v (B, H, T, d); past None or (keys, values) (B, H, S, d) -> output (B, H, T, d), new past."""
     if past is not None:
         k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)  # (B, H, S + T, d)
     n_new, n_keys = q.shape[2], k.shape[2]
@@ -677,128 +516,132 @@ def attend_with_past(q, k, v, past):
     scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (B, H, T, S + T)
     out = scores.masked_fill(~allowed, float("-inf")).softmax(dim=-1) @ v  # (B, H, T, d)
     return out, (k, v)
-""",
-    checks=(_check_with_past,),
-    mistakes=(
-        Mistake(
-            "def attend_with_past(q, k, v, past):\n"
-            "    import torch.nn.functional as F\n"
-            "    if past is not None:\n"
-            "        k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)\n"
-            "    return F.scaled_dot_product_attention(q, k, v, is_causal=True), (k, v)\n",
-            "New queries are the last ones",
+
+
+def _going_on(q, k, v, past, *, mask=None, join=None, scale=None):
+    """Attention with a past, with one step replaced."""
+    join = join or (lambda old, new: torch.cat((old, new), 2))
+    keys, values = (k, v) if past is None else (join(past[0], k), join(past[1], v))
+    allowed = (mask or _lower)(q.shape[2], keys.shape[2])
+    return F.scaled_dot_product_attention(q, keys, values, attn_mask=allowed, scale=scale), (keys, values)
+
+
+attend_with_past.plant({
+    "the diagonal of the mask starts at the top left. New queries are the last ones: query i of n new ones may look "
+    "at the keys up to S − n + i":
+        lambda q, k, v, past: _going_on(q, k, v, past, mask=lambda n, s: torch.ones(n, s, dtype=torch.bool).tril()),
+    "the kept keys and values are not the old ones followed by the new ones: old come first in torch.cat":
+        lambda q, k, v, past: _going_on(q, k, v, past, join=lambda old, new: torch.cat((new, old), 2)),
+    "the new tokens look at later ones: the causal mask is missing":
+        lambda q, k, v, past: _going_on(q, k, v, past, mask=lambda n, s: torch.ones(n, s, dtype=torch.bool)),
+    "the new past must hold all keys and values so far; here the old ones are lost":
+        (lambda q, k, v, past: (_going_on(q, k, v, past)[0], (k, v)), lambda q, k, v, past: _going_on(q, k, v, None)),
+    "the past is handed on as it came: the new keys and values belong to it too":
+        lambda q, k, v, past: (_going_on(q, k, v, past)[0], past),
+})  # fmt: skip
+plant_scales(attend_with_past, _going_on)
+attend_with_past.plant({
+    "only the output comes back; the new past, a pair of keys and values, must come with it":
+        lambda q, k, v, past: _going_on(q, k, v, past)[0],
+    "keys and values are joined along the wrong dimension: tokens are dimension 2 of (B, H, S, d)":
+        (
+            lambda q, k, v, past: _going_on(q, k, v, past, join=lambda old, new: torch.cat((old, new), 1)),
+            lambda q, k, v, past: _going_on(q, k, v, past, join=lambda old, new: torch.cat((old, new))),
         ),
-        Mistake(
-            "def attend_with_past(q, k, v, past):\n"
-            "    import torch.nn.functional as F\n"
-            "    if past is not None:\n"
-            "        k, v = torch.cat((k, past[0]), 2), torch.cat((v, past[1]), 2)\n"
-            "    seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril(k.shape[2] - q.shape[2])\n"
-            "    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen), (k, v)\n",
-            "not the old ones followed by the new ones",
-        ),
-        Mistake(
-            "def attend_with_past(q, k, v, past):\n"
-            "    import torch.nn.functional as F\n"
-            "    if past is not None:\n"
-            "        k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)\n"
-            "    return F.scaled_dot_product_attention(q, k, v), (k, v)\n",
-            "the causal mask is missing",
-        ),
-        Mistake(
-            "def attend_with_past(q, k, v, past):\n"
-            "    import torch.nn.functional as F\n"
-            "    out = F.scaled_dot_product_attention(q, k, v, is_causal=True)\n"
-            "    return out, (k, v)\n",
-            "all keys so far",
-        ),
-    ),
-    difficulty=4,
-    minutes=12,
+    "past is None at first, so it cannot be indexed: join only if there is a past":
+        lambda q, k, v, past: torch.cat((past[0], k), 2),
+    "each new token sees one key too few: it may look at itself":
+        lambda q, k, v, past: _going_on(q, k, v, past, mask=lambda n, s: _lower(n, s, offset=-1)),
+})  # fmt: skip
+
+
+@attend_with_past.mistake(
+    "the mask is (T, T), but T queries meet S + T keys: everything old is allowed, and then the new triangle"
 )
+def _square_mask(q, k, v, past):
+    keys, values = (k, v) if past is None else (torch.cat((past[0], k), 2), torch.cat((past[1], v), 2))
+    scores = q @ keys.transpose(-2, -1) / q.shape[-1] ** 0.5
+    return scores.masked_fill(~_lower(q.shape[2]), -torch.inf).softmax(-1) @ values, (keys, values)
 
 
 # 9. Finding a head ----------------------------------------------------------------------------------------------------
 
 
-def _check_find(candidate):
-    for n_layers, n_heads, n_tokens in ((3, 4, 9), (2, 6, 5)):
-        weights = torch.rand(n_layers, n_heads, n_tokens, n_tokens).tril() + 1e-6
-        layer, head = 1 + int(torch.randint(n_layers - 1, ())), 1 + int(torch.randint(n_heads - 1, ()))
-        weights[layer, head] += 4 * torch.eye(n_tokens)[1:].mean() + 3 * torch.ones(n_tokens, n_tokens).tril(-1).triu(
-            -1
-        )
-        decoy = (layer + 1) % n_layers, head
-        weights[decoy] += 9 * torch.eye(n_tokens)
-        weights = weights.tril()
-        weights = weights / weights.sum(-1, keepdim=True)
-        got = candidate(weights)
-        if not isinstance(got, tuple) or len(got) != 2:
-            raise Wrong(f"expected two numbers, (layer, head), got {got!r}")
-        if tuple(map(int, got)) == (layer, head):
-            continue
-        if tuple(map(int, got)) == decoy:
-            raise Wrong(f"head {decoy} looks at the token itself; the token before is one place left of the diagonal")
-        if tuple(map(int, got)) == (head, layer):
-            raise Wrong("the layer comes first, then the head")
-        if tuple(map(int, got)) == (layer + 1, head + 1):
-            raise Wrong("layers and heads are counted from 0 here, as Python counts")
-        scores = weights.diagonal(offset=-1, dim1=-2, dim2=-1).mean(-1)
-        later = weights.diagonal(offset=1, dim1=-2, dim2=-1).mean(-1)  # all 0
-        if tuple(map(int, got)) == divmod(int(later.argmax()), n_heads):
-            raise Wrong("one place right of the diagonal stands the token after; the token before is left of it")
-        raise Wrong(
-            f"expected the head ({layer}, {head}) with the mean weight {scores[layer, head]:.2f} on the token before; "
-            f"got {got}"
-        )
+def _weights_of_heads():
+    """The best head looks back strongly in every other row. Others do so once, at the end only, or a little always."""
+    for n_layers, n_heads, n_tokens, best in ((2, 4, 8, 2), (3, 3, 9, 6), (4, 2, 10, 7)):
+        t = torch.arange(n_tokens)
+        back = torch.full((n_layers * n_heads, n_tokens), 0.1)  # each query's weight on the token before it
+        here = torch.full((n_layers * n_heads, n_tokens), 0.1)  # and on itself; the rest is spread over all before
+        others = [place for place in torch.randperm(n_layers * n_heads).tolist() if place != best]
+        back[best] = 0.1 + 0.8 * (t % 2)
+        for place, (weights_back, weights_here) in zip(
+            others,
+            ((0.0 * t, 0.1), (0.42, 0.0), (0.01, 0.9), (0.97 * (t == n_tokens - 1), 0.0), (0.99 * (t == 2), 0.0)),
+            strict=False,
+        ):
+            back[place], here[place] = torch.as_tensor(weights_back), weights_here
+        spread = torch.ones(n_tokens, n_tokens).tril()
+        rows = spread / spread.sum(-1, keepdim=True) * (1 - back - here).clamp(min=0)[..., None]
+        rows += torch.diag_embed(here) + torch.diag_embed(back[:, 1:], offset=-1)
+        rows[:, t[1:], t[:-1]] = back[:, 1:]  # exactly these, nothing of the spread
+        yield (rows.view(n_layers, n_heads, n_tokens, n_tokens),)
 
 
-FIND = Exercise(
-    id="attention.find_previous",
+@exercise(
+    "attention.find_previous",
     title="Find the head that looks one token back",
     prompt="Score every head by its mean weight on the token just before, and name the best.",
-    stub='''\
-def find_previous_token_head(weights):
-    """Weights (L, H, T, T), rows are queries -> the (layer, head), from 0, that looks most at the token before."""
-    ...
-''',
     hints=(
         "The weight of query t on key t − 1 stands in row t, column t − 1: one place left of the diagonal.",
         "weights.diagonal(offset=-1, dim1=-2, dim2=-1) has shape (L, H, T − 1); take its mean.",
         "argmax gives one number for the whole table: divmod(int(scores.argmax()), n_heads) makes two of it.",
     ),
-    solution="""\
-def find_previous_token_head(weights):
-    scores = weights.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=-1)  # (L, H)
-    return divmod(int(scores.argmax()), scores.shape[1])
-""",
-    checks=(_check_find,),
-    mistakes=(
-        Mistake(
-            "def find_previous_token_head(weights):\n"
-            "    scores = weights.diagonal(dim1=-2, dim2=-1).mean(-1)\n"
-            "    return divmod(int(scores.argmax()), scores.shape[1])\n",
-            "looks at the token itself",
-        ),
-        Mistake(
-            "def find_previous_token_head(weights):\n"
-            "    scores = weights.diagonal(offset=1, dim1=-2, dim2=-1).mean(-1)\n"
-            "    return divmod(int(scores.argmax()), scores.shape[1])\n",
-            "stands the token after",
-        ),
-        Mistake(
-            "def find_previous_token_head(weights):\n"
-            "    scores = weights.diagonal(offset=-1, dim1=-2, dim2=-1).mean(-1)\n"
-            "    layer, head = divmod(int(scores.argmax()), scores.shape[1])\n"
-            "    return layer + 1, head + 1\n",
-            "counted from 0",
-        ),
-    ),
+    inputs=_weights_of_heads,
     difficulty=2,
     minutes=6,
 )
+def find_previous_token_head(weights):
+    """Weights (L, H, T, T), rows are queries -> the (layer, head), from 0, that looks most at the token before."""
+    scores = weights.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=-1)  # (L, H)
+    return divmod(int(scores.argmax()), scores.shape[1])
 
-EXERCISES = (SOFTMAX, ROW, CAUSAL, WINDOW, SPLIT, MULTI_HEAD, CROSS, WITH_PAST, FIND)
+
+def _best(scores: Tensor):
+    return divmod(int(scores.argmax()), scores.shape[1])
+
+
+def _beside(weights, offset=-1):
+    return weights.diagonal(offset=offset, dim1=-2, dim2=-1)  # (L, H, T - |offset|)
+
+
+find_previous_token_head.plant({
+    "this head looks at the token itself; the token before is one place left of the diagonal":
+        lambda weights: _best(_beside(weights, 0).mean(-1)),
+    "one place right of the diagonal stands the token after, which no head may see; the token before is left of it":
+        lambda weights: _best(_beside(weights, 1).mean(-1)),
+    "layers and heads are counted from 0 here, as Python counts":
+        lambda weights: tuple(1 + number for number in _best(_beside(weights).mean(-1))),
+    "the layer comes first, then the head":
+        lambda weights: _best(_beside(weights).mean(-1))[::-1],
+    "argmax over the whole table counts through all heads; divmod(number, n_heads) gives layer and head":
+        lambda weights: int(_beside(weights).mean(-1).argmax()),
+    "only the last query is looked at; the mean goes over all queries that have a token before them":
+        lambda weights: _best(weights[..., -1, -2]),
+    "this counts how often the token before has the largest weight; asked is the mean of the weights themselves":
+        lambda weights: _best((weights.argmax(-1)[..., 1:] == torch.arange(weights.shape[-1] - 1)).float().mean(-1)),
+    "this is the head with the largest single weight on a token before; asked is the mean over all queries":
+        lambda weights: _best(_beside(weights).amax(-1)),
+    "this head looks least at the token before":
+        lambda weights: _best(-_beside(weights).mean(-1)),
+    "divmod takes the number of heads, not of layers":
+        lambda weights: divmod(int(_beside(weights).mean(-1).argmax()), weights.shape[0]),
+})  # fmt: skip
+
+EXERCISES = (
+    softmax, attend, causal_weights, window_mask, split_heads, multi_head, cross_attention, attend_with_past,
+    find_previous_token_head,
+)  # fmt: skip
 PREDICTIONS = (
     Prediction(
         id="attention.spread",

@@ -6,12 +6,294 @@ import torch
 import torch.nn.functional as F
 
 from ..config import ModelConfig
-from ..generate import generate
 from ..kv_cache import KVCache
 from ..training import new_model
-from .records import Exercise, Mistake, Prediction, Question, Wrong, expect_tensor
+from .attention import plant_scales
+from .records import Prediction, Question, exercise
+from .trials import given
 
 CONFIG = ModelConfig(vocab_size=50, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, max_seq_len=64)
+
+# 1. One query against all keys -------------------------------------------------------------------------------------
+
+
+def _one_token():
+    for n_heads, n_keys, d in ((1, 1, 4), (2, 3, 2), (3, 7, 16), (2, 5, 8), (4, 6, 3)):
+        yield 2 * torch.randn(n_heads, d), torch.randn(n_heads, n_keys, d), torch.randn(n_heads, n_keys, d)
+
+
+@exercise(
+    "kv_cache.decode_row",
+    title="One query against all keys",
+    prompt="Compute the attention output of one new token from its query and all keys and values.",
+    hints=(
+        "A new token may look at every key that exists, so no mask is needed. Begin with the scores, one for each key: "
+        "shape (H, S).",
+        "keys @ q[:, :, None] has shape (H, S, 1). Divide by the square root of d before the softmax.",
+        "The weights (H, 1, S) times the values (H, S, d) give (H, 1, d); take the middle dimension away.",
+    ),
+    inputs=_one_token,
+    difficulty=2,
+    minutes=8,
+)
+def decode_row(q, keys, values):
+    """One new token in H heads: q (H, d), keys and values (H, S, d) -> (H, d)."""
+    scores = (keys @ q[:, :, None])[:, :, 0] / q.shape[-1] ** 0.5  # (H, S)
+    weights = scores.softmax(dim=-1)  # (H, S)
+    return (weights[:, None] @ values)[:, 0]  # (H, d)
+
+
+def _decoded(q, keys, values, scale=None, dim=-1):
+    scores = (keys @ q[:, :, None])[:, :, 0] * (q.shape[-1] ** -0.5 if scale is None else scale)  # (H, S)
+    return (scores.softmax(dim)[:, None] @ values)[:, 0]
+
+
+plant_scales(decode_row, _decoded)
+decode_row.plant({
+    "the softmax runs over the heads, so that the weights of a head do not add up to 1; it should run over the keys, "
+    "the last dimension":
+        lambda q, keys, values: _decoded(q, keys, values, dim=0),
+    "every head returned the first value: the query saw key 0 only. With one query and many keys is_causal=True is "
+    "aligned to the top left; a cached query may see all keys, so it needs no mask":
+        lambda q, keys, values: values[:, 0],
+    "every head returned its newest value; the query may look at all keys":
+        lambda q, keys, values: values[:, -1],
+    "the keys are mixed; keys say where to look, values are what is read there":
+        lambda q, keys, values: _decoded(q, keys, keys),
+    "there is one dimension too many in the result: (H, 1, d) or (H, d, 1) is the output of one token; take it away":
+        (
+            lambda q, keys, values: _decoded(q, keys, values)[:, None],
+            lambda q, keys, values: _decoded(q, keys, values)[..., None],
+        ),
+    "the values are mixed with the scores themselves; the softmax is missing":
+        lambda q, keys, values: (((keys @ q[:, :, None])[:, :, 0] / q.shape[-1] ** 0.5)[:, None] @ values)[:, 0],
+    "the heads are not kept apart: each asks the keys of all heads":
+        lambda q, keys, values: F.scaled_dot_product_attention(q, keys.flatten(0, 1), values.flatten(0, 1)),
+    "q (H, d) has no dimension for tokens, so it does not fit the keys (H, S, d): q[:, None] is (H, 1, d), and q[:, "
+    "None] @ keys.transpose(1, 2) is (H, 1, S). keys.T would turn round all three dimensions":
+        (
+            lambda q, keys, values: q @ keys.T,
+            lambda q, keys, values: q @ keys.transpose(-2, -1) / q.shape[-1] ** 0.5 @ values,
+            lambda q, keys, values: (q @ keys.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1) @ values,
+            lambda q, keys, values: q @ keys,
+            lambda q, keys, values: keys @ q,
+            lambda q, keys, values: q[:, None] @ keys.T,
+        ),
+})  # fmt: skip
+
+
+# 2. Counting ---------------------------------------------------------------------------------------------------------
+
+
+@exercise(
+    "kv_cache.count_keys",
+    title="How many keys are computed?",
+    prompt="Count the keys that one head of one layer computes in a whole generation, without and with a cache.",
+    hints=(
+        "Write down the number of tokens in each pass. The first pass has n_prompt tokens and gives new token 1.",
+        "The last pass gives the last new token; nothing follows, so that token is never fed in. How long is it?",
+        "Without: n_prompt + (n_prompt + 1) + … + (n_prompt + n_new − 1). With: every token that is fed in, once.",
+    ),
+    inputs=lambda: ((1, 1), (1, 4), (7, 3), (30, 50)),
+    difficulty=1,
+    minutes=6,
+)
+def count_keys(n_prompt, n_new):
+    """Keys that one head computes to generate n_new tokens: (without, with) a cache."""
+    without = sum(n_prompt + done for done in range(n_new))
+    return without, n_prompt + n_new - 1
+
+
+def _sum(n_prompt, n_new, first=0, last=0):
+    return sum(n_prompt + done for done in range(first, n_new + last))
+
+
+count_keys.plant({
+    "without a cache that is one pass too many; the last new token is chosen and not fed back":
+        lambda p, n: (_sum(p, n, last=1), p + n - 1),
+    "with a cache that is one key too many: the last new token is chosen but never fed back, so its key is not "
+    "computed":
+        lambda p, n: (_sum(p, n), p + n),
+    "one too many in both: the last new token is chosen but never fed back, so there is no pass and no key for it":
+        (lambda p, n: (_sum(p, n, last=1), p + n), lambda p, n: (_sum(p, n, 1, 1), p + n)),
+    "without a cache the first pass is missing: it runs over the prompt alone":
+        lambda p, n: (_sum(p, n, 1), p + n - 1),
+    "the passes are counted one token too long: the first has n_prompt tokens and gives the first new one":
+        lambda p, n: (_sum(p, n, 1, 1), p + n - 1),
+    "without comes first, then with a cache; here they are exchanged":
+        lambda p, n: (p + n - 1, _sum(p, n)),
+    "with a cache the prompt counts too: its keys are computed in the first pass":
+        (lambda p, n: (_sum(p, n), n), lambda p, n: (_sum(p, n), n - 1)),
+    "the passes grow: each has one token more than the one before, so without a cache it is a sum, not a product":
+        (
+            lambda p, n: (p * n, p + n - 1),
+            lambda p, n: ((p + n) * n, p + n - 1),
+            lambda p, n: ((p + n) * n, p + n),
+            lambda p, n: (p * n, p + n),
+        ),
+    "that is the square of the length; the passes are shorter at first: n_prompt + (n_prompt + 1) + …":
+        (lambda p, n: ((p + n) ** 2, p + n), lambda p, n: ((p + n - 1) ** 2, p + n - 1)),
+})  # fmt: skip
+
+
+# 3. A preallocated buffer ---------------------------------------------------------------------------------------------
+
+
+def _buffers():
+    """Rows that fit, that fit exactly, and that are one or more too many, for a buffer that holds some or none."""
+    for groups, size, width, length, n_new in (
+        (1, 3, 2, 0, 1), (2, 6, 4, 0, 3), (2, 6, 4, 3, 1), (2, 6, 4, 4, 2), (3, 5, 2, 1, 4),
+        (1, 3, 2, 3, 1), (2, 6, 4, 5, 2), (2, 4, 3, 0, 5), (2, 4, 3, 2, 3),
+    ):  # fmt: skip
+        buffer = torch.zeros(groups, size, width)
+        buffer[:, :length] = torch.randn(groups, length, width)
+        yield buffer, length, torch.randn(groups, n_new, width)
+
+
+def _is_view(arguments, value):
+    shared = value.untyped_storage().data_ptr() == arguments[0].untyped_storage().data_ptr()
+    return {"the result is a view that shares the buffer's memory, so that old rows are never copied": shared}
+
+
+@exercise(
+    "kv_cache.append",
+    title="A preallocated buffer",
+    prompt="Write new keys into a buffer that was allocated once, and return all keys so far as a view.",
+    hints=(
+        "The new rows go to buffer[:, length : length + T].",
+        "A slice of a tensor is a view: it shares the buffer's memory. torch.cat would copy.",
+        "A slice beyond the end is short, or empty, and PyTorch fits one row into an empty slice without a word: the "
+        "row is lost. So compare length + T with buffer.shape[1] before writing.",
+    ),
+    inputs=_buffers,
+    facts=_is_view,
+    difficulty=2,
+    minutes=8,
+)
+def append(buffer, length, new):
+    """Write new (G, T, d) behind buffer[:, :length]; return all rows so far as a view.
+
+    Raises ValueError if the new rows do not fit, and then leaves the buffer as it is.
+    """
+    end = length + new.shape[1]
+    if end > buffer.shape[1]:
+        raise ValueError(f"expected at most {buffer.shape[1]} rows, got {end}")
+    buffer[:, length:end] = new
+    return buffer[:, :end]
+
+
+def _append(buffer, length, new, *, at=None, limit=None, give=None):
+    """The buffer with new rows, with one step replaced."""
+    end, start = length + new.shape[1], length if at is None else at
+    if end > (buffer.shape[1] if limit is None else limit):
+        raise ValueError("they do not fit")
+    buffer[:, start : start + new.shape[1]] = new
+    return buffer[:, :end] if give is None else give(end)
+
+
+append.plant({
+    "the whole buffer came back: the query would look at rows that are still empty. Return the rows so far only":
+        lambda buffer, length, new: _append(buffer, length, new, give=lambda end: buffer),
+    "the whole buffer came back: the query would look at rows that are still empty. And rows that do not fit must "
+    "raise ValueError; one row more is lost without a word":
+        lambda buffer, length, new: _append(buffer, length, new, limit=10**9, give=lambda end: buffer),
+    "the new rows were written over the first ones; they belong at `length`, behind the old ones":
+        lambda buffer, length, new: _append(buffer, length, new, at=0),
+    "the result is a copy; return a view of the buffer, so that old rows are never copied again":
+        lambda buffer, length, new: _append(buffer, length, new, give=lambda end: buffer[:, :end].clone()),
+    "torch.cat makes a new tensor: nothing is written into the buffer, and everything old is copied":
+        lambda buffer, length, new: torch.cat((buffer[:, :length], new), dim=1),
+    "only the new rows come back; the query needs all rows so far":
+        lambda buffer, length, new: _append(buffer, length, new, give=lambda end: buffer[:, length:end]),
+    "the old rows come back and the new ones do not":
+        lambda buffer, length, new: _append(buffer, length, new, give=lambda end: buffer[:, :length]),
+    "rows that fit exactly are refused: a buffer of six holds six. Raise when length + T is more than its size, not "
+    "equal":
+        lambda buffer, length, new: _append(buffer, length, new, limit=buffer.shape[1] - 1),
+    "what does not fit is not refused: one row into a full buffer fits an empty slice and is lost without a word. "
+    "Compare length + T with buffer.shape[1], and raise ValueError":
+        lambda buffer, length, new: _append(buffer, length, new, limit=10**9),
+    "the limit is a fixed number; it is the buffer's own size, buffer.shape[1]":
+        lambda buffer, length, new: _append(buffer, length, new, limit=6),
+})  # fmt: skip
+
+
+@append.mistake("rows that do not fit are cut off and lost without a word; raise ValueError before anything is written")
+def _cut_off(buffer, length, new):
+    end = min(length + new.shape[1], buffer.shape[1])
+    buffer[:, length:end] = new[:, : end - length]
+    return buffer[:, :end]
+
+
+@append.mistake("only a full buffer is refused; two rows into one free place do not fit either")
+def _only_full(buffer, length, new):
+    if length >= buffer.shape[1]:
+        raise ValueError("full")
+    return _cut_off(buffer, length, new)
+
+
+@append.mistake("it raises, but only after some rows were written: compare before writing, so that nothing is spoilt")
+def _too_late(buffer, length, new):
+    _cut_off(buffer, length, new)
+    return _append(buffer, length, new)
+
+
+# 4. The mask of a chunk ---------------------------------------------------------------------------------------------
+
+
+@exercise(
+    "kv_cache.chunk_mask",
+    title="The mask of a chunk",
+    prompt="Build the mask for several new tokens that are fed in at once while the cache already holds some.",
+    hints=(
+        "New token t stands at position n_past + t. It may see the keys at positions up to its own.",
+        "Compare a row of key positions with a column of query positions, or shift the diagonal of tril.",
+    ),
+    inputs=lambda: ((1, 1), (0, 3), (2, 2), (4, 3), (4, 1), (1, 6)),
+    difficulty=2,
+    minutes=6,
+)
+def chunk_mask(n_past, n_new):
+    """Booleans (n_new, n_past + n_new): True where a new token may look. The past -> (n_new, n_past + n_new)."""
+    keys = torch.arange(n_past + n_new)  # (S,)
+    queries = n_past + torch.arange(n_new)  # (T,)
+    return keys <= queries[:, None]  # (T, S)
+
+
+def _chunk(n_past, n_new, offset=0):
+    return torch.ones(n_new, n_past + n_new, dtype=torch.bool).tril(n_past + offset)
+
+
+chunk_mask.plant({
+    "the first new query stands at position n_past and may see n_past + 1 keys; this mask shows it only key 0, "
+    "because its diagonal starts at the top left":
+        lambda n_past, n_new: _chunk(n_past, n_new, -n_past),
+    "the mask is turned around: True should mean that the query may look":
+        lambda n_past, n_new: ~_chunk(n_past, n_new),
+    "everything is allowed: the first new token sees the tokens after it":
+        lambda n_past, n_new: torch.ones(n_new, n_past + n_new, dtype=torch.bool),
+    "a new token does not see itself: the diagonal belongs to what is allowed":
+        lambda n_past, n_new: _chunk(n_past, n_new, -1),
+    "a new token sees the one after it: the diagonal is one place too far to the right":
+        lambda n_past, n_new: _chunk(n_past, n_new, 1),
+    "the mask is a square of the new tokens; its columns are all keys, the old ones first":
+        lambda n_past, n_new: torch.ones(n_new, n_new, dtype=torch.bool).tril(),
+    "the mask has a row for every token; rows are the new queries only, the last n_new of them":
+        lambda n_past, n_new: torch.ones(n_past + n_new, n_past + n_new, dtype=torch.bool).tril(),
+    "rows are queries and columns keys; here they are exchanged":
+        lambda n_past, n_new: _chunk(n_past, n_new).T,
+    "the new tokens stand before the old ones; in the cache the old ones come first":
+        lambda n_past, n_new: torch.cat((_chunk(0, n_new), torch.ones(n_new, n_past, dtype=torch.bool)), 1),
+    "new tokens see the old ones and themselves, but not the new ones before them":
+        lambda n_past, n_new: torch.cat((torch.ones(n_new, n_past, dtype=torch.bool), torch.eye(n_new).bool()), 1),
+    "new tokens see one another but nothing of the past: the first n_past columns are True":
+        lambda n_past, n_new: torch.cat((torch.zeros(n_new, n_past, dtype=torch.bool), _chunk(0, n_new)), 1),
+    "the cells are numbers; a mask is of booleans: dtype=torch.bool, or a comparison":
+        (lambda n_past, n_new: _chunk(n_past, n_new).float(), lambda n_past, n_new: _chunk(n_past, n_new).long()),
+})  # fmt: skip
+
+
+# 5. A loop with a cache -----------------------------------------------------------------------------------------------
 
 
 def _model():
@@ -23,543 +305,188 @@ def _model():
     return model
 
 
-# 1. One query against all keys -------------------------------------------------------------------------------------
-
-
-def _check_decode_row(candidate):
-    for n_heads, n_keys, head_dim in ((3, 7, 16), (2, 5, 8), (1, 1, 4)):
-        q = 2 * torch.randn(n_heads, head_dim)
-        keys, values = torch.randn(n_heads, n_keys, head_dim), torch.randn(n_heads, n_keys, head_dim)
-        got = candidate(q, keys, values)
-        if isinstance(got, torch.Tensor) and got.dim() == 3:
-            raise Wrong(
-                f"expected one output per head of shape {(n_heads, head_dim)}, got {tuple(got.shape)}. q has no "
-                "dimension for tokens: give it one with q[:, None] or q[:, :, None], and take it away at the end"
-            )
-        expect_tensor(got, (n_heads, head_dim), "one output per head")
-        expected = F.scaled_dot_product_attention(q[:, None], keys, values)[:, 0]  # (H, d)
-        if torch.allclose(got, expected, atol=1e-5):
-            continue
-        scores = (q[:, None] @ keys.transpose(1, 2))[:, 0]  # (H, S)
-        if torch.allclose(got, (scores.softmax(-1)[:, None] @ values)[:, 0], atol=1e-5):
-            raise Wrong("the scores are not divided by √d; without that, long vectors make the softmax too sharp")
-        if torch.allclose(got, ((scores / head_dim).softmax(-1)[:, None] @ values)[:, 0], atol=1e-5):
-            raise Wrong("the scores are divided by d; it is the square root of d that keeps their spread")
-        if torch.allclose(got, values[:, 0], atol=1e-5):
-            raise Wrong(
-                "every head returned the first value: the query saw key 0 only. With one query and many keys "
-                "is_causal=True is aligned to the top left; a cached query may see all keys, so it needs no mask"
-            )
-        if torch.allclose(got, ((scores / 2).softmax(-1)[:, None] @ values)[:, 0], atol=1e-5):
-            raise Wrong("the scores are divided by √4 = 2 whatever the length of a key; d is q.shape[-1]")
-        across = (scores / head_dim**0.5).softmax(0)
-        if torch.allclose(got, (across[:, None] @ values)[:, 0], atol=1e-5):
-            raise Wrong(
-                "the weights of a head do not add up to 1: softmax should run over the keys, the last dimension"
-            )
-        raise Wrong(f"the output differs from softmax(q·kᵀ/√d)·v by up to {(got - expected).abs().max():.2g}")
-
-
-DECODE_ROW = Exercise(
-    id="kv_cache.decode_row",
-    title="One query against all keys",
-    prompt="Compute the attention output of one new token from its query and all keys and values.",
-    stub='''\
-def decode_row(q, keys, values):
-    """One new token in H heads: q (H, d), keys and values (H, S, d) -> (H, d)."""
-    ...
-''',
-    hints=(
-        "A new token may look at every key that exists, so no mask is needed. Begin with the scores, one for each key: "
-        "shape (H, S).",
-        "keys @ q[:, :, None] has shape (H, S, 1). Divide by the square root of d before the softmax.",
-        "The weights (H, 1, S) times the values (H, S, d) give (H, 1, d); take the middle dimension away.",
-    ),
-    solution="""\
-def decode_row(q, keys, values):
-    scores = (keys @ q[:, :, None])[:, :, 0] / q.shape[-1] ** 0.5  # (H, S)
-    weights = scores.softmax(dim=-1)  # (H, S)
-    return (weights[:, None] @ values)[:, 0]  # (H, d)
-""",
-    checks=(_check_decode_row,),
-    mistakes=(
-        Mistake(
-            "def decode_row(q, keys, values):\n"
-            "    return ((keys @ q[:, :, None])[:, :, 0].softmax(-1)[:, None] @ values)[:, 0]\n",
-            "not divided by √d",
-        ),
-        Mistake(
-            "def decode_row(q, keys, values):\n"
-            "    scores = (keys @ q[:, :, None])[:, :, 0] / q.shape[-1]\n"
-            "    return (scores.softmax(-1)[:, None] @ values)[:, 0]\n",
-            "divided by d; it is the square root",
-        ),
-        Mistake(
-            "def decode_row(q, keys, values):\n"
-            "    weights = ((keys @ q[:, :, None])[:, :, 0] / q.shape[-1] ** 0.5).softmax(0)\n"
-            "    return (weights[:, None] @ values)[:, 0]\n",
-            "softmax should run over the keys",
-        ),
-        Mistake(
-            "def decode_row(q, keys, values):\n"
-            "    import torch.nn.functional as F\n"
-            "    return F.scaled_dot_product_attention(q[:, None], keys, values, is_causal=True)[:, 0]\n",
-            "aligned to the top left",
-        ),
-    ),
-    difficulty=2,
-    minutes=8,
-)
-
-
-# 2. Counting ---------------------------------------------------------------------------------------------------------
-
-
-def _check_count(candidate):
-    for n_prompt, n_new in ((7, 3), (1, 4), (1, 1), (30, 50)):
-        without = sum(n_prompt + done for done in range(n_new))
-        with_cache = n_prompt + n_new - 1
-        got = candidate(n_prompt, n_new)
-        if not isinstance(got, tuple) or len(got) != 2:
-            raise Wrong(f"expected two numbers, (without, with), got {got!r}")
-        given = f"prompt of {n_prompt}, {n_new} new"
-        if got[0] == without + n_prompt + n_new:
-            raise Wrong(f"{given}: {got[0]} without a cache is one pass too many; the last new token is not fed back")
-        if got[0] != without:
-            raise Wrong(
-                f"{given}: the passes run over {n_prompt} to {n_prompt + n_new - 1} tokens, "
-                f"{without} keys together; got {got[0]}"
-            )
-        if got[1] == with_cache + 1:
-            raise Wrong(f"{given}: the last new token is chosen but never fed back, so its key is not computed")
-        if got[1] != with_cache:
-            raise Wrong(f"{given}: with a cache each token that is fed in gives one key, {with_cache}; got {got[1]}")
-
-
-COUNT = Exercise(
-    id="kv_cache.count_keys",
-    title="How many keys are computed?",
-    prompt="Count the keys that one head of one layer computes in a whole generation, without and with a cache.",
-    stub='''\
-def count_keys(n_prompt, n_new):
-    """Keys that one head computes to generate n_new tokens: (without, with) a cache."""
-    ...
-''',
-    hints=(
-        "Write down the number of tokens in each pass. The first pass has n_prompt tokens and gives new token 1.",
-        "The last pass gives the last new token; nothing follows, so that token is never fed in. How long is it?",
-        "Without: n_prompt + (n_prompt + 1) + … + (n_prompt + n_new − 1). With: every token that is fed in, once.",
-    ),
-    solution="""\
-def count_keys(n_prompt, n_new):
-    without = sum(n_prompt + done for done in range(n_new))
-    return without, n_prompt + n_new - 1
-""",
-    checks=(_check_count,),
-    mistakes=(
-        Mistake(
-            "def count_keys(n_prompt, n_new):\n"
-            "    return sum(n_prompt + done for done in range(n_new + 1)), n_prompt + n_new - 1\n",
-            "one pass too many",
-        ),
-        Mistake(
-            "def count_keys(n_prompt, n_new):\n"
-            "    return sum(n_prompt + done for done in range(n_new)), n_prompt + n_new\n",
-            "never fed back",
-        ),
-    ),
-    difficulty=1,
-    minutes=6,
-)
-
-
-# 3. A preallocated buffer ---------------------------------------------------------------------------------------------
-
-
-def _check_append(candidate):
-    buffer, expected = torch.zeros(2, 6, 4), torch.randn(2, 6, 4)  # (G, max, d)
-    length = 0
-    for n_new in (3, 1, 2):
-        new = expected[:, length : length + n_new]
-        try:
-            got = candidate(buffer, length, new)
-        except ValueError as error:
-            raise Wrong(f"{length} rows are taken and {n_new} are new; six fit exactly. It raised: {error}") from None
-        length += n_new
-        if isinstance(got, torch.Tensor) and got.shape == buffer.shape and length < 6:
-            raise Wrong(
-                f"the whole buffer came back, {tuple(got.shape)}: the query would look at rows that are still empty. "
-                f"Return the first {length} rows only"
-            )
-        expect_tensor(got, (2, length, 4), "all keys so far")
-        if torch.equal(got[:, :n_new], new) and not torch.equal(got, expected[:, :length]):
-            raise Wrong("the new rows were written over the first ones; they belong at `length`, behind the old ones")
-        if not torch.equal(got, expected[:, :length]):
-            raise Wrong("old and new rows are not all there, in order")
-        if got.data_ptr() != buffer.data_ptr():
-            raise Wrong("the result is a copy; return a view of the buffer, so that old rows are never copied again")
-    try:
-        candidate(buffer, 6, expected[:, :1])
-    except ValueError:
-        return
-    raise Wrong("a seventh row does not fit into six; it got lost without a word. Raise a ValueError")
-
-
-APPEND = Exercise(
-    id="kv_cache.append",
-    title="A preallocated buffer",
-    prompt="Write new keys into a buffer that was allocated once, and return all keys so far as a view.",
-    stub='''\
-def append(buffer, length, new):
-    """Write new (G, T, d) behind buffer[:, :length]; return all rows so far as a view.
-
-    Raises ValueError if the new rows do not fit.
-    """
-    ...
-''',
-    hints=(
-        "The new rows go to buffer[:, length : length + T].",
-        "A slice of a tensor is a view: it shares the buffer's memory. torch.cat would copy.",
-        "PyTorch raises RuntimeError when shapes do not fit; compare length + T with buffer.shape[1] before writing.",
-    ),
-    solution="""\
-def append(buffer, length, new):
-    end = length + new.shape[1]
-    if end > buffer.shape[1]:
-        raise ValueError(f"expected at most {buffer.shape[1]} rows, got {end}")
-    buffer[:, length:end] = new
-    return buffer[:, :end]
-""",
-    checks=(_check_append,),
-    mistakes=(
-        Mistake(
-            "def append(buffer, length, new):\n"
-            "    buffer[:, length : length + new.shape[1]] = new\n"
-            "    return buffer\n",
-            "whole buffer came back",
-        ),
-        Mistake(
-            "def append(buffer, length, new):\n"
-            "    buffer[:, : new.shape[1]] = new\n"
-            "    return buffer[:, : length + new.shape[1]]\n",
-            "written over the first ones",
-        ),
-        Mistake(
-            "def append(buffer, length, new):\n"
-            "    import torch\n"
-            "    return torch.cat((buffer[:, :length], new), dim=1)\n",
-            "the result is a copy",
-        ),
-        Mistake(
-            "def append(buffer, length, new):\n"
-            "    end = min(length + new.shape[1], buffer.shape[1])\n"
-            "    buffer[:, length:end] = new[:, : end - length]\n"
-            "    return buffer[:, :end]\n",
-            "got lost without a word",
-        ),
-    ),
-    difficulty=2,
-    minutes=8,
-)
-
-
-# 4. The mask of a chunk ---------------------------------------------------------------------------------------------
-
-
-def _check_chunk_mask(candidate):
-    for n_past, n_new in ((4, 3), (0, 3), (4, 1), (1, 6)):
-        got = candidate(n_past, n_new)
-        expect_tensor(got, (n_new, n_past + n_new), "a row for each new token and a column for each key, a mask")
-        if got.dtype != torch.bool:
-            raise Wrong(f"expected booleans, True where a query may look; got {got.dtype}")
-        expected = torch.tensor([[key <= n_past + query for key in range(n_past + n_new)] for query in range(n_new)])
-        if torch.equal(got, expected):
-            continue
-        if torch.equal(got, ~expected):
-            raise Wrong("the mask is turned around: True should mean that the query may look")
-        if torch.equal(got, torch.ones_like(got).tril()):
-            raise Wrong(
-                f"with {n_past} keys in the cache the first new query stands at position {n_past} and may see "
-                f"{n_past + 1} keys; this mask shows it only key 0, because its diagonal starts at the top left"
-            )
-        if got.all():
-            raise Wrong("everything is allowed: the first new token sees the tokens after it")
-        seen = got.sum(-1).tolist()
-        raise Wrong(
-            f"with {n_past} cached and {n_new} new tokens the queries may see the first "
-            f"{expected.sum(-1).tolist()} keys; here they see {seen}"
-        )
-
-
-CHUNK_MASK = Exercise(
-    id="kv_cache.chunk_mask",
-    title="The mask of a chunk",
-    prompt="Build the mask for several new tokens that are fed in at once while the cache already holds some.",
-    stub='''\
-def chunk_mask(n_past, n_new):
-    """Booleans (n_new, n_past + n_new): True where a new token may look."""
-    ...
-''',
-    hints=(
-        "New token t stands at position n_past + t. It may see the keys at positions up to its own.",
-        "Compare a row of key positions with a column of query positions, or shift the diagonal of tril.",
-    ),
-    solution="""\
-def chunk_mask(n_past, n_new):
-    import torch
-
-    keys = torch.arange(n_past + n_new)  # (S,)
-    queries = n_past + torch.arange(n_new)  # (T,)
-    return keys <= queries[:, None]  # (T, S)
-""",
-    checks=(_check_chunk_mask,),
-    mistakes=(
-        Mistake(
-            "def chunk_mask(n_past, n_new):\n"
-            "    import torch\n"
-            "    return torch.ones(n_new, n_past + n_new, dtype=torch.bool).tril()\n",
-            "starts at the top left",
-        ),
-        Mistake(
-            "def chunk_mask(n_past, n_new):\n"
-            "    import torch\n"
-            "    return torch.ones(n_new, n_past + n_new, dtype=torch.bool).triu(n_past + 1)\n",
-            "turned around",
-        ),
-    ),
-    difficulty=2,
-    minutes=6,
-)
-
-
-# 5. A loop with a cache -----------------------------------------------------------------------------------------------
-
-
-class _Counted:
-    """A model that notes how many tokens each call feeds in."""
-
-    def __init__(self, model):
-        self.model, self.fed = model, []
-
-    def __call__(self, tokens, **given):
-        self.fed.append(tokens.shape[1])
-        return self.model(tokens, **given)
-
-    def __getattr__(self, name):
-        return getattr(self.model, name)
-
-
-def _check_generate(candidate):
+def _generations():
     model = _model()
-    for prompt in ([3], [5, 6, 7, 8]):
-        counted, cache = _Counted(model), KVCache(CONFIG, 1, 64)
-        with torch.inference_mode():
-            expected = [step.token for step in generate(model, prompt, 6)]
-            got = candidate(counted, prompt, 6, cache)
-        if not isinstance(got, list):
-            raise Wrong(f"expected a list of token ids, got {type(got).__name__}")
-        fed = counted.fed
-        if not int(cache.lengths[0]):
-            raise Wrong("the cache stayed empty: pass it to the model with cache=cache")
-        if len(fed) > 1 and fed[1] == len(prompt) + 1:
-            raise Wrong(
-                f"call 2 fed {fed[1]} tokens in again; the cache already holds {len(prompt)} of them and now holds "
-                "them twice. Feed in what it does not hold: the newest token"
-            )
-        if fed != [len(prompt)] + [1] * (len(fed) - 1):
-            raise Wrong(f"expected the prompt first and then one token per call; the calls fed {fed} tokens")
-        if [int(token) for token in got] == prompt + expected:
-            raise Wrong("the prompt is in the result; leave it out and return the new tokens only")
-        if len(fed) == 7 and got == expected:
-            raise Wrong("one call too many: the last token is returned, nothing follows it")
-        if [int(token) for token in got] != expected:
-            raise Wrong(f"greedy tokens should be {expected}, got {[int(token) for token in got]}")
+    for prompt, n_new in (([3], 1), ([3], 5), ([5, 6, 7, 8], 6), ([40, 2, 2], 3)):
+        yield given(model, calls=n_new + 1), list(prompt), n_new, KVCache(CONFIG, 1, 64)
 
 
-GENERATE = Exercise(
-    id="kv_cache.generate",
+@exercise(
+    "kv_cache.generate",
     title="A loop with a cache",
     prompt="Generate greedily with a cache: the prompt in one call, then one token per call.",
-    stub='''\
-def my_generate(model, prompt_ids, n_new, cache):
-    """The n_new greedy token ids, a list; model(tokens (1, T), cache=cache) -> (1, T, V)."""
-    ...
-''',
     hints=(
         "Keep a variable with the tokens to feed in next. At first it is the whole prompt.",
         "model(torch.tensor([to_feed]), cache=cache)[0, -1] are the logits of what comes next; argmax() chooses.",
         "After the first call, feed in a list of one: the token just chosen. After the last choice, no call.",
     ),
-    solution="""\
+    inputs=_generations,
+    counts_calls=True,
+    difficulty=3,
+    minutes=12,
+)
 def my_generate(model, prompt_ids, n_new, cache):
-    import torch
-
+    """The n_new greedy token ids, a list; model(tokens (1, T), cache=cache) -> (1, T, V)."""
     new, to_feed = [], list(prompt_ids)
     for _ in range(n_new):
         logits = model(torch.tensor([to_feed]), cache=cache)  # (1, T, V)
         to_feed = [int(logits[0, -1].argmax())]
         new += to_feed
     return new
-""",
-    checks=(_check_generate,),
-    mistakes=(
-        Mistake(
-            "def my_generate(model, prompt_ids, n_new, cache):\n"
-            "    import torch\n"
-            "    ids = list(prompt_ids)\n"
-            "    for _ in range(n_new):\n"
-            "        ids.append(int(model(torch.tensor([ids]), cache=cache)[0, -1].argmax()))\n"
-            "    return ids[len(prompt_ids):]\n",
-            "holds them twice",
-        ),
-        Mistake(
-            "def my_generate(model, prompt_ids, n_new, cache):\n"
-            "    import torch\n"
-            "    ids = list(prompt_ids)\n"
-            "    for _ in range(n_new):\n"
-            "        ids.append(int(model(torch.tensor([ids]))[0, -1].argmax()))\n"
-            "    return ids[len(prompt_ids):]\n",
-            "the cache stayed empty",
-        ),
-        Mistake(
-            "def my_generate(model, prompt_ids, n_new, cache):\n"
-            "    import torch\n"
-            "    new, to_feed = [], list(prompt_ids)\n"
-            "    for _ in range(n_new):\n"
-            "        to_feed = [int(model(torch.tensor([to_feed]), cache=cache)[0, 0].argmax())]\n"
-            "        new += to_feed\n"
-            "    return new\n",
-            "greedy tokens should be",
-        ),
-    ),
-    difficulty=3,
-    minutes=12,
-)
+
+
+def _loop(model, prompt_ids, n_new, cache, *, feed=lambda ids, new: new[-1:], row=-1, give=lambda ids, new: new):
+    """Greedy generation with one step replaced; `feed` gives what is fed in after the first call."""
+    ids, new = list(prompt_ids), []
+    for _ in range(n_new):
+        logits = model(torch.tensor([feed(ids, new) if new else ids]), cache=cache)
+        new.append(int(logits[0, row].argmax()))
+    return give(ids, new)
+
+
+my_generate.plant({
+    "the second call feeds in everything again; the cache already holds the prompt and now holds it twice. Feed in "
+    "what it does not hold: the newest token":
+        lambda model, ids, n, cache: _loop(model, ids, n, cache, feed=lambda ids, new: ids + new),
+    "all new tokens are fed in at every call; the cache holds all but the newest":
+        lambda model, ids, n, cache: _loop(model, ids, n, cache, feed=lambda ids, new: list(new)),
+    "the cache stayed empty: pass it to the model with cache=cache":
+        lambda model, ids, n, cache: _loop(model, ids, n, None, feed=lambda ids, new: ids + new),
+    "the cache stayed empty, and a single token without its past says little: pass it to the model with cache=cache":
+        lambda model, ids, n, cache: _loop(model, ids, n, None),
+    "the first row of the logits tells what follows the first token that was fed in; the last row is needed":
+        lambda model, ids, n, cache: _loop(model, ids, n, cache, row=0),
+    "the prompt is in the result; leave it out and return the new tokens only":
+        lambda model, ids, n, cache: _loop(model, ids, n, cache, give=lambda ids, new: ids + new),
+    "after the first call the last token of the prompt is fed in again; feed in the token just chosen":
+        lambda model, ids, n, cache: _loop(model, ids, n, cache, feed=lambda ids, new: (ids + new)[-2:-1]),
+    "one token too few: the first call already gives a new token":
+        lambda model, ids, n, cache: _loop(model, ids, n - 1, cache),
+    "one call too many: the last token is returned and nothing follows it, so it is not fed in":
+        lambda model, ids, n, cache: _loop(model, ids, n + 1, cache, give=lambda ids, new: new[:-1]),
+    "one token too many comes back, n_new + 1":
+        lambda model, ids, n, cache: _loop(model, ids, n + 1, cache),
+    "the model reads (B, T): put the list of ids into another pair of brackets, torch.tensor([ids])":
+        lambda model, ids, n, cache: model(torch.tensor(ids), cache=cache),
+})  # fmt: skip
+
+
+@my_generate.mistake("the prompt is fed in token by token; one call takes it whole")
+def _one_by_one(model, prompt_ids, n_new, cache):
+    for token in prompt_ids:
+        logits = model(torch.tensor([[token]]), cache=cache)
+    new = []
+    for _ in range(n_new):
+        new.append(int(logits[0, -1].argmax()))
+        logits = model(torch.tensor([new[-1:]]), cache=cache)
+    return new
 
 
 # 6. Bytes -------------------------------------------------------------------------------------------------------------
 
 
-def _check_bytes(candidate):
-    for shape in ((32, 32, 128, 2048, 32, 4), (2, 2, 8, 10, 1, 4), (12, 12, 64, 1024, 1, 2), (80, 8, 128, 8192, 3, 1)):
-        n_layers, n_kv_heads, head_dim, n_tokens, batch_size, itemsize = shape
-        one = n_layers * n_kv_heads * head_dim * n_tokens * batch_size * itemsize
-        got = candidate(*shape)
-        if got == 2 * one:
-            continue
-        if got == one:
-            raise Wrong("half of it: a cache keeps keys and values, two vectors for each token")
-        if got * batch_size == 2 * one:
-            raise Wrong("every sequence of the batch has its own keys and values; the batch size is missing")
-        if got * itemsize == 2 * one:
-            raise Wrong("these are numbers, not bytes: multiply by the bytes per number")
-        if got * n_layers == 2 * one:
-            raise Wrong("every layer keeps its own keys and values; the number of layers is missing")
-        raise Wrong(f"for {shape} expected {2 * one} bytes, got {got}")
+def _sizes():
+    return (2, 3, 8, 10, 1, 4), (32, 32, 128, 2048, 32, 4), (12, 12, 64, 1024, 1, 2), (80, 8, 128, 8192, 3, 1)
 
 
-BYTES = Exercise(
-    id="kv_cache.cache_bytes",
+@exercise(
+    "kv_cache.cache_bytes",
     title="The bytes of a cache",
     prompt="Write the formula for the bytes of a KV cache.",
-    stub='''\
-def cache_bytes(n_layers, n_kv_heads, head_dim, n_tokens, batch_size, bytes_per_number):
-    """Bytes of the keys and values of batch_size sequences of n_tokens each."""
-    ...
-''',
     hints=(
         "Count the numbers for one token in one layer first: n_kv_heads keys of head_dim numbers, and as many values.",
         "Then multiply by layers, tokens, sequences and bytes per number.",
     ),
-    solution="""\
-def cache_bytes(n_layers, n_kv_heads, head_dim, n_tokens, batch_size, bytes_per_number):
-    per_token = 2 * n_layers * n_kv_heads * head_dim * bytes_per_number
-    return per_token * n_tokens * batch_size
-""",
-    checks=(_check_bytes,),
-    mistakes=(
-        Mistake(
-            "def cache_bytes(n_layers, n_kv_heads, head_dim, n_tokens, batch_size, bytes_per_number):\n"
-            "    return n_layers * n_kv_heads * head_dim * n_tokens * batch_size * bytes_per_number\n",
-            "keys and values",
-        ),
-        Mistake(
-            "def cache_bytes(n_layers, n_kv_heads, head_dim, n_tokens, batch_size, bytes_per_number):\n"
-            "    return 2 * n_layers * n_kv_heads * head_dim * n_tokens * bytes_per_number\n",
-            "batch size is missing",
-        ),
-    ),
+    inputs=_sizes,
     difficulty=1,
     minutes=4,
 )
+def cache_bytes(n_layers, n_kv_heads, head_dim, n_tokens, batch_size, bytes_per_number):
+    """Bytes of the keys and values of batch_size sequences of n_tokens each."""
+    per_token = 2 * n_layers * n_kv_heads * head_dim * bytes_per_number
+    return per_token * n_tokens * batch_size
+
+
+def _plant_bytes():
+    for part, reason in enumerate(
+        (
+            "every layer keeps its own keys and values; the number of layers is missing",
+            "every kv head keeps its own keys and values; the number of kv heads is missing",
+            "a key is a vector of head_dim numbers; its length is missing",
+            "every token has its own key and value; the number of tokens is missing",
+            "every sequence of the batch has its own keys and values; the batch size is missing",
+            "these are numbers, not bytes: multiply by the bytes per number",
+        )
+    ):
+        cache_bytes.plant({reason: lambda *sizes, part=part: cache_bytes.answer(*sizes) // sizes[part]})
+    for factor, reason in (
+        (0.5, "half of it: a cache keeps keys and values, two vectors for each token"),
+        (1.5, "one and a half of it: queries are not kept, only keys and values"),
+        (2, "twice too much: keys and values are two vectors for each token"),
+        (8, "8 times too much: these are bits, 8 to a byte"),
+        (1 / 8, "an eighth of it: the last argument counts bytes already, not bits"),
+        (1 / 1024, "1,024 times too few: these are KiB; asked are bytes"),
+        (1 / 2**20, "these are MiB; asked are bytes"),
+    ):
+        cache_bytes.plant({reason: lambda *sizes, factor=factor: cache_bytes.answer(*sizes) * factor})
+
+
+_plant_bytes()
 
 
 # 7. Taking tokens back ------------------------------------------------------------------------------------------------
 
 
-def _check_rollback(candidate):
-    tokens = torch.arange(9)[None].repeat(2, 1)  # (2, 9)
-    model = _model()
-    for n_drafted, accepted in ((4, [1, 1]), (3, [0, 0]), (4, [3, 0]), (2, [2, 1])):
-        cache = KVCache(CONFIG, 2, 20)
-        with torch.inference_mode():
-            model(tokens[:, :5], cache=cache)
-            model(tokens[:, 5 : 5 + n_drafted], cache=cache)
-            candidate(cache, n_drafted, torch.tensor(accepted))
-        held, expected = cache.lengths.tolist(), [5 + n for n in accepted]
-        given = f"5 tokens, then {n_drafted} drafted, {accepted} of them accepted"
-        if held == accepted:
-            raise Wrong(f"{given}: the rows hold {held}; the 5 tokens before the draft are gone too")
-        if held == [5 + n_drafted] * 2 and held != expected:
-            raise Wrong(f"{given}: the rejected tokens are still in the cache; the rows hold {held}, not {expected}")
-        if len(set(held)) == 1 and len(set(accepted)) > 1:
-            raise Wrong(
-                f"{given}: every row holds {held[0]}. truncate with one number cuts all rows alike; give it a "
-                "tensor of lengths, one for each row"
-            )
-        if held == [5 + n_drafted - n for n in accepted] and held != expected:
-            raise Wrong(f"{given}: as many were taken back as were accepted; the rows hold {held}, not {expected}")
-        if held != expected:
-            raise Wrong(f"{given}: the rows should hold {expected} tokens, they hold {held}")
+def _drafts():
+    for held, n_drafted, accepted in ((2, 1, [0]), (5, 4, [1, 1]), (5, 3, [0, 0]), (7, 4, [3, 0]), (4, 2, [2, 1, 0])):
+        cache = KVCache(CONFIG, len(accepted), 20)
+        for layer in range(CONFIG.n_layers):
+            new = torch.randn(len(accepted), CONFIG.n_kv_heads, held + n_drafted, CONFIG.head_dim)
+            cache.update(layer, new, new)
+        cache.advance(held + n_drafted)
+        yield cache, n_drafted, torch.tensor(accepted)
 
 
-ROLLBACK = Exercise(
-    id="kv_cache.rollback",
+@exercise(
+    "kv_cache.rollback",
     title="Taking rejected tokens back",
     prompt="Cut a cache back after some drafted tokens were rejected.",
-    stub='''\
-def rollback(cache, n_drafted, accepted):
-    """Of the n_drafted tokens fed in last, keep the first accepted[b] in row b; a tensor (B,)."""
-    ...
-''',
     hints=(
         "cache.lengths (B,) counts all tokens held, the drafted ones included.",
         "cache.truncate(lengths) takes how many tokens each row keeps: those before the draft, and the accepted.",
     ),
-    solution="""\
-def rollback(cache, n_drafted, accepted):
-    cache.truncate(cache.lengths - n_drafted + accepted)
-""",
-    checks=(_check_rollback,),
-    mistakes=(
-        Mistake(
-            "def rollback(cache, n_drafted, accepted):\n    cache.truncate(accepted)\n",
-            "before the draft are gone too",
-        ),
-        Mistake(
-            "def rollback(cache, n_drafted, accepted):\n    cache.truncate(cache.lengths - accepted)\n",
-            "as many were taken back as were accepted",
-        ),
-        Mistake(
-            "def rollback(cache, n_drafted, accepted):\n    cache.lengths[:] -= n_drafted - accepted\n",
-            "still in the cache",
-        ),
-    ),
+    inputs=_drafts,
     difficulty=2,
     minutes=6,
 )
+def rollback(cache, n_drafted, accepted):
+    """Of the n_drafted tokens fed in last, keep the first accepted[b] in row b; a tensor (B,)."""
+    cache.truncate(cache.lengths - n_drafted + accepted)
 
-EXERCISES = (DECODE_ROW, COUNT, APPEND, CHUNK_MASK, GENERATE, BYTES, ROLLBACK)
+
+rollback.plant({
+    "the tokens before the draft are gone too; rows keep those and the accepted ones":
+        lambda cache, n_drafted, accepted: cache.truncate(accepted),
+    "as many were taken back as were accepted; what goes are the rejected ones, n_drafted − accepted":
+        lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - accepted),
+    "the rejected tokens are still in the cache: cache.lengths is a copy to read, truncate changes what is held":
+        lambda cache, n_drafted, accepted: None,
+    "the whole draft is taken back, the accepted tokens too":
+        lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - n_drafted),
+    "truncate with one number cuts all rows alike; give it a tensor of lengths, one for each row":
+        (
+            lambda cache, n_drafted, accepted: cache.truncate(int(cache.lengths[0]) - n_drafted + int(accepted[0])),
+            lambda cache, n_drafted, accepted: cache.truncate(int(cache.lengths[0]) - n_drafted + int(accepted.min())),
+        ),
+    "truncate takes the lengths that rows keep, not how many tokens go":
+        lambda cache, n_drafted, accepted: cache.truncate(n_drafted - accepted),
+    "rows would have to grow: added to what the rows hold now, the accepted tokens count twice":
+        lambda cache, n_drafted, accepted: cache.truncate(cache.lengths + accepted),
+    "that is the lengths less the rejected ones only if the sign is right: lengths − n_drafted + accepted":
+        lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - n_drafted - accepted),
+})  # fmt: skip
+
+EXERCISES = (decode_row, count_keys, append, chunk_mask, my_generate, cache_bytes, rollback)
 
 PREDICTIONS = (
     Prediction(

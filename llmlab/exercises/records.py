@@ -1,70 +1,86 @@
-"""What a topic's exercises are made of: plain records that `llmlab/exercises/TOPIC.py` fills in.
+"""What a topic's exercises are made of; `llmlab/exercises/TOPIC.py` holds them as code.
 
-A topic module holds three tuples, `EXERCISES`, `QUESTIONS` and `PREDICTIONS`. All ids are "topic.name".
+A solution is a function under `@exercise(...)`: its signature and docstring make the stub. Planted mistakes stand
+beside it, each with the reason that it must get:
+
+    @exercise("attention.softmax", title=…, prompt=…, hints=(…, …), inputs=_rows_of_scores)
+    def softmax(scores):
+        \"\"\"Weights over the last dimension: scores (..., S) -> (..., S).\"\"\"
+        ...
+
+    softmax.plant({"each column sums to 1": lambda scores: scores.softmax(0)})
+
+A module's tuples `EXERCISES`, `QUESTIONS` and `PREDICTIONS` list what it offers. All ids are "topic.name".
 """
 
 from __future__ import annotations
 
-import ast
+import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from . import sources
 
 ID = re.compile(r"[a-z0-9_]+\.[a-z0-9_]+")
 
 
-class Wrong(Exception):
-    """What a check raises for a wrong answer. The message is the reason, in the learner's terms."""
-
-
-def expect_tensor(value: Any, shape: Iterable[int], what: str) -> None:
-    """Raises Wrong unless the answer is a tensor of this shape; `what` names it to the learner."""
-    import torch
-
-    if not isinstance(value, torch.Tensor):
-        raise Wrong(f"expected a tensor, got {type(value).__name__}")
-    if tuple(value.shape) != tuple(shape):
-        raise Wrong(f"expected {what} of shape {tuple(shape)}, got {tuple(value.shape)}")
-
-
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong version that people really write, and a fragment of the message that it must get."""
+    """A wrong version that people really write, and the reason that it must get, in the learner's terms."""
 
-    source: str
-    diagnosis: str
+    reason: str
+    function: Callable[..., Any]
 
 
-@dataclass(frozen=True)
 class Exercise:
-    """A function to write.
+    """A function to write, or, with `@exercise.mend(reason)`, one to repair.
 
-    `stub`, `solution` and the mistakes are Python sources; each defines one function, under the same name. `checks` are
-    functions of the candidate; a check returns None, or raises `Wrong` (or AssertionError) with the reason.
+    `inputs` is called for the arguments to try, tuples, the smallest first; it draws from torch's generator. The answer
+    must give what the solution gives, and where the solution changes an argument or raises, do so too. Beyond that:
+
+    - `keeps`: names of arguments that must stay as they are, because the text says so;
+    - `forbids`: parts of the names of PyTorch's functions that may not be used;
+    - `counts_calls`: whether it matters how a model from `given` is called;
+    - `facts`: a function of (arguments, value) that returns {"what should be so": whether it is};
+    - `symptoms`: functions of (arguments, value) that say in words what is wrong with a value, or return "".
     """
 
-    id: str
-    title: str
-    prompt: str
-    stub: str
-    hints: tuple[str, ...]
-    solution: str
-    checks: tuple[Callable[[Any], None], ...]
-    mistakes: tuple[Mistake, ...]
-    difficulty: int = 1
-    minutes: int = 5
-
-    def __post_init__(self) -> None:
-        _expect_id(self.id)
-        _expect_tuples(self, "hints", "checks", "mistakes")
-        if not 1 <= self.difficulty <= 5:
-            raise ValueError(f"{self.id}: expected a difficulty of 1 to 5, got {self.difficulty}")
-        sources = {"solution": self.solution} | {f"mistake {n}": m.source for n, m in enumerate(self.mistakes, 1)}
-        for part, source in sources.items():
-            name = function_name(source, f"the {part} of {self.id}")
-            if name != self.function:
-                raise ValueError(f"{self.id}: the stub defines {self.function}, the {part} {name}; expected one name")
+    def __init__(
+        self,
+        solution: Callable[..., Any],
+        id: str,
+        *,
+        title: str,
+        prompt: str,
+        hints: tuple[str, ...],
+        inputs: Callable[[], Iterable[tuple[Any, ...]]],
+        difficulty: int = 1,
+        minutes: int = 5,
+        optional: bool = False,
+        keeps: tuple[str, ...] = (),
+        forbids: tuple[str, ...] = (),
+        counts_calls: bool = False,
+        facts: Callable[[tuple[Any, ...], Any], dict[str, bool]] | None = None,
+        symptoms: tuple[Callable[[tuple[Any, ...], Any], str], ...] = (),
+    ):
+        _expect_id(id)
+        for name, value in (("hints", hints), ("keeps", keeps), ("forbids", forbids), ("symptoms", symptoms)):
+            _expect_tuple(id, name, value)
+        if not 1 <= difficulty <= 5:
+            raise ValueError(f"{id}: expected a difficulty of 1 to 5, got {difficulty}")
+        if not (solution.__doc__ or "").strip():
+            raise ValueError(f"{id}: expected a docstring in {solution.__name__}, from which the stub is made")
+        self.answer, self.id, self.title, self.prompt, self.hints = solution, id, title, prompt, hints
+        self.inputs, self.difficulty, self.minutes, self.optional = inputs, difficulty, minutes, optional
+        self.keeps, self.forbids, self.counts_calls = keeps, forbids, counts_calls
+        self.facts, self.symptoms = facts, symptoms
+        self.mistakes: list[Mistake] = []
+        self.to_mend: Callable[..., Any] | None = None
+        self.parameters = tuple(inspect.signature(solution).parameters)
+        if unknown := [name for name in keeps if name not in self.parameters]:
+            raise ValueError(f"{id}: {self.function} has no argument {', '.join(unknown)} to keep")
 
     @property
     def topic(self) -> str:
@@ -73,7 +89,60 @@ class Exercise:
     @property
     def function(self) -> str:
         """The name of the function to write."""
-        return function_name(self.stub, f"the stub of {self.id}")
+        return self.answer.__name__
+
+    @property
+    def solution(self) -> str:
+        """The solution as text."""
+        return sources.without_docstring(self.answer)
+
+    @property
+    def stub(self) -> str:
+        """What the learner starts from: signature, docstring and `...`, or the broken version to mend."""
+        if self.to_mend is None:
+            return sources.stub(self.answer)
+        return sources.stub(self.answer, body_of=self.to_mend)
+
+    def plant(self, mistakes: Mapping[str, Callable[..., Any] | tuple[Callable[..., Any], ...]]) -> None:
+        """Plant wrong versions: {reason: function, or several that get the same reason}."""
+        for reason, functions in mistakes.items():
+            if any(reason == other.reason for other in self.mistakes):
+                raise ValueError(f"{self.id}: two mistakes have the reason {reason!r}")
+            for function in functions if isinstance(functions, tuple) else (functions,):
+                try:
+                    inspect.signature(function).bind(*self.parameters)
+                except TypeError:
+                    taken = inspect.signature(function)
+                    raise ValueError(
+                        f"{self.id}: the mistake {reason!r} takes {taken}, not {self.parameters}"
+                    ) from None
+                self.mistakes.append(Mistake(reason, function))
+
+    def mistake(self, reason: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """A decorator that plants a wrong version with its reason."""
+
+        def plant(function: Callable[..., Any]) -> Callable[..., Any]:
+            self.plant({reason: function})
+            return function
+
+        return plant
+
+    def mend(self, reason: str) -> Any:
+        """A decorator for the wrong version that the learner starts from and repairs; it is a planted mistake too."""
+
+        def plant(function: Callable[..., Any]) -> Callable[..., Any]:
+            self.to_mend = self.mistake(reason)(function)
+            return function
+
+        return plant
+
+    def __repr__(self) -> str:
+        return f"Exercise({self.id!r})"
+
+
+def exercise(id: str, **details: Any) -> Callable[[Callable[..., Any]], Exercise]:
+    """A decorator that makes an `Exercise` of its solution; the keywords are those of `Exercise`."""
+    return lambda solution: Exercise(solution, id, **details)
 
 
 @dataclass(frozen=True)
@@ -88,7 +157,8 @@ class Question:
 
     def __post_init__(self) -> None:
         _expect_id(self.id)
-        _expect_tuples(self, "options", "why")
+        _expect_tuple(self.id, "options", self.options)
+        _expect_tuple(self.id, "why", self.why)
         if not 0 <= self.answer < len(self.options):
             raise ValueError(f"{self.id}: expected an answer from 0 to {len(self.options) - 1}, got {self.answer}")
         if len(self.why) != len(self.options):
@@ -106,20 +176,9 @@ class Prediction:
 
     def __post_init__(self) -> None:
         _expect_id(self.id)
-        _expect_tuples(self, "options")
+        _expect_tuple(self.id, "options", self.options)
         if len(self.options) == 1 or len(set(self.options)) != len(self.options):
             raise ValueError(f"{self.id}: expected two or more different options, or none, got {self.options}")
-
-
-def function_name(source: str, where: str) -> str:
-    """The name of the one function that a source defines at its top. Raises ValueError naming `where`."""
-    try:
-        found = [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
-    except SyntaxError as error:
-        raise ValueError(f"{where}: line {error.lineno} is no Python: {error.msg}") from None
-    if len(found) != 1:
-        raise ValueError(f"{where}: expected one function, got {', '.join(found) or 'none'}")
-    return found[0]
 
 
 def _expect_id(value: str) -> None:
@@ -127,8 +186,6 @@ def _expect_id(value: str) -> None:
         raise ValueError(f'expected an id "topic.name" of lower-case letters, digits and _, got {value!r}')
 
 
-def _expect_tuples(record: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(record, name)
-        if not isinstance(value, tuple):
-            raise ValueError(f"{record.id}: expected a tuple of {name}, got {type(value).__name__} {value!r:.60}")
+def _expect_tuple(id: str, name: str, value: Any) -> None:
+    if not isinstance(value, tuple):
+        raise ValueError(f"{id}: expected a tuple of {name}, got {type(value).__name__} {value!r:.60}")

@@ -6,70 +6,98 @@ import torch
 
 from ..config import ModelConfig
 from ..training import new_model
-from .records import Exercise, Mistake, Question, Wrong, expect_tensor
+from .comparing import rows_add_up
+from .records import Question, exercise
+from .trials import given
 
 # 1. Softmax ---------------------------------------------------------------------------------------------------------
 
 
-def _check_softmax(candidate):
-    for shape, size in (((5,), 1.0), ((3, 7), 3.0), ((4, 4), 1.0)):
-        logits = size * torch.randn(shape)
-        got = candidate(logits.clone())
-        expect_tensor(got, logits.shape, "probabilities, as the logits are,")
-        if torch.allclose(got, logits.softmax(-1), atol=1e-5):
-            continue
-        if logits.dim() > 1 and torch.allclose(got, logits.softmax(0), atol=1e-5):
-            raise Wrong("each column adds up to 1; it should be each row: softmax goes over the last dimension")
-        if torch.allclose(got, logits.exp() / logits.exp().sum(), atol=1e-5):
-            raise Wrong("all rows together add up to 1; each row is a distribution of its own")
-        if torch.allclose(got, logits.exp(), atol=1e-5):
-            raise Wrong("these are the exponentials; divide them by their sum, so that they add up to 1")
-        raise Wrong(f"the values differ from exp(z) / Σ exp(z) by up to {(got - logits.softmax(-1)).abs().max():.2g}")
-    if not candidate(torch.tensor([1000.0, 999.0])).isfinite().all():
-        raise Wrong(
-            "logits of 1000 give nan: exp(1000) is infinite. Take the largest logit off first; the result is the same"
-        )
+def rows_of_logits():
+    """Rows of moderate size in one to three dimensions, then such as overflow, alone and beside small ones."""
+    yield (torch.tensor([0.5, -1.0, 2.0]),)
+    for shape in ((5,), (2, 3), (4, 4), (2, 3, 4)):
+        yield (2 * torch.randn(shape),)
+    for rows in (
+        [1000, 999],
+        [-1000, -999],
+        [60, 0, -60],
+        [1000, 0, 0, 0],
+        [[1000, 1001], [0, 1]],
+        [[90, 95], [88, 99]],
+    ):
+        yield (torch.tensor(rows, dtype=torch.float32),)
 
 
-SOFTMAX = Exercise(
-    id="welcome.softmax",
+@exercise(
+    "welcome.softmax",
     title="Softmax",
     prompt="Turn rows of logits into rows of probabilities, without `torch.softmax`. Large logits must not break it.",
-    stub='''\
-def softmax(logits):
-    """logits (..., V) -> probabilities (..., V): positive, and each row adds up to 1."""
-    ...
-''',
     hints=(
         "`logits.exp()` makes every number positive. Which sum makes a row add up to 1?",
         "`.sum(dim=-1, keepdim=True)` adds along the last dimension and keeps the shape, so that the division fits.",
         "Subtract `logits.amax(dim=-1, keepdim=True)` before `exp`: the factor cancels, and nothing overflows.",
     ),
-    solution="""\
-def softmax(logits):
-    weights = (logits - logits.amax(dim=-1, keepdim=True)).exp()  # (..., V), the largest is 1
-    return weights / weights.sum(dim=-1, keepdim=True)  # (..., V)
-""",
-    checks=(_check_softmax,),
-    mistakes=(
-        Mistake(
-            "def softmax(logits):\n"
-            "    weights = (logits - logits.amax(dim=0, keepdim=True)).exp()\n"
-            "    return weights / weights.sum(dim=0, keepdim=True)\n",
-            "each column adds up to 1",
-        ),
-        Mistake(
-            "def softmax(logits):\n    return logits.exp() / logits.exp().sum()\n",
-            "each row is a distribution of its own",
-        ),
-        Mistake(
-            "def softmax(logits):\n    return logits.exp() / logits.exp().sum(dim=-1, keepdim=True)\n",
-            "Take the largest logit off",
-        ),
-    ),
+    inputs=rows_of_logits,
+    forbids=("softmax",),
+    symptoms=(rows_add_up,),
     difficulty=1,
     minutes=5,
 )
+def softmax(logits):
+    """logits (..., V) -> probabilities (..., V): positive, and each row adds up to 1."""
+    weights = (logits - logits.amax(dim=-1, keepdim=True)).exp()  # (..., V), the largest is 1
+    return weights / weights.sum(dim=-1, keepdim=True)  # (..., V)
+
+
+def plant_softmax_mistakes(softmax):
+    """What people write for a softmax over rows, planted in an exercise whose inputs are `rows_of_logits`."""
+
+    def stable(z, dim=-1):
+        return (z - z.amax(dim, keepdim=True)).exp()
+
+    def without_the_row(z, level):
+        weights = (z - level).exp()
+        return weights / weights.sum(-1, keepdim=True)
+
+    softmax.plant({
+        "each column adds up to 1; it should be each row: softmax goes over the last dimension":
+            lambda z: stable(z, 0) / stable(z, 0).sum(0, keepdim=True),
+        "all rows together add up to 1; each row is a distribution of its own, so sum over the last dimension":
+            lambda z: (z - z.max()).exp() / (z - z.max()).exp().sum(),
+        "numbers near 1000 give nan: exp(1000) is infinite and exp(-1000) is 0. Take the largest number of the row "
+        "off first; the result is the same":
+            lambda z: z.exp() / z.exp().sum(-1, keepdim=True),
+        "rows of very different size spoil each other: take off the largest number of each row, not of all":
+            lambda z: without_the_row(z, z.max()),
+        "taking off the mean of a row is not enough: what stands far above it still overflows. Take off the largest":
+            lambda z: without_the_row(z, z.mean(-1, keepdim=True)),
+        "taking off the smallest number of a row makes the others larger still. Take off the largest":
+            lambda z: without_the_row(z, z.amin(-1, keepdim=True)),
+        "numbers above a limit are cut off, so that large ones come out alike. Take off the largest of the row "
+        "instead":
+            lambda z: without_the_row(z.clamp(max=80), 0),
+        "nan is covered up, not avoided: where exp(1000) / exp(1000) should be a share, it is 0. Take off the "
+        "largest number of the row first":
+            lambda z: (z.exp() / z.exp().sum(-1, keepdim=True)).nan_to_num(0),
+        "these are the exponentials; divide them by their sum, so that they add up to 1":
+            (lambda z: stable(z), lambda z: z.exp()),
+        "the numbers are divided by their sum as they are; exp must come first, or some shares are negative":
+            lambda z: z / z.sum(-1, keepdim=True),
+        "a share taken of sizes without their sign treats −2 like 2; use exp, which keeps the order":
+            lambda z: z.abs() / z.abs().sum(-1, keepdim=True),
+        "these are the logarithms of the right numbers":
+            lambda z: z - z.logsumexp(-1, keepdim=True),
+        "the sum of a row has lost its dimension, so the division does not fit row by row: keepdim=True keeps it":
+            lambda z: stable(z) / stable(z).sum(-1),
+        "the signs are turned around: the largest number gets the smallest share":
+            lambda z: softmax.answer(-z),
+        "the powers are of 2; softmax takes those of e":
+            lambda z: softmax.answer(z * torch.tensor(2.0).log()),
+    })  # fmt: skip
+
+
+plant_softmax_mistakes(softmax)
 
 
 # 2. The loop --------------------------------------------------------------------------------------------------------
@@ -81,56 +109,43 @@ def _model():
     for parameter in model.parameters():
         if parameter.dim() > 1:
             parameter.data.mul_(12)
-    return model
+    return model.requires_grad_(False)
 
 
-def _greedy(model, ids, n, end):
-    ids, new = list(ids), []
-    while len(new) < n and end not in new:
-        new.append(int(model(torch.tensor([ids + new]))[0, -1].argmax()))
+def _greedy(model, ids, n, end=None):
+    new = []
+    while len(new) < n and (not new or new[-1] != end):
+        new.append(model(torch.tensor([[*ids, *new]]))[0, -1].argmax().item())
     return new
 
 
-def _check_write(candidate):
-    model = _model()
-    with torch.inference_mode():
-        for start in range(20):
-            prompt = [start, 1, 2]
-            end = _greedy(model, prompt, 8, end=-1)[start % 8]  # a token that the model will write
-            expected = _greedy(model, prompt, 8, end)
-            got = candidate(model, list(prompt), 8, end)
-            if not isinstance(got, list):
-                raise Wrong(f"expected a list of token ids, got {type(got).__name__}")
-            got = [int(token) for token in got]
-            if got == prompt + expected:
-                raise Wrong("the prompt is in the result; return the new tokens only")
-            if got != expected and got[: len(expected)] == expected:
-                raise Wrong("the text goes on after the end token; stop when the model has written it")
-            if got != expected and got == expected[:-1]:
-                raise Wrong("the last token is missing; the end token belongs to the result too")
-            first = model(torch.tensor([prompt]))[0, 0].argmax()
-            if got != expected and got and got[0] == first != expected[0]:
-                raise Wrong("the first row of the logits tells what follows the first token; the last row is needed")
-            if got != expected:
-                raise Wrong(f"after {prompt} the greedy tokens are {expected}, got {got}")
+def _prompts():
+    """Ends that come early, late, never, and that stand in the prompt already."""
+    model, cases = _model(), []
+    for prompt, n in (([7], 1), ([4, 1, 2], 3), ([0, 5], 6), ([11, 2, 6], 8)):
+        coming = _greedy(model, prompt, n)
+        never = next(token for token in range(20) if token not in coming and token not in prompt)
+        in_prompt = next((token for token in prompt if token not in coming), never)
+        cases += [(prompt, n, end) for end in dict.fromkeys((never, in_prompt, coming[n // 2]))]
+    for prompt, n, end in cases:
+        yield given(model, calls=2 * n + 2), list(prompt), n, end
 
 
-WRITE = Exercise(
-    id="welcome.write",
+@exercise(
+    "welcome.write",
     title="The loop of generation",
     prompt="Write the loop: the likeliest next token, again and again, until the end token or `n` tokens.",
-    stub='''\
-def write(model, ids, n, end):
-    """At most n greedy tokens (a list) after the ids; the end token is the last, if it comes."""
-    ...
-''',
     hints=(
         "`model(torch.tensor([ids]))` gives logits of shape (1, T, V): a row for each token. Which row is it?",
         "The last row: `logits[0, -1].argmax().item()` is the id. Append it, and run the longer list.",
         "Keep the new tokens in a list of their own, and leave the loop after appending `end`.",
     ),
-    solution="""\
+    inputs=_prompts,
+    difficulty=2,
+    minutes=10,
+)
 def write(model, ids, n, end):
+    """At most n greedy tokens (a list) after the ids; the end token is the last, if it comes."""
     new = []
     for _ in range(n):
         logits = model(torch.tensor([ids + new]))  # (1, T, V)
@@ -138,42 +153,63 @@ def write(model, ids, n, end):
         if new[-1] == end:
             break
     return new
-""",
-    checks=(_check_write,),
-    mistakes=(
-        Mistake(
-            "def write(model, ids, n, end):\n"
-            "    for _ in range(n):\n"
-            "        ids = ids + [model(torch.tensor([ids]))[0, -1].argmax().item()]\n"
-            "        if ids[-1] == end:\n"
-            "            break\n"
-            "    return ids\n",
-            "return the new tokens only",
-        ),
-        Mistake(
-            "def write(model, ids, n, end):\n"
-            "    new = []\n"
-            "    for _ in range(n):\n"
-            "        new.append(model(torch.tensor([ids + new]))[0, -1].argmax().item())\n"
-            "    return new\n",
-            "stop when the model has written it",
-        ),
-        Mistake(
-            "def write(model, ids, n, end):\n"
-            "    new = []\n"
-            "    for _ in range(n):\n"
-            "        new.append(model(torch.tensor([ids + new]))[0, 0].argmax().item())\n"
-            "        if new[-1] == end:\n"
-            "            break\n"
-            "    return new\n",
-            "the last row is needed",
-        ),
-    ),
-    difficulty=2,
-    minutes=10,
-)
 
-EXERCISES = (SOFTMAX, WRITE)
+
+write.plant({
+    "the prompt is in the result; return the new tokens only":
+        lambda model, ids, n, end: ids + _greedy(model, ids, n, end),
+    "the text goes on after the end token; stop when the model has written it":
+        lambda model, ids, n, end: _greedy(model, ids, n),
+    "the end token is missing; it belongs to the result too":
+        lambda model, ids, n, end: [token for token in _greedy(model, ids, n, end) if token != end],
+    "`n` is not heeded: where the end token does not come, the loop goes on for ever":
+        lambda model, ids, n, end: _greedy(model, ids, 10**6, end),
+    "one token too many":
+        lambda model, ids, n, end: _greedy(model, ids, n + 1, end),
+    "one token too few":
+        lambda model, ids, n, end: _greedy(model, ids, n - 1, end),
+    "`n` counts the new tokens only; here the prompt counts too":
+        lambda model, ids, n, end: _greedy(model, ids, n - len(ids), end),
+    "the end token is looked for in the prompt too; only a new one ends the text":
+        lambda model, ids, n, end: [] if end in ids else _greedy(model, ids, n, end),
+})  # fmt: skip
+
+
+@write.mistake("the first row of the logits tells what follows the first token; the last row is needed")
+def _first_row(model, ids, n, end):
+    new = []
+    while len(new) < n and end not in new:
+        new.append(model(torch.tensor([ids + new]))[0, 0].argmax().item())
+    return new
+
+
+@write.mistake("the new tokens are never fed back: every step reads the prompt alone, and says the same")
+def _prompt_only(model, ids, n, end):
+    new = []
+    while len(new) < n and end not in new:
+        new.append(model(torch.tensor([ids]))[0, -1].argmax().item())
+    return new
+
+
+@write.mistake("only the newest token is read; without a cache the model needs the whole text at every step")
+def _newest_only(model, ids, n, end):
+    new = []
+    while len(new) < n and end not in new:
+        new.append(model(torch.tensor([(ids + new)[-1:]]))[0, -1].argmax().item())
+    return new
+
+
+@write.mistake("these are the likeliest tokens of every row; only the last row says what comes after the text")
+def _all_rows(model, ids, n, end):
+    return model(torch.tensor([ids]))[0].argmax(-1).tolist()
+
+
+@write.mistake("the list gives the model no batch: it reads (B, T), so put the ids into another pair of brackets")
+def _no_batch(model, ids, n, end):
+    return [model(torch.tensor(ids))[-1].argmax().item()]
+
+
+EXERCISES = (softmax, write)
 PREDICTIONS = ()
 
 QUESTIONS = (

@@ -1,0 +1,179 @@
+"""Whether two results are the same in any right form, and, where they are not, what is different, in words."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+RELATIVE, ABSOLUTE = 1e-4, 1e-5  # of float32 results in another order of operations
+PER_SIZE = 1e-6  # more for each unit of the largest argument: float32 keeps seven digits of it
+
+
+def difference(expected: Any, got: Any, *, scale: float = 1.0, dims: str = "") -> str:
+    """What is wrong with a plain value in words, or "" where it is right.
+
+    Numbers may be tensors of any float dtype, numpy's or Python's, lists tuples. `scale`: the largest argument;
+    `dims`: the names of the dimensions that are expected.
+    """
+    if isinstance(expected, Tensor):
+        return _of_tensors(expected, got, scale, dims)
+    if isinstance(expected, list):
+        return _of_lists(expected, got, scale)
+    if isinstance(expected, bool | int | float):
+        got = got.item() if isinstance(got, Tensor) and got.numel() == 1 else got
+        if not isinstance(got, bool | int | float):
+            return f"expected a number, got {named(got)}"
+        if isinstance(expected, float):
+            same = math.isclose(expected, got, rel_tol=RELATIVE, abs_tol=ABSOLUTE + PER_SIZE * scale)
+        else:
+            same = expected == got
+        return "" if same else f"expected {shown(expected)}, got {shown(got)}{_ratio(expected, got)}"
+    return "" if expected == got else f"expected {shown(expected)}, got {shown(got)}"
+
+
+def _of_lists(expected: list[Any], got: Any, scale: float) -> str:
+    if isinstance(got, Tensor) and got.dim() == 1 and not any(isinstance(one, Tensor) for one in expected):
+        got = got.tolist()
+    if not isinstance(got, list):
+        return f"expected {_things(expected)}, got {named(got)}"
+    if len(got) != len(expected):
+        return f"expected {_things(expected)}, got {len(got)}: {shown(got)}"
+    for number, (one, other) in enumerate(zip(expected, got, strict=True), 1):
+        if found := difference(one, other, scale=scale):
+            if all(isinstance(each, int) for each in (*expected, *got)):
+                return f"expected {shown(expected)}, got {shown(got)}"
+            return f"in part {number} of {len(expected)}: {found}"
+    return ""
+
+
+def _things(values: list[Any]) -> str:
+    if values and all(isinstance(value, int) for value in values):
+        return f"{len(values)} whole numbers"
+    return f"{len(values)} values"
+
+
+def _of_tensors(expected: Tensor, got: Any, scale: float, dims: str) -> str:
+    got = _as_tensor(got)
+    called = f" of shape ({dims}) =" if dims and len(dims.split(",")) == expected.dim() else " of shape"
+    wanted = f"expected a tensor{called} {tuple(expected.shape)}"
+    if not isinstance(got, Tensor):
+        return f"{wanted}, got {named(got)}"
+    if got.shape != expected.shape:
+        return f"{wanted}, got {tuple(got.shape)}"
+    if expected.dtype == torch.bool:
+        if got.dtype != torch.bool:
+            return f"expected booleans, True or False; got {str(got.dtype).removeprefix('torch.')}"
+        return _of_booleans(expected, got)
+    if got.is_complex() or got.dtype == torch.bool:
+        return f"expected numbers, got {str(got.dtype).removeprefix('torch.')}"
+    wide, got = expected.double(), got.double()
+    wrong = ~torch.isclose(got, wide, rtol=RELATIVE, atol=ABSOLUTE + PER_SIZE * scale, equal_nan=True)
+    if not wrong.any():
+        return ""
+    if (got.isnan() & ~wide.isnan()).any():
+        return (
+            f"{int(got.isnan().sum())} of {got.numel()} numbers are nan, not a number: "
+            "that comes of 0 / 0, ∞ / ∞, ∞ − ∞ or 0 · ∞"
+        )
+    return _pattern(wide, got, wrong, dims) or f"the numbers differ by up to {(got - wide).abs().max():.2g}"
+
+
+def _of_booleans(expected: Tensor, got: Tensor) -> str:
+    if torch.equal(expected, got):
+        return ""
+    if torch.equal(expected, ~got):
+        return "the sense is turned around: True stands where False should, everywhere"
+    if expected.dim() == 2 and expected.shape[0] == expected.shape[1] and torch.equal(expected, got.T):
+        return "rows and columns are exchanged"
+    place = [int(index) for index in (expected != got).nonzero()[0]]
+    where = f"row {place[0]}, column {place[1]}" if len(place) == 2 else f"place {place}"
+    return f"{where} (counted from 0) should be {bool(expected[tuple(place)])}"
+
+
+def _pattern(expected: Tensor, got: Tensor, wrong: Tensor, dims: str) -> str:
+    """Words for a regularity in what is wrong, or ""."""
+
+    def same(other: Tensor) -> bool:
+        return bool(torch.allclose(got, other, rtol=RELATIVE, atol=ABSOLUTE))
+
+    if expected.numel() > 1:
+        if expected.dim() >= 2 and expected.shape[-1] == expected.shape[-2] and same(expected.transpose(-2, -1)):
+            return "rows and columns are exchanged"
+        ratios = (got / expected)[expected.abs() > 1e-6]
+        if len(ratios) > 1 and ratios[0].abs() > 1e-6 and torch.allclose(ratios, ratios[:1], rtol=1e-3, atol=0):
+            return f"every number is {shown(ratios[0].item())} times what it should be"
+        if same(expected + (got - expected).mean()):
+            return f"{shown((got - expected).mean().item())} is added to every number"
+    names = [name.strip() for name in dims.split(",")] if dims else []
+    for dim, size in enumerate(expected.shape):
+        others = [each for each in range(expected.dim()) if each != dim]
+        bad = wrong.sum(dim=others) > 0 if others else wrong  # (size,): which slices are wrong
+        name = f" of {names[dim]}" if len(names) == expected.dim() and names[dim] != "..." else ""
+        if size > 2 and int(bad.sum()) == 1:
+            return f"only entry {int(bad.nonzero()[0])} of dimension {dim}{name} (counted from 0) is wrong"
+        if size > 1 and not bad[0] and bool(bad[1:].all()):
+            return f"only the first entry of dimension {dim}{name} is right"
+        if size > 1 and bad[0] and not bad[1:].any():
+            return f"only the first entry of dimension {dim}{name} is wrong"
+        if size > 1 and not bad[-1] and bool(bad[:-1].all()):
+            return f"only the last entry of dimension {dim}{name} is right"
+    return ""
+
+
+def _ratio(expected: float, got: float) -> str:
+    """Words for a plain factor between two whole numbers, or ""."""
+    if isinstance(expected, bool) or not expected or not got or not math.isfinite(got):
+        return ""
+    for one, other, words in ((got, expected, "{} times too much"), (expected, got, "one {}th of it")):
+        if one != other and one % other == 0:
+            factor = int(one // other)
+            return ": " + ("half of it" if factor == 2 and "th" in words else words.format(factor))
+    return ""
+
+
+def _as_tensor(value: Any) -> Any:
+    """A tensor from numbers and lists of numbers or tensors; anything else as it is."""
+    if isinstance(value, list) and value and all(isinstance(one, Tensor) for one in value):
+        value = [one.tolist() for one in value]
+    if isinstance(value, bool | int | float | list):
+        try:
+            return torch.tensor(value)
+        except (ValueError, TypeError, RuntimeError):
+            return value
+    return value
+
+
+def rows_add_up(arguments: tuple[Any, ...], value: Any) -> str:
+    """A symptom of weights and probabilities: a row that does not add up to 1."""
+    if not isinstance(value, Tensor) or not value.is_floating_point() or value.dim() == 0:
+        return ""
+    sums = value.sum(-1).flatten()
+    wrong = (sums - 1).abs() > 1e-3
+    return f"a row adds up to {shown(sums[wrong][0].item())}; expected 1" if wrong.any() else ""
+
+
+def named(value: Any) -> str:
+    """A value in a few words: what kind of thing it is."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, list):
+        return f"a list or tuple of {len(value)}"
+    return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
+def shown(value: Any) -> str:
+    """A value for reading: numbers with three digits, small tensors in full, of large ones the shape."""
+    if isinstance(value, Tensor):
+        if value.numel() > 16:
+            return f"a tensor of shape {tuple(value.shape)}"
+        return shown(value.tolist())
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(shown, value)) + "]"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {shown(one)}" for name, one in value.items())
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{value!r:.80}"
