@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from ..widgets.answer import HelpfulAnswer
 from ..widgets.quiz import Guess, Quiz
 from . import catalog
 from .judge import CRASHED, NOT_ATTEMPTED, RIGHT, judge
@@ -18,17 +19,22 @@ from .records import Prediction, Question
 from .store import Progress, entry, home, number, store_in
 
 
-def check(id: str, function: Callable[..., Any]) -> Answer:
+def check(id: str, function: Callable[..., Any]) -> Answer | HelpfulAnswer:
     """Judge a function of yours: not attempted yet, wrong (and why), stopped by an error (and in which line), right.
 
-    Returns an answer with `.status` ("not attempted", "wrong", "crashed", "right") and `.passed`. Raises ValueError for
-    an unknown id only.
+    Returns an answer with `.status` ("not attempted", "wrong", "crashed", "right") and `.passed`; where it is not right
+    yet, its buttons do what `hint(id)` and `solution(id)` do. Raises ValueError for an unknown id only.
     """
     exercise = catalog.find("exercise", id)
     verdict = judge(exercise, function)
     if verdict.status == NOT_ATTEMPTED:
-        todo = f'Write the body of `{exercise.function}` in place of `...` and run the cell. `hint("{id}")` helps.'
-        return Answer("not attempted yet", exercise.title, Text(exercise.prompt), Aside(todo), status=NOT_ATTEMPTED)
+        todo = f"Mend `{exercise.function}` and run the cell."
+        if exercise.to_mend is None:
+            todo = f"Write the body of `{exercise.function}` in place of `...` and run the cell."
+        todo = Aside(f'{todo} `hint("{id}")` helps.')
+        return _with_help(
+            Answer("not attempted yet", exercise.title, Text(exercise.prompt), todo, status=NOT_ATTEMPTED), id
+        )
 
     def attempt(progress: Progress) -> None:
         record = entry(progress, "exercises", id)
@@ -44,7 +50,13 @@ def check(id: str, function: Callable[..., Any]) -> Answer:
     else:
         reason = [Text(verdict.reason)]
     help_ = Aside(f'`hint("{id}")` helps: {count(len(exercise.hints), "hint")} for this exercise.')
-    return Answer("not yet", exercise.title, *reason, help_, *_aside(note), status=verdict.status)
+    return _with_help(Answer("not yet", exercise.title, *reason, help_, *_aside(note), status=verdict.status), id)
+
+
+def _with_help(answer: Answer, id: str) -> HelpfulAnswer:
+    return HelpfulAnswer(
+        answer.html(), repr(answer), answer.status, lambda kind: (hint if kind == "hint" else solution)(id).html()
+    )
 
 
 def hint(id: str) -> Answer:

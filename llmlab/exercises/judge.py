@@ -169,7 +169,7 @@ def _explained(
 ) -> Verdict:
     first = next(number for number, fault in enumerate(faults) if fault)
     trial, fault = trials[first], faults[first]
-    if sources.returns(exercise.answer) and all(one.value is None and one.error is None for one in trials):
+    if trial.value is None and trial.error is None and sources.returns(exercise.answer):
         return Verdict(WRONG, f"{exercise.function} returned None; is a `return` missing?")
     here = _on_input(exercise, trial)
     if trial.error is not None:
@@ -260,18 +260,10 @@ def _not_callable(exercise: Exercise, candidate: Any) -> str:
 
 def _parameters(exercise: Exercise, candidate: Callable[..., Any]) -> str:
     """What is wrong with the candidate's parameters, or "". They must take what the solution takes."""
-    expected = inspect.signature(exercise.answer)
-    try:
-        given = inspect.signature(candidate)
-    except (TypeError, ValueError):
-        return ""  # a function of C that does not tell
-    kinds = [parameter.kind for parameter in expected.parameters.values()]
-    by_name = {name: None for name, p in expected.parameters.items() if p.kind is p.KEYWORD_ONLY}
-    try:
-        given.bind(*[None] * (len(kinds) - len(by_name)), **by_name)
-    except TypeError:
-        return f"expected {exercise.function}{_names(expected)}, got a function that takes {_names(given)}"
-    return ""
+    if sources.takes_the_same(exercise.answer, candidate):
+        return ""
+    expected, given = inspect.signature(exercise.answer), inspect.signature(candidate)
+    return f"expected {exercise.function}{_names(expected)}, got a function that takes {_names(given)}"
 
 
 def _names(signature: inspect.Signature) -> str:
@@ -283,9 +275,8 @@ def _still_open(exercise: Exercise, own: ast.FunctionDef, trials: list[Trial]) -
     """Whether a place is still marked with `...`, or nothing is written, and that is why nothing came of it."""
     if any(not _is_nothing(trial.value) for trial in trials):
         return False
-    errors = [trial.error for trial in trials if trial.error is not None]
-    if errors:
-        return sources.has_marks(own) and "ellipsis" in said(errors[0])
+    if trials[0].error is not None:
+        return sources.has_marks(own) and "ellipsis" in said(trials[0].error)
     if all(isinstance(node, ast.Pass) or sources.is_text(node) for node in own.body):
         return True
     return sources.has_marks(own) and sources.returns(exercise.answer)

@@ -109,13 +109,9 @@ class Exercise:
             if any(reason == other.reason for other in self.mistakes):
                 raise ValueError(f"{self.id}: two mistakes have the reason {reason!r}")
             for function in functions if isinstance(functions, tuple) else (functions,):
-                try:
-                    inspect.signature(function).bind(*self.parameters)
-                except TypeError:
-                    taken = inspect.signature(function)
-                    raise ValueError(
-                        f"{self.id}: the mistake {reason!r} takes {taken}, not {self.parameters}"
-                    ) from None
+                if not sources.takes_the_same(self.answer, function):
+                    wanted, taken = inspect.signature(self.answer), inspect.signature(function)
+                    raise ValueError(f"{self.id}: the mistake {reason!r} takes {taken}, not {wanted}")
                 self.mistakes.append(Mistake(reason, function))
 
     def mistake(self, reason: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -88,6 +88,19 @@ def returns(function: Callable[..., Any]) -> bool:
     return tree is None or any(isinstance(node, ast.Return) and node.value for node in ast.walk(tree))
 
 
+def takes_the_same(solution: Callable[..., Any], function: Callable[..., Any]) -> bool:
+    """Whether a function can be called as the solution is: by position, and by name where the solution has a `*`."""
+    parameters = inspect.signature(solution).parameters.values()
+    by_name = {p.name: None for p in parameters if p.kind is p.KEYWORD_ONLY}
+    try:
+        inspect.signature(function).bind(*[None] * (len(parameters) - len(by_name)), **by_name)
+    except TypeError:
+        return False
+    except ValueError:
+        return True  # a function of C that does not tell
+    return True
+
+
 def define(source: str, label: str) -> Callable[..., Any]:
     """The function that a source defines, with its lines known to tracebacks. `torch`, `F` and `math` are there."""
     filename = f"<{label}>"

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 from .. import load_model
 from . import export
+from .answer import HelpfulAnswer
 from .attention import AttentionStepper
 from .base import LabWidget
 from .costs import CostCalculator
@@ -32,6 +33,8 @@ QUESTION = SimpleNamespace(
 )
 PREDICTION = SimpleNamespace(id="example.tokens", text="How many tokens is this sentence?", options=(), unit="tokens")
 
+ANSWER = "<p>✗ not yet: each column sums to 1; softmax should be over the keys, the last dimension</p>"
+
 
 def examples() -> dict[str, Callable[[], LabWidget]]:
     """Each widget's name and a function that makes one, on the shipped model."""
@@ -44,6 +47,7 @@ def examples() -> dict[str, Callable[[], LabWidget]]:
         "CostCalculator": lambda: CostCalculator("Llama-2-7B"),
         "Quiz": lambda: Quiz([QUESTION], tried=[[0]]),
         "Guess": lambda: Guess(PREDICTION),
+        "HelpfulAnswer": lambda: HelpfulAnswer(ANSWER, ANSWER, "wrong", lambda kind: f"<p>A {kind}.</p>"),
     }
 
 
