@@ -397,7 +397,7 @@ def test_a_crash_shows_the_learners_own_innermost_line_and_nothing_of_ours(plant
         answer
     )
     assert "Traceback" not in repr(answer) and "File" not in repr(answer)
-    assert "&lt;here&gt;" in answer.html and "<here>" not in answer.html
+    assert "&lt;here&gt;" in fallback(answer) and "<here>" not in fallback(answer)
 
 
 def test_endless_recursion_is_a_crash_like_others(planted):

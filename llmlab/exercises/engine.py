@@ -54,9 +54,7 @@ def check(id: str, function: Callable[..., Any]) -> Answer | HelpfulAnswer:
 
 
 def _with_help(answer: Answer, id: str) -> HelpfulAnswer:
-    return HelpfulAnswer(
-        answer.html(), repr(answer), answer.status, lambda kind: (hint if kind == "hint" else solution)(id).html()
-    )
+    return HelpfulAnswer(answer, lambda kind: (hint if kind == "hint" else solution)(id))
 
 
 def hint(id: str) -> Answer:

@@ -254,7 +254,7 @@ def _too_late(buffer, length, new):
     minutes=6,
 )
 def chunk_mask(n_past, n_new):
-    """Booleans (n_new, n_past + n_new): True where a new token may look. The past -> (n_new, n_past + n_new)."""
+    """Booleans (n_new, n_past + n_new): True where a new token may look."""
     keys = torch.arange(n_past + n_new)  # (S,)
     queries = n_past + torch.arange(n_new)  # (T,)
     return keys <= queries[:, None]  # (T, S)

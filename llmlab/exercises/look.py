@@ -10,39 +10,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from ..widgets.base import FOLDER
 from ..widgets.quiz import LETTERS, rich
 
 SYMBOLS = {"right": "✓", "wrong": "✗", "crashed": "✗", "not attempted": "○", "": ""}
-COLORS = {
-    "right": "var(--jp-success-color1, #388e3c)",
-    "wrong": "var(--jp-warn-color1, #f57c00)",
-    "crashed": "var(--jp-error-color1, #d32f2f)",
-}
-RULES = {
-    "": "max-width:720px;margin:4px 0;padding:8px 12px;border:1px solid var(--jp-border-color1,#bdbdbd);"
-    "border-radius:4px;font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:14px;line-height:1.5;"
-    "color:var(--jp-ui-font-color1,#212121);background:var(--jp-layout-color0,#fff);font-variant-numeric:tabular-nums",
-    "p": "margin:0 0 4px;white-space:pre-line",
-    "p:last-child": "margin-bottom:0",
-    "code": "padding:0 2px;background:var(--jp-layout-color2,#eee);font:13px var(--jp-code-font-family,monospace)",
-    "pre": "margin:4px 0 8px;padding:8px;overflow-x:auto;color:inherit;background:var(--jp-layout-color1,#fff);"
-    "border:1px solid var(--jp-border-color2,#e0e0e0);border-radius:4px",
-    "pre code": "padding:0;background:none",
-    ".llmlab-aside": "color:var(--jp-ui-font-color2,#616161);font-size:12px",
-    ".llmlab-aside code": "font-size:12px",
-    "table": "border-collapse:collapse;margin:4px 0",
-    "th": "padding:2px 16px 2px 0;border:0;border-bottom:1px solid var(--jp-border-color1,#bdbdbd);text-align:left;"
-    "font-weight:600;color:inherit",
-    "td": "padding:2px 16px 2px 0;border:0;text-align:left;color:inherit",
-    "tbody tr.llmlab-line": "background:none",
-    ".llmlab-keyword": "color:var(--jp-mirror-editor-keyword-color,#008000);font-weight:600",
-    ".llmlab-string": "color:var(--jp-mirror-editor-string-color,#ba2121)",
-    ".llmlab-comment": "color:var(--jp-ui-font-color2,#616161);font-style:italic",
-}
-# The class stands twice: one would not outweigh the rules that JupyterLab has for code and tables in outputs.
-STYLE = (
-    "<style>" + "".join(f".llmlab-answer.llmlab-answer {name}{{{rule}}}" for name, rule in RULES.items()) + "</style>"
-)
+STYLE = f"<style>{' '.join((FOLDER / 'answer.css').read_text(encoding='utf-8').partition('*/')[2].split())}</style>"
 
 
 @dataclass(frozen=True)
@@ -56,6 +28,10 @@ class Text:
 
     def html(self) -> str:
         return f"<p>{rich(self.text)}</p>"
+
+    def record(self) -> dict[str, Any]:
+        """The same for JavaScript: a kind and its texts."""
+        return {"kind": type(self).__name__.lower(), "text": self.text}
 
 
 @dataclass(frozen=True)
@@ -79,6 +55,10 @@ class Code:
     def html(self) -> str:
         source = self.source.strip("\n")
         return f"<pre><code>{highlight(source) if self.highlighted else escape(source)}</code></pre>"
+
+    def record(self) -> dict[str, Any]:
+        source = self.source.strip("\n")
+        return {"kind": "code", "marked": marked(source) if self.highlighted else [["", source]]}
 
 
 @dataclass(frozen=True)
@@ -122,9 +102,15 @@ class Answer:
         """The same as HTML, with its own style; every text is escaped."""
         mark = f'<span aria-hidden="true">{SYMBOLS[self.status]} </span>' if self.status else ""
         label = f"<b>{mark}{rich(self.label)}{':' if self.label and self.text else ''}</b>"
-        edge = f' style="border-color:{COLORS[self.status]}"' if self.status in COLORS else ""
+        kind = f" llmlab-{self.status.replace(' ', '-')}" if self.status else ""
         body = "".join(part.html() for part in self.parts)
-        return f'{STYLE}<div class="llmlab-answer"{edge}><p>{label} {rich(self.text)}</p>{body}</div>'
+        return f'{STYLE}<div class="llmlab-answer{kind}"><p>{label} {rich(self.text)}</p>{body}</div>'
+
+    def record(self) -> dict[str, Any]:
+        """The same for JavaScript."""
+        parts = [part.record() for part in self.parts if not isinstance(part, Grid)]
+        mark = SYMBOLS[self.status]
+        return {"status": self.status, "mark": mark, "label": self.label, "text": self.text, "parts": parts}
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
         return {"text/html": self.html(), "text/plain": repr(self)}
@@ -148,6 +134,12 @@ def measure(value: Any, unit: str = "") -> str:
 
 def highlight(source: str) -> str:
     """Python source as HTML, with keywords, texts and comments marked."""
+    spans = ((kind, escape(text)) for kind, text in marked(source))
+    return "".join(f'<span class="llmlab-{kind}">{text}</span>' if kind else text for kind, text in spans)
+
+
+def marked(source: str) -> list[list[str]]:
+    """Python source in pieces, [kind, text]: a keyword, string, comment, or "" for the rest."""
     starts = [0]  # where each line begins
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
@@ -155,7 +147,7 @@ def highlight(source: str) -> str:
 
     def mark(kind: str, start: int, end: int) -> None:
         nonlocal done
-        out.extend((escape(source[done:start]), f'<span class="llmlab-{kind}">{escape(source[start:end])}</span>'))
+        out.extend((["", source[done:start]], [kind, source[start:end]]))
         done = end
 
     open_texts: list[int] = []  # from Python 3.12 on, an f-string comes in several tokens
@@ -176,4 +168,4 @@ def highlight(source: str) -> str:
             mark("comment", start, end)
         elif name == "NAME" and keyword.iskeyword(token.string):
             mark("keyword", start, end)
-    return "".join(out) + escape(source[done:])
+    return [piece for piece in (*out, ["", source[done:]]) if piece[1]]

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import traitlets
 
 from .base import LabWidget, Table
 
 
+class AnswerLike(Protocol):
+    """What a check, a hint or a solution says: as HTML, and as a record of plain values for JavaScript."""
+
+    status: str
+
+    def html(self) -> str: ...
+
+    def record(self) -> dict[str, Any]: ...
+
+
 class HelpfulAnswer(LabWidget):
     """An answer that is not right yet. `status` is "wrong", "crashed" or "not attempted"; `passed` is False.
 
-    Read and set from Python: `asked`, the kinds of help that were asked for, "hint" or "solution", in order; the texts
-    that came are in `shown`, as HTML in which everything is escaped.
+    Read and set from Python: `asked`, the kinds of help that were asked for, "hint" or "solution", in order; what came
+    is in `shown`, as records of answers.
     """
 
     js = "answer.js"
-    html = traitlets.Unicode(read_only=True, help="the answer").tag(sync=True)
+    answer = traitlets.Dict(help="the answer: status, mark, label, text, parts").tag(sync=True)
     asked = traitlets.List(traitlets.Enum(["hint", "solution"]), help="the help that was asked for").tag(sync=True)
-    shown = traitlets.List(traitlets.Unicode(), help="the help that came").tag(sync=True)
+    shown = traitlets.List(traitlets.Dict(), help="the help that came, each like `answer`").tag(sync=True)
 
-    def __init__(self, html: str, text: str, status: str, ask: Callable[[Literal["hint", "solution"]], str]):
-        """`ask` gives the help of a kind as HTML; `text` is the answer without HTML, which is the widget's repr."""
-        self._text, self.status, self._ask = text, status, ask
-        super().__init__()
-        self.set_trait("html", html)
+    def __init__(self, answer: AnswerLike, ask: Callable[[Literal["hint", "solution"]], AnswerLike]):
+        """`ask` gives the help of a kind."""
+        self._own, self._ask, self.status = answer, ask, answer.status
+        super().__init__(answer=answer.record())
         self.observe(self._help, "asked")
 
     passed = False
@@ -34,17 +43,17 @@ class HelpfulAnswer(LabWidget):
     def _help(self, change: Any) -> None:
         def ask() -> None:
             for kind in self.asked[len(self.shown) :]:
-                self.shown = [*self.shown, self._ask(kind)]
+                self.shown = [*self.shown, self._ask(kind).record()]
 
         self._attempt(ask)
 
     def __repr__(self) -> str:
-        return self._text
+        return repr(self._own)
 
     def tables(self) -> list[Table]:
         """The kinds of help that were asked for."""
-        return [Table(self._text, ["help"], [[kind] for kind in self.asked])]
+        return [Table(repr(self._own), ["help"], [[kind] for kind in self.asked])]
 
     def fallback_html(self) -> str:
         """The answer alone."""
-        return self.html
+        return self._own.html()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from .. import load_model
 from . import export
@@ -33,7 +34,18 @@ QUESTION = SimpleNamespace(
 )
 PREDICTION = SimpleNamespace(id="example.tokens", text="How many tokens is this sentence?", options=(), unit="tokens")
 
-ANSWER = "<p>✗ not yet: each column sums to 1; softmax should be over the keys, the last dimension</p>"
+
+class AnswerExample:
+    """What an exercise says of a mistake."""
+
+    status = "wrong"
+    text = "each column sums to 1; softmax should be over the keys, the last dimension"
+
+    def html(self) -> str:
+        return f"<p>{self.text}</p>"
+
+    def record(self) -> dict[str, Any]:
+        return {"status": self.status, "mark": "✗", "label": "not yet", "text": self.text, "parts": []}
 
 
 def examples() -> dict[str, Callable[[], LabWidget]]:
@@ -47,7 +59,7 @@ def examples() -> dict[str, Callable[[], LabWidget]]:
         "CostCalculator": lambda: CostCalculator("Llama-2-7B"),
         "Quiz": lambda: Quiz([QUESTION], tried=[[0]]),
         "Guess": lambda: Guess(PREDICTION),
-        "HelpfulAnswer": lambda: HelpfulAnswer(ANSWER, ANSWER, "wrong", lambda kind: f"<p>A {kind}.</p>"),
+        "HelpfulAnswer": lambda: HelpfulAnswer(AnswerExample(), lambda kind: AnswerExample()),
     }
 
 

@@ -1,6 +1,7 @@
 """Questions and predictions in a real JupyterLab, and in a saved page: keyboard, pointer, what is recorded."""
 
 import re
+import runpy
 
 import pytest
 
@@ -10,17 +11,16 @@ from llmlab.widgets.quiz import Quiz
 pytestmark = pytest.mark.browser
 
 TOPIC = """
-from llmlab.exercises import Exercise, Prediction, Question, Wrong
+from llmlab.exercises import Prediction, Question, exercise
 
-def _check(candidate):
-    if candidate(2) != 4:
-        raise Wrong("twice 2 is 4, `double(2)` gave <b>something else</b>")
+@exercise("planted.double", title="Twice", prompt="Write twice a number.", inputs=lambda: ((2,), (3,)),
+          hints=("Use `+`.", "Add it to itself."))
+def double(x):
+    "Twice a number."
+    return x + x  # <twice>
 
-EXERCISES = (Exercise(
-    id="planted.double", title="Twice", prompt="Write twice a number.", stub="def double(x):\\n    ...\\n",
-    hints=("Use `+`.", "Add it to itself."), solution="def double(x):\\n    return x + x  # <twice>\\n",
-    checks=(_check,), mistakes=(),
-),)
+double.plant({"twice 2 is 4, `double(2)` gave <b>something else</b>": lambda x: x})
+EXERCISES = (double,)
 QUESTIONS = (
     Question(id="planted.why", text="Why divide by `√d`?", answer=1,
              options=("It is faster", "It keeps the `softmax` soft", "<img src=x onerror=alert(1)> luck"),
@@ -129,6 +129,28 @@ def test_questions_and_predictions_are_answered_by_keyboard_and_pointer_and_reco
     notebook.screenshots("quiz-answered")
 
 
+def test_an_answer_offers_hint_and_solution_by_keyboard_and_pointer(notebook, lab):
+    page = notebook.page
+    notebook.scroll_to(5)
+    answer = page.get_by_role("group", name="Answer").nth(1)
+    answer.wait_for()
+    assert "twice 2 is 4, double(2) gave <b>something else</b>" in answer.text_content()
+    n_cells = len(notebook.cells())
+    answer.focus()
+    press(page, "h")
+    answer.get_by_text("Hint 1 of 2").wait_for()
+    answer.get_by_role("button", name="Hint").click()
+    answer.get_by_text("Hint 2 of 2").wait_for()
+    answer.get_by_role("button", name="Solution").focus()
+    press(page, "Enter")
+    answer.get_by_text("return x + x  # <twice>").wait_for()
+    assert answer.locator(".llmlab-keyword").all_text_contents() == ["def", "return"]
+    assert len(notebook.cells()) == n_cells
+    notebook.screenshots("answer-helped")
+    record = Store(lab.root.parent / "llmlab").read()[0]["exercises"]["planted.double"]
+    assert record["hints"] >= 2 and record["solution_seen"] is True
+
+
 def test_answers_are_readable_in_both_themes(notebook):
     for theme in ("light", "dark"):
         notebook.set_theme(theme)
@@ -147,8 +169,8 @@ def test_answers_are_readable_in_both_themes(notebook):
 
 
 def test_a_saved_page_answers_without_a_kernel(browser, tmp_path):
-    namespace = {}
-    exec(TOPIC, namespace)
+    (tmp_path / "planted.py").write_text(TOPIC, encoding="utf-8")
+    namespace = runpy.run_path(str(tmp_path / "planted.py"))
     path = Quiz(namespace["QUESTIONS"]).save_html(tmp_path / "quiz.html")
     page = browser.new_page()
     problems = []
