@@ -22,7 +22,7 @@ function render({ model, el }) {
   const ask = (what) => live(model) && set("asked", [...model.get("asked"), what]);
   const { body, set, on, refresh, release } = frame(model, el, {
     label: "Answer",
-    hint: "Stuck? The buttons help, or the keys h for a hint and s for the solution.",
+    hint: "Stuck? Key h shows a hint, key s the solution; so do the buttons.",
     keys: { h: () => ask("hint"), s: () => ask("solution") },
     idle: () => (live(model) ? "" : "Hints need the notebook's kernel."),
   });
