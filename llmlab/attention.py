@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import Cache, ModelConfig
+from .config import ROPE_LAYOUTS, Cache, ModelConfig, head_sizes
 from .linear import Linear
 from .norms import RMSNorm
-from .rope import rotate
+from .rope import Layout, rotate
 from .tap import tap, tapped
 
 # Masks: (T, S), True where query t may look at key s ----------------------------------------------------------------
@@ -33,11 +33,11 @@ def causal_mask(n_queries: int, n_keys: int | None = None, *, device: torch.devi
     return ones.tril(n_keys - n_queries)  # (T, S)
 
 
-def prefix_mask(n_tokens: int, n_prefix: int) -> Tensor:
+def prefix_mask(n_tokens: int, n_prefix: int, *, device: torch.device | str | None = None) -> Tensor:
     """Causal, but the first `n_prefix` tokens see one another in both directions (Raffel et al. 2020). (T, T)."""
     if not 0 <= n_prefix <= n_tokens:
         raise ValueError(f"expected 0 <= n_prefix <= {n_tokens}, got {n_prefix}")
-    mask = causal_mask(n_tokens)
+    mask = causal_mask(n_tokens, device=device)
     mask[:, :n_prefix] = True
     return mask
 
@@ -48,12 +48,35 @@ def document_mask(document_ids: Tensor) -> Tensor:
     return same & causal_mask(document_ids.shape[-1], device=document_ids.device)
 
 
-def sliding_window_mask(n_queries: int, window: int, n_keys: int | None = None) -> Tensor:
+def sliding_window_mask(
+    n_queries: int, window: int, n_keys: int | None = None, *, device: torch.device | str | None = None
+) -> Tensor:
     """Causal, and at most `window` keys back, its own included (Beltagy et al. 2020, section 3.1). (T, S)."""
     if window < 1:
         raise ValueError(f"expected a window of at least 1 key, got {window}")
-    mask = causal_mask(n_queries, n_keys)
+    mask = causal_mask(n_queries, n_keys, device=device)
     return mask & ~mask.tril(mask.shape[1] - n_queries - window)
+
+
+def both(mask: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """What both masks allow; None allows everything."""
+    if mask is None or other is None:
+        return other if mask is None else mask
+    return mask & other
+
+
+def check_mask(mask: Tensor, scores: tuple[int, ...]) -> None:
+    """Raise ValueError unless `mask` holds booleans and broadcasts to the shape of the scores, (B, H, T, S) or less."""
+    if mask.dtype != torch.bool:
+        raise ValueError(f"expected a boolean mask, True where a query may look; got dtype {mask.dtype}")
+    if len(scores) == 4 and mask.dim() == 3:
+        raise ValueError(
+            f"a mask of three dimensions, {tuple(mask.shape)}, could be meant for rows or for heads; "
+            f"give it four, (B, 1, T, S) or (1, H, T, S), for scores {tuple(scores)}"
+        )
+    pairs = zip(reversed(mask.shape), reversed(scores), strict=False)
+    if mask.dim() > len(scores) or any(size not in (1, wanted) for size, wanted in pairs):
+        raise ValueError(f"a mask {tuple(mask.shape)} does not fit scores {tuple(scores)}, queries by keys at the end")
 
 
 # The written-out form -----------------------------------------------------------------------------------------------
@@ -68,10 +91,15 @@ def repeat_kv(x: Tensor, n_heads: int) -> Tensor:
 
 
 def attention_scores(q: Tensor, k: Tensor) -> Tensor:
-    """q·kᵀ / √d. q (..., T, d), k (..., S, d) -> (..., T, S)."""
+    """q·kᵀ / √d. q (..., T, d), k (..., S, d) -> (..., T, S), in float32 at least.
+
+    Half precision is multiplied in float32 and queries are divided before the product, as in PyTorch's kernels: the
+    product of two vectors of 64 numbers around 40 is beyond float16.
+    """
     if q.shape[-1] != k.shape[-1]:
         raise ValueError(f"expected queries and keys of one width, got {tuple(q.shape)} and {tuple(k.shape)}")
-    return q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    wide = torch.promote_types(q.dtype, torch.float32)
+    return (q.to(wide) / math.sqrt(q.shape[-1])) @ k.to(wide).transpose(-2, -1)
 
 
 def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -81,8 +109,7 @@ def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     if mask is None:
         return scores.softmax(dim=-1)
-    if mask.dtype != torch.bool:
-        raise ValueError(f"expected a boolean mask, True where a query may look; got dtype {mask.dtype}")
+    check_mask(mask, scores.shape)
     empty = ~mask.any(dim=-1, keepdim=True)  # rows without a single key: −∞ everywhere would give NaN
     weights = scores.masked_fill(~(mask | empty), float("-inf")).softmax(dim=-1)
     return weights.masked_fill(~mask, 0.0)
@@ -95,20 +122,30 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor |
     """
     if q.dim() >= 3:
         k, v = repeat_kv(k, q.shape[-3]), repeat_kv(v, q.shape[-3])  # (B, H, S, d)
-    weights = masked_softmax(attention_scores(q, k), mask)  # (B, H, T, S)
-    return weights @ v  # (B, H, T, d)
+    return weighted_mean(masked_softmax(attention_scores(q, k), mask), v)
+
+
+def weighted_mean(weights: Tensor, v: Tensor) -> Tensor:
+    """weights · v, in the dtype of v. weights (..., T, S), v (..., S, d) -> (..., T, d)."""
+    if weights.shape[-1] != v.shape[-2]:
+        raise ValueError(f"expected a value for each of {weights.shape[-1]} keys, got values {tuple(v.shape)}")
+    return (weights @ v.to(weights.dtype)).to(v.dtype)
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
     """The same by PyTorch's fused kernel. q (B, H, T, d), k and v (B, G, S, d) -> (B, H, T, d).
 
-    `causal=True` needs as many queries as keys: PyTorch aligns its causal mask to the top left.
+    `causal=True` adds `causal_mask(T, S)` to the mask; with T = S and no other mask PyTorch has a faster way.
     """
     batch, n_heads, n_queries, head_dim = q.shape
-    n_kv_heads = k.shape[1]
+    n_kv_heads, n_keys = k.shape[1], k.shape[2]
+    if causal and (mask is not None or n_queries != n_keys):
+        mask, causal = both(mask, causal_mask(n_queries, n_keys, device=q.device)), False
+    if mask is not None:
+        check_mask(mask, (batch, n_heads, n_queries, n_keys))
     if n_queries == 1 and n_heads != n_kv_heads and (mask is None or mask.dim() < 4 or mask.shape[1] == 1):
         # One query a head: the heads of a group line up as if they were the queries of one head. Nothing is repeated.
-        grouped = q.view(batch, n_kv_heads, n_heads // n_kv_heads, head_dim)
+        grouped = q.reshape(batch, n_kv_heads, n_heads // n_kv_heads, head_dim)
         return F.scaled_dot_product_attention(grouped, k, v, attn_mask=mask).view(batch, n_heads, 1, head_dim)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=n_heads != n_kv_heads)
 
@@ -120,19 +157,50 @@ class Attention(nn.Module):
     """Multi-head attention with grouped keys and values: (B, T, D) -> (B, T, D).
 
     Written out while tensors are recorded (`llmlab.trace`), by PyTorch's fused kernel otherwise; both agree.
+    By default each head is d_model / n_heads wide and has its own keys and values. `qkv_bias` and `out_bias` add biases
+    to the projections before and after the heads, `qk_norm` normalizes each query and key (Qwen3).
     """
 
-    def __init__(self, config: ModelConfig):
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        *,
+        n_kv_heads: int | None = None,
+        head_dim: int | None = None,
+        qkv_bias: bool = False,
+        out_bias: bool = False,
+        qk_norm: bool = False,
+        norm_eps: float = 1e-5,
+        rope_layout: Layout = "half",
+    ):
         super().__init__()
-        self.n_heads, self.n_kv_heads, self.head_dim = config.n_heads, config.n_kv_heads, config.head_dim
-        self.rope_layout = config.rope_layout
-        bias = config.bias != "none"
-        self.q_proj = Linear(config.d_model, self.n_heads * self.head_dim, bias=bias)
-        self.k_proj = Linear(config.d_model, self.n_kv_heads * self.head_dim, bias=bias)
-        self.v_proj = Linear(config.d_model, self.n_kv_heads * self.head_dim, bias=bias)
-        self.o_proj = Linear(self.n_heads * self.head_dim, config.d_model, bias=config.bias in ("attention", "all"))
-        self.q_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
-        self.k_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
+        self.d_model, self.n_heads = d_model, n_heads
+        self.n_kv_heads, self.head_dim = head_sizes(d_model, n_heads, n_kv_heads, head_dim)
+        if rope_layout not in ROPE_LAYOUTS:
+            raise ValueError(f"expected rope_layout to be one of {', '.join(ROPE_LAYOUTS)}; got {rope_layout!r}")
+        self.rope_layout = rope_layout
+        self.q_proj = Linear(d_model, self.n_heads * self.head_dim, bias=qkv_bias)
+        self.k_proj = Linear(d_model, self.n_kv_heads * self.head_dim, bias=qkv_bias)
+        self.v_proj = Linear(d_model, self.n_kv_heads * self.head_dim, bias=qkv_bias)
+        self.o_proj = Linear(self.n_heads * self.head_dim, d_model, bias=out_bias)
+        self.q_norm = RMSNorm(self.head_dim, norm_eps) if qk_norm else None
+        self.k_norm = RMSNorm(self.head_dim, norm_eps) if qk_norm else None
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> Attention:
+        """The attention of one layer of a model."""
+        return cls(
+            config.d_model,
+            config.n_heads,
+            n_kv_heads=config.n_kv_heads,
+            head_dim=config.head_dim,
+            qkv_bias=config.bias != "none",
+            out_bias=config.bias in ("attention", "all"),
+            qk_norm=config.qk_norm,
+            norm_eps=config.norm_eps,
+            rope_layout=config.rope_layout,
+        )
 
     def forward(
         self,
@@ -144,7 +212,14 @@ class Attention(nn.Module):
         cache: Cache | None = None,
         layer: int = 0,
     ) -> Tensor:
-        """x (B, T, D) -> (B, T, D). `tables`: cos and sin of the positions; `mask` (..., T, S), or `causal`."""
+        """x (B, T, D) -> (B, T, D). `tables`: cos and sin of the positions, from `rope_tables`.
+
+        `mask` (T, S), (B, T, S), (B, 1, T, S) or (B, H, T, S) booleans, True where a query may look; `causal`: at
+        nothing after itself. With both a query looks where both allow, with neither everywhere. With a `cache` the S
+        keys are those that `cache.update(layer, …)` returns: what was kept, and the T new ones.
+        """
+        if x.dim() != 3 or x.shape[-1] != self.d_model:
+            raise ValueError(f"expected x of shape (B, T, {self.d_model}), got {tuple(x.shape)}")
         batch, n_tokens, _ = x.shape
         q = self.q_proj(x).view(batch, n_tokens, self.n_heads, self.head_dim).transpose(1, 2)  # (B, H, T, d)
         k = self.k_proj(x).view(batch, n_tokens, self.n_kv_heads, self.head_dim).transpose(1, 2)  # (B, G, T, d)
@@ -154,8 +229,13 @@ class Attention(nn.Module):
         if tables is not None:
             q, k = rotate(q, *tables, self.rope_layout), rotate(k, *tables, self.rope_layout)
         q, k, v = tap(self, "q", q), tap(self, "k", k), tap(self, "v", v)
+        if mask is not None and mask.dim() == 3:
+            mask = mask[:, None]  # (B, 1, T, S): the same for every head
         if cache is not None:
             k, v = cache.update(layer, k, v)  # (B, G, S, d): the past and the new
+            if causal and k.shape[2] > n_tokens:  # the rows may hold unequal numbers of tokens: only the cache knows
+                held = cache.mask(n_tokens)
+                mask, causal = both(mask, None if held is None else held.to(x.device)), False
         attend = self.recorded_attention if tapped() else fused_attention
         heads = attend(q, k, v, mask, causal=causal)  # (B, H, T, d)
         return self.o_proj(heads.transpose(1, 2).reshape(batch, n_tokens, -1))  # (B, T, D)
@@ -163,8 +243,8 @@ class Attention(nn.Module):
     def recorded_attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
         """`scaled_dot_product_attention` with its scores and weights offered to listeners."""
         if causal:
-            mask = causal_mask(q.shape[-2], device=q.device)
+            mask = both(mask, causal_mask(q.shape[2], k.shape[2], device=q.device))
         k, v = repeat_kv(k, self.n_heads), repeat_kv(v, self.n_heads)  # (B, H, S, d)
         scores = tap(self, "scores", attention_scores(q, k))  # (B, H, T, S)
         weights = tap(self, "weights", masked_softmax(scores, mask))  # (B, H, T, S)
-        return tap(self, "heads", weights @ v)  # (B, H, T, d)
+        return tap(self, "heads", weighted_mean(weights, v))  # (B, H, T, d)

@@ -153,26 +153,37 @@ def _usual_d_ff(d_model: int, *, gated: bool) -> int:
 
 
 class Cache(Protocol):
-    """What the model asks of a cache. B rows, G kv heads, d head_dim."""
+    """What the model asks of a cache. B rows, G kv heads, d head_dim; S is the longest row and what is new.
+
+    In a forward pass the model asks for `positions` and `mask` of the n new tokens, calls `update` once in each layer,
+    and then `advance`. Until then `lengths`, `keys` and `values` tell of the tokens before it.
+    """
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append (B, G, T, d) at each row's own length; return all keys and values (B, G, S, d), the past included."""
+        """Append (B, G, n, d) at each row's own length; return all keys and values (B, G, S, d), the past included."""
 
     def advance(self, n: int) -> None:
         """Count n more tokens in every row; the model calls it once per forward pass, after all layers."""
 
     def positions(self, n: int) -> Tensor:
-        """The positions of the next n tokens: (n,) where all rows agree, else (B, n)."""
+        """The positions of the next n tokens: (n,) where all rows agree, else (B, n). On the CPU."""
 
     def mask(self, n: int) -> Tensor | None:
-        """Which of the S keys the next n queries may see, (n, S) or (B, 1, n, S); None if all, or just causal."""
+        """True where one of the next n queries may look, (n, S) or (B, 1, n, S): at its own row up to its own position.
+        None only if every query may look at every key. On the CPU."""
 
     def truncate(self, lengths: int | Sequence[int] | Tensor) -> None:
         """Forget all but the first `lengths` tokens of each row."""
 
+    def keys(self, layer: int) -> Tensor:
+        """The keys that a layer holds, (B, G, longest row, d). Row b holds the first `lengths[b]` of them."""
+
+    def values(self, layer: int) -> Tensor:
+        """The values that a layer holds, as `keys`."""
+
     @property
     def lengths(self) -> Tensor:
-        """Tokens held in each row, (B,) int64."""
+        """Tokens held in each row, (B,) int64. On the CPU."""
 
     @property
     def nbytes(self) -> int:

@@ -8,12 +8,13 @@ layers and sends each token to a few of them (Jiang et al. 2024, section 2.1).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import ModelConfig
+from .config import ModelConfig, expect_sizes
 from .linear import Linear
 from .tap import tap
 
@@ -44,14 +45,22 @@ ACTIVATIONS = {
 GATES = {"swiglu": "silu", "geglu": "gelu_tanh", "reglu": "relu"}
 
 
+def activation_named(name: str) -> Callable[[Tensor], Tensor]:
+    """The activation of this name. Raises ValueError that lists the known ones."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"expected activation to be one of {', '.join(ACTIVATIONS)}; got {name!r}")
+    return ACTIVATIONS[name]
+
+
 class FeedForward(nn.Module):
     """W_down · activation(W_up · x): (B, T, D) -> (B, T, D), through (B, T, d_ff)."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, d_model: int, d_ff: int, *, activation: str = "gelu", bias: bool = False):
         super().__init__()
-        self.activation = ACTIVATIONS[config.ffn]
-        self.up = Linear(config.d_model, config.d_ff, bias=config.bias == "all")
-        self.down = Linear(config.d_ff, config.d_model, bias=config.bias == "all")
+        expect_sizes(d_model=d_model, d_ff=d_ff)
+        self.activation = activation_named(activation)
+        self.up = Linear(d_model, d_ff, bias=bias)
+        self.down = Linear(d_ff, d_model, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = tap(self, "hidden", self.activation(self.up(x)))  # (B, T, d_ff)
@@ -61,12 +70,13 @@ class FeedForward(nn.Module):
 class GatedFeedForward(nn.Module):
     """W_down · (activation(W_gate · x) * W_up · x): (B, T, D) -> (B, T, D), through (B, T, d_ff)."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, d_model: int, d_ff: int, *, activation: str = "silu", bias: bool = False):
         super().__init__()
-        self.activation = ACTIVATIONS[GATES[config.ffn]]
-        self.gate = Linear(config.d_model, config.d_ff, bias=config.bias == "all")
-        self.up = Linear(config.d_model, config.d_ff, bias=config.bias == "all")
-        self.down = Linear(config.d_ff, config.d_model, bias=config.bias == "all")
+        expect_sizes(d_model=d_model, d_ff=d_ff)
+        self.activation = activation_named(activation)
+        self.gate = Linear(d_model, d_ff, bias=bias)
+        self.up = Linear(d_model, d_ff, bias=bias)
+        self.down = Linear(d_ff, d_model, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = tap(self, "hidden", self.activation(self.gate(x)) * self.up(x))  # (B, T, d_ff)
@@ -74,16 +84,20 @@ class GatedFeedForward(nn.Module):
 
 
 class MixtureOfExperts(nn.Module):
-    """Each token goes to the `n_experts_per_token` feed-forward layers that the router scores highest.
+    """Each token goes to the `n_experts_per_token` of the given layers that the router scores highest.
 
     Their outputs are added, weighted by a softmax over the chosen scores only. (B, T, D) -> (B, T, D).
     """
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, d_model: int, experts: Iterable[nn.Module], *, n_experts_per_token: int = 2):
         super().__init__()
-        self.n_chosen = config.n_experts_per_token
-        self.router = Linear(config.d_model, config.n_experts, bias=False)
-        self.experts = nn.ModuleList(_dense(config) for _ in range(config.n_experts))
+        experts = list(experts)  # each (N, D) -> (N, D)
+        expect_sizes(d_model=d_model, n_experts=len(experts), n_experts_per_token=n_experts_per_token)
+        if n_experts_per_token > len(experts):
+            raise ValueError(f"expected at most {len(experts)} experts per token, got {n_experts_per_token}")
+        self.n_chosen = n_experts_per_token
+        self.router = Linear(d_model, len(experts), bias=False)
+        self.experts = nn.ModuleList(experts)
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.reshape(-1, x.shape[-1])  # (N, D), N = B·T
@@ -98,10 +112,16 @@ class MixtureOfExperts(nn.Module):
         return out.view_as(x)
 
 
-def _dense(config: ModelConfig) -> nn.Module:
-    return GatedFeedForward(config) if config.ffn in GATES else FeedForward(config)
-
-
 def feed_forward(config: ModelConfig) -> nn.Module:
     """The feed-forward layer that `config` asks for."""
-    return MixtureOfExperts(config) if config.n_experts else _dense(config)
+    if not config.n_experts:
+        return _dense(config)
+    experts = [_dense(config) for _ in range(config.n_experts)]
+    return MixtureOfExperts(config.d_model, experts, n_experts_per_token=config.n_experts_per_token)
+
+
+def _dense(config: ModelConfig) -> nn.Module:
+    bias = config.bias == "all"
+    if config.ffn in GATES:
+        return GatedFeedForward(config.d_model, config.d_ff, activation=GATES[config.ffn], bias=bias)
+    return FeedForward(config.d_model, config.d_ff, activation=config.ffn, bias=bias)

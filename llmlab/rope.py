@@ -117,8 +117,12 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, layout: Layout = "half") -> Tens
             f"tables {tuple(cos.shape)} do not fit x {tuple(x.shape)}; "
             "expected (T, d) for x (..., T, d), or (B, 1, T, d) for x (B, H, T, d)"
         )
-    half = layout == "half"  # j and j + d/2 are partners, else 2j and 2j + 1
-    partner = x.roll(x.shape[-1] // 2, dims=-1) if half else x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    if layout == "half":  # j and j + d/2 are partners
+        partner = x.roll(x.shape[-1] // 2, dims=-1)
+    elif layout == "interleaved":  # 2j and 2j + 1 are
+        partner = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    else:
+        raise ValueError(f"expected layout 'half' or 'interleaved', got {layout!r}")
     return torch.addcmul(x * cos, partner, sin)  # (..., T, d)
 
 

@@ -7,13 +7,14 @@ positions and masks of a call are its arguments.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .attention import Attention, sliding_window_mask
+from .attention import Attention, causal_mask, check_mask
 from .config import Cache, ModelConfig
 from .ffn import feed_forward
 from .linear import Linear
@@ -28,7 +29,7 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.attention_norm = make_norm(config)
-        self.attention = Attention(config)
+        self.attention = Attention.from_config(config)
         self.ffn_norm = make_norm(config) if config.ffn != "none" else None
         self.ffn = feed_forward(config) if config.ffn != "none" else None
         self.dropout = nn.Dropout(config.dropout) if config.dropout else None
@@ -96,18 +97,20 @@ class Transformer(nn.Module):
         mask: Tensor | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
-        """The residual stream after the final norm. tokens (B, T) -> (B, T, D). Arguments as in `forward`."""
-        if tokens.dim() != 2 or tokens.shape[1] == 0:
-            raise ValueError(f"expected tokens of shape (B, T) with T >= 1, got {tuple(tokens.shape)}")
+        """The residual stream after the final norm. tokens (B, T) -> (B, T, D). Arguments and errors of `forward`."""
+        _check_tokens(tokens)
         n_tokens = tokens.shape[1]
+        places = torch.arange(n_tokens, device="cpu") if cache is None else cache.positions(n_tokens)  # (T,) or (B, T)
         if positions is None:
-            positions = torch.arange(n_tokens) if cache is None else cache.positions(n_tokens)
-        positions = positions.to(tokens.device)  # (T,) or (B, T)
-        attention = self._who_sees_whom(n_tokens, mask, cache)
+            positions = places
+        else:
+            _check_positions(positions, tokens)
+        attention = self._who_sees_whom(tokens, places, mask, cache)
 
         x = tap(self, "embedding", self._embed(tokens, positions))  # (B, T, D)
         tables = None
         if self.freqs is not None:
+            positions = positions.to(tokens.device)
             tables = rope_tables(positions, self.freqs, self.config.rope_layout, dtype=x.dtype)  # (T, d) each
         for layer, block in enumerate(self.blocks):
             x = block(x, tables=tables, cache=cache, layer=layer, **attention)  # (B, T, D)
@@ -126,38 +129,73 @@ class Transformer(nn.Module):
         """Logits for the token after each one. tokens (B, T) int64 -> (B, T, V).
 
         `positions` (T,) or (B, T): where the tokens stand; by default 0 … T−1, after those in the cache.
-        `mask` (T, S), (B, T, S) or (B, 1, T, S) booleans, True where a query may look; by default causal.
+        `mask` (T, S), (B, T, S), (B, 1, T, S) or (B, H, T, S) booleans, True where a query may look; by default causal,
+        which it replaces. S counts the keys: T, and before them the longest row of the cache. What a row of the cache
+        does not hold and what lies before the model's sliding window stay out of sight, whatever the mask says.
         `cache`: keys and values of earlier tokens; it is read, extended and advanced by T.
+        Raises ValueError where a shape or a dtype is wrong, and for a token or a learned position that does not exist.
         """
         return tap(self, "logits", self.head(self.hidden(tokens, positions=positions, mask=mask, cache=cache)))
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        x = self.embedding(tokens)  # (B, T, D)
+        try:
+            x = self.embedding(tokens)  # (B, T, D)
+        except IndexError:
+            known, low, high = self.config.vocab_size, int(tokens.min()), int(tokens.max())
+            raise ValueError(f"expected token ids from 0 to {known - 1}, got {low} to {high}") from None
         if self.position_embedding is not None:
-            last = int(positions.max())
+            last = -1 if positions.is_meta else int(positions.max())
             if last >= self.config.max_seq_len:
                 raise ValueError(
                     f"this model has {self.config.max_seq_len} learned positions; position {last} was asked for"
                 )
-            x = x + self.position_embedding(positions)  # (B, T, D)
+            x = x + self.position_embedding(positions.to(tokens.device))  # (B, T, D)
         return x if self.dropout is None else self.dropout(x)
 
-    def _who_sees_whom(self, n_tokens: int, mask: Tensor | None, cache: Cache | None) -> dict[str, Any]:
-        """The mask of a call, or the word `causal` where PyTorch's kernel has a fast path for it."""
-        if mask is not None:
-            return {"mask": mask[:, None] if mask.dim() == 3 else mask}  # (B, 1, T, S): the same for every head
-        held = cache.mask(n_tokens) if cache is not None else None
-        window = self.config.sliding_window
-        if window is not None:
-            n_keys = n_tokens if cache is None else int(cache.lengths.max()) + n_tokens
-            if n_keys > window:
-                return {"mask": self._window(n_tokens, n_keys, window, cache, held)}
-        if held is not None:
-            return {"mask": held.to(self.embedding.weight.device)}
-        return {"causal": n_tokens > 1}
+    def _who_sees_whom(
+        self, tokens: Tensor, places: Tensor, mask: Tensor | None, cache: Cache | None
+    ) -> dict[str, Any]:
+        """The mask of a call, or the word `causal` alone, for which PyTorch's kernel has a fast path.
 
-    def _window(self, n_tokens: int, n_keys: int, window: int, cache: Cache | None, held: Tensor | None) -> Tensor:
-        if held is None or held.dim() == 2:  # all rows agree
-            return sliding_window_mask(n_tokens, window, n_keys)
-        oldest = cache.positions(n_tokens)[:, None, :, None] - window  # (B, 1, T, 1)
-        return held & (torch.arange(n_keys) > oldest)  # (B, 1, T, S)
+        `places` (T,) or (B, T): where the tokens stand among the keys, in a cache behind those that it holds.
+        """
+        batch, n_tokens = tokens.shape
+        n_keys, window = int(places.max()) + 1, self.config.sliding_window
+        whole = window is None or window >= n_keys  # every token is within reach
+        if mask is None and whole and n_keys == n_tokens:
+            return {"causal": n_tokens > 1}
+        held = causal_mask(n_tokens, device="cpu") if cache is None else cache.mask(n_tokens)  # (T, S), (B, 1, T, S)
+        allowed = []
+        if mask is not None:
+            mask = mask[:, None] if mask.dim() == 3 else mask  # (B, 1, T, S): the same for every head
+            check_mask(mask, (batch, self.config.n_heads, n_tokens, n_keys))
+            allowed.append(mask)
+            held = None if cache is None or held is None else held[..., -1:, :]  # what its row holds, and all new keys
+        if held is not None:
+            allowed.append(held)
+        if not whole:
+            near = torch.arange(n_keys, device="cpu") > places[..., None] - window  # (T, S) or (B, T, S)
+            allowed.append(near if near.dim() == 2 else near[:, None])
+        allowed = [each.to(tokens.device) for each in allowed]
+        return {"mask": functools.reduce(torch.logical_and, allowed) if allowed else None}
+
+
+def _check_tokens(tokens: Tensor) -> None:
+    if not isinstance(tokens, Tensor):
+        raise ValueError(f"expected a tensor of token ids (B, T), got {type(tokens).__name__}")
+    if tokens.dim() != 2 or tokens.shape[1] == 0:
+        raise ValueError(f"expected tokens of shape (B, T) with T >= 1, got {tuple(tokens.shape)}")
+    if tokens.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"expected token ids in int64 or int32, got {tokens.dtype}")
+
+
+def _check_positions(positions: Tensor, tokens: Tensor) -> None:
+    batch, n_tokens = tokens.shape
+    whole = not (positions.is_floating_point() or positions.is_complex() or positions.dtype == torch.bool)
+    if not whole or positions.shape not in ((n_tokens,), (batch, n_tokens)):
+        raise ValueError(
+            f"expected whole positions of shape ({n_tokens},) or ({batch}, {n_tokens}), one for each token; "
+            f"got {positions.dtype} {tuple(positions.shape)}"
+        )
+    if not positions.is_meta and positions.min() < 0:
+        raise ValueError(f"expected positions of at least 0, got {int(positions.min())}")

@@ -1,14 +1,20 @@
+import contextlib
+import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import TINY, TINY_LLAMA, random_model, random_tokens, relative
+from models import TINY, TINY_LLAMA, random_model, random_tokens, randomize, relative
+from torch import nn
 
 from llmlab import trace
 from llmlab.attention import (
+    Attention,
+    attention_scores,
     causal_mask,
     document_mask,
     fused_attention,
@@ -18,6 +24,8 @@ from llmlab.attention import (
     scaled_dot_product_attention,
     sliding_window_mask,
 )
+from llmlab.config import ModelConfig
+from llmlab.rope import rope_frequencies, rope_tables
 
 
 @st.composite
@@ -85,6 +93,171 @@ def test_a_query_that_may_see_nothing_gets_zeros_and_finite_gradients():
     assert all(torch.isfinite(x.grad).all() for x in (q, k, v))
 
 
+def recorded(q, k, v, mask=None, *, causal=False):
+    """What a layer computes while its tensors are recorded."""
+    return Attention(8, q.shape[1], head_dim=q.shape[-1]).recorded_attention(q, k, v, mask, causal=causal)
+
+
+def by_loops(q, k, v, mask, causal):
+    """Each query of each head alone, in float64, over a list of the keys that it may see; zeros if there are none."""
+    out = torch.zeros(q.shape, dtype=torch.float64)
+    n_queries, n_keys = q.shape[2], k.shape[2]
+    for b, h, t in itertools.product(*map(range, q.shape[:3])):
+        group = h * k.shape[1] // q.shape[1]
+        seen = [
+            s
+            for s in range(n_keys)
+            if (not causal or s <= n_keys - n_queries + t)
+            and (mask is None or mask.expand(*q.shape[:3], n_keys)[b, h, t, s])
+        ]
+        if seen:
+            scores = [float(q[b, h, t].double() @ k[b, group, s].double()) / q.shape[-1] ** 0.5 for s in seen]
+            shares = [math.exp(score - max(scores)) for score in scores]
+            for share, s in zip(shares, seen, strict=True):
+                out[b, h, t] += share / sum(shares) * v[b, group, s].double()
+    return out
+
+
+MASK_SHAPES = {
+    "none": lambda b, h, t, s: None,
+    "(T, S)": lambda b, h, t, s: (t, s),
+    "(B, 1, T, S)": lambda b, h, t, s: (b, 1, t, s),
+    "(1, H, T, S)": lambda b, h, t, s: (1, h, t, s),
+    "(B, H, T, S)": lambda b, h, t, s: (b, h, t, s),
+    "(B, 1, 1, S)": lambda b, h, t, s: (b, 1, 1, s),
+}
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 3e-3, torch.bfloat16: 3e-2}
+
+
+@given(
+    sizes=st.tuples(st.integers(1, 3), st.integers(1, 2), st.integers(1, 3), st.integers(1, 4), st.integers(0, 4)),
+    head_dim=st.sampled_from([1, 8]),
+    kind=st.sampled_from(list(MASK_SHAPES)),
+    causal=st.booleans(),
+    dtype=st.sampled_from(list(TOLERANCES)),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=150)
+def test_recorded_and_fused_attention_equal_a_loop_over_heads(sizes, head_dim, kind, causal, dtype, seed):
+    """Rows without a single key included."""
+    batch, groups, per_group, n_queries, extra = sizes
+    generator, n_keys, n_heads = torch.Generator().manual_seed(seed), n_queries + extra, groups * per_group
+    q = torch.randn(batch, n_heads, n_queries, head_dim, generator=generator).to(dtype)
+    k, v = torch.randn(2, batch, groups, n_keys, head_dim, generator=generator).to(dtype)
+    shape = MASK_SHAPES[kind](batch, n_heads, n_queries, n_keys)
+    mask = None if shape is None else torch.rand(shape, generator=generator) < 0.6
+    expected = by_loops(q, k, v, mask, causal)
+    for attend in (recorded, fused_attention):
+        out = attend(q, k, v, mask, causal=causal)
+        assert out.dtype == dtype
+        torch.testing.assert_close(out.double(), expected, rtol=TOLERANCES[dtype], atol=TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("size", [40.0, 60.0, 200.0])
+@pytest.mark.parametrize("attend", [recorded, fused_attention, scaled_dot_product_attention])
+def test_scores_in_float16_do_not_overflow(attend, size):
+    """60 · 60 · 64 is 230,400, and float16 ends at 65,504. All scores are equal, so the result is the mean value."""
+    q = torch.full((1, 1, 3, 64), size, dtype=torch.float16)
+    v = torch.randn(1, 1, 3, 64, generator=torch.Generator().manual_seed(0)).half()
+    torch.testing.assert_close(attend(q, q, v)[0, 0, 0].float(), v[0, 0].float().mean(0), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("head_dim", [3, 16, 24, 128])
+def test_scores_are_the_product_by_the_root_of_the_width(head_dim):
+    q, k = torch.randn(2, 5, head_dim, generator=torch.Generator().manual_seed(0))
+    exact = (q.double() @ k.double().T) / math.sqrt(head_dim)
+    torch.testing.assert_close(attention_scores(q, k).double(), exact, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("attend", [recorded, fused_attention])
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        (torch.zeros(2, 1, 5), r"three dimensions|boolean mask"),
+        (torch.ones(2, 1, 5, dtype=torch.bool), r"three dimensions, \(2, 1, 5\).*rows or for heads"),
+        (torch.zeros(1, 5), r"boolean mask, True where a query may look; got dtype torch.float32"),
+        (torch.ones(1, 5, dtype=torch.long), r"got dtype torch.int64"),
+        (torch.ones(1, 4, dtype=torch.bool), r"mask \(1, 4\) does not fit scores \(2, 4, 1, 5\)"),
+        (torch.ones(2, 5, dtype=torch.bool), r"mask \(2, 5\) does not fit scores"),
+        (torch.ones(2, 2, 1, 5, dtype=torch.bool), r"mask \(2, 2, 1, 5\) does not fit scores"),
+        (torch.ones(1, 2, 1, 1, 5, dtype=torch.bool), r"mask \(1, 2, 1, 1, 5\) does not fit scores"),
+    ],
+)
+def test_recorded_and_fused_attention_refuse_the_same_masks(attend, mask, told):
+    """One query, and as many kv heads as rows: what once took a mask for rows as one for groups."""
+    q, k = torch.zeros(2, 4, 1, 8), torch.zeros(2, 2, 5, 8)
+    with pytest.raises(ValueError, match=told):
+        attend(q, k, k, mask)
+
+
+@pytest.mark.parametrize("attend", [recorded, fused_attention])
+def test_causal_attention_needs_a_key_for_each_query(attend):
+    with pytest.raises(ValueError, match="at least as many keys as queries, got 3 queries and 2 keys"):
+        attend(torch.zeros(1, 1, 3, 4), *torch.zeros(2, 1, 1, 2, 4), causal=True)
+
+
+# The module ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_a_layer_equals_pytorchs_multi_head_attention(bias, is_recorded):
+    ours = randomize(Attention(12, 3, qkv_bias=bias, out_bias=bias))
+    theirs = nn.MultiheadAttention(12, 3, bias=bias, batch_first=True).eval()
+    projections = (ours.q_proj, ours.k_proj, ours.v_proj)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([each.weight for each in projections]))
+        theirs.out_proj.weight.copy_(ours.o_proj.weight)
+        if bias:
+            theirs.in_proj_bias.copy_(torch.cat([each.bias for each in projections]))
+            theirs.out_proj.bias.copy_(ours.o_proj.bias)
+    x = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(0))
+    rows = torch.rand(2, 5, 5, generator=torch.Generator().manual_seed(1)) < 0.5
+    rows[..., 0] = True
+    for mask, causal in itertools.product((None, rows), (False, True)):
+        allowed = torch.ones(2, 5, 5, dtype=torch.bool) if mask is None else mask
+        allowed = allowed & causal_mask(5) if causal else allowed
+        expected, _ = theirs(x, x, x, attn_mask=~allowed.repeat_interleave(3, dim=0))  # True forbids; (B·H, T, S)
+        with torch.no_grad(), trace.record(ours) if is_recorded else contextlib.nullcontext():
+            torch.testing.assert_close(ours(x, mask=mask, causal=causal), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_layer_made_by_its_sizes_equals_one_made_from_a_config():
+    config = ModelConfig(
+        vocab_size=9, d_model=24, n_layers=1, n_heads=4, n_kv_heads=2, head_dim=10, bias="qkv", qk_norm=True,
+        norm_eps=1e-3, rope_layout="interleaved",
+    )  # fmt: skip
+    made = Attention(
+        24, 4, n_kv_heads=2, head_dim=10, qkv_bias=True, qk_norm=True, norm_eps=1e-3, rope_layout="interleaved"
+    )
+    made = randomize(made)
+    layer = Attention.from_config(config)
+    layer.load_state_dict(made.state_dict())
+    tables = rope_tables(torch.arange(5), rope_frequencies(10, 100.0), "interleaved")
+    x = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(layer(x, tables=tables, causal=True), made(x, tables=tables, causal=True))
+    assert (
+        made.o_proj.bias is None
+        and Attention.from_config(dataclasses.replace(config, bias="all")).o_proj.bias is not None
+    )
+
+
+def test_impossible_layers_and_inputs_are_refused():
+    for sizes, more, told in (
+        ((12, 5), {}, "d_model divisible by n_heads, got 12 and 5"),
+        ((12, 6), {"n_kv_heads": 4}, "n_heads divisible by n_kv_heads, got 6 and 4"),
+        ((12, 0), {}, "n_heads of at least 1, got 0"),
+        ((12, 3), {"head_dim": 0}, "head_dim of at least 1, got 0"),
+        ((12, 3.0), {}, "n_heads of type int, got float 3.0"),
+        ((12, 3), {"rope_layout": "pairs"}, "rope_layout to be one of half, interleaved; got 'pairs'"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            Attention(*sizes, **more)
+    for shape in ((5, 12), (1, 5, 11)):
+        with pytest.raises(ValueError, match=r"x of shape \(B, T, 12\), got"):
+            Attention(12, 3)(torch.zeros(shape))
+
+
 def test_masked_weights_are_exactly_zero_and_rows_sum_to_one():
     mask = causal_mask(6)
     weights = masked_softmax(torch.randn(2, 6, 6), mask)
@@ -131,6 +304,8 @@ def test_errors_name_what_was_given_and_expected():
         prefix_mask(4, 5)
     with pytest.raises(ValueError, match="window of at least 1"):
         sliding_window_mask(4, 0)
+    with pytest.raises(ValueError, match=r"a value for each of 2 keys, got values \(1, 1, 3, 4\)"):
+        scaled_dot_product_attention(*torch.zeros(2, 1, 1, 2, 4), torch.zeros(1, 1, 3, 4))
     with pytest.raises(ValueError, match="one width"):
         scaled_dot_product_attention(torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 2, 3), torch.zeros(1, 1, 2, 3))
 

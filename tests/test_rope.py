@@ -129,6 +129,8 @@ def test_tables_that_do_not_belong_to_x_are_refused():
         rotate(torch.zeros(2, 5, 8), *tables)
     with pytest.raises(ValueError, match=r"tables \(1, 8\) do not fit x \(2, 3, 5, 8\)"):
         rotate(torch.zeros(2, 3, 5, 8), *rope_tables(torch.arange(1), rope_frequencies(8, 10_000.0)))
+    with pytest.raises(ValueError, match="'half' or 'interleaved', got 'pairs'"):
+        rotate(torch.zeros(5, 8), *rope_tables(torch.arange(5), rope_frequencies(8, 10_000.0)), "pairs")
 
 
 LLAMA3 = {

@@ -1,5 +1,6 @@
 """The whole model against `transformers`, with every parameter random: a zero bias or a unit norm can hide nothing."""
 
+import contextlib
 import copy
 import dataclasses
 import json
@@ -10,7 +11,7 @@ import transformers
 from models import TINY, random_model, random_tokens, randomize, relative
 from torch import nn
 
-from llmlab import norms, rope, trace
+from llmlab import norms, rope, trace, training
 from llmlab.checkpoint import load, load_pretrained, save
 from llmlab.config import ModelConfig
 from llmlab.kv_cache import KVCache
@@ -214,6 +215,174 @@ def test_rope_frequencies_follow_the_config():
     torch.testing.assert_close(Transformer(config).freqs, rope.rope_frequencies(8, 500.0))
 
 
+@pytest.mark.parametrize("family", TINY)
+def test_a_token_may_stand_past_the_trained_length_only_without_learned_positions(family):
+    model = random_model(dataclasses.replace(TINY[family], max_seq_len=8))
+    tokens = random_tokens(model.config, 1, 12)
+    if model.position_embedding is None:
+        assert torch.isfinite(logits(model, tokens)).all()
+    else:
+        with pytest.raises(ValueError, match="8 learned positions; position 11 was asked for"):
+            logits(model, tokens)
+
+
+@pytest.mark.parametrize(
+    ("positions", "told"),
+    [
+        (torch.tensor([3]), r"shape \(5,\) or \(2, 5\), one for each token; got torch.int64 \(1,\)"),
+        (torch.tensor([[3], [4]]), r"got torch.int64 \(2, 1\)"),
+        (torch.arange(5)[None], r"got torch.int64 \(1, 5\)"),
+        (torch.arange(5).expand(3, 5), r"got torch.int64 \(3, 5\)"),
+        (torch.tensor(3), r"got torch.int64 \(\)"),
+        (torch.arange(6), r"got torch.int64 \(6,\)"),
+        (torch.arange(5).float(), r"whole positions.*got torch.float32 \(5,\)"),
+        (torch.ones(5, dtype=torch.bool), r"got torch.bool"),
+        (torch.arange(5) - 2, r"positions of at least 0, got -2"),
+    ],
+)
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_positions_that_are_not_one_for_each_token_are_refused(family, positions, told):
+    model = random_model(TINY[family])
+    with pytest.raises(ValueError, match=told):
+        model(random_tokens(model.config, 2, 5), positions=positions)
+
+
+# Masks, windows and devices -----------------------------------------------------------------------------------------
+
+
+def windowed(window):
+    """Two models of the same weights, with a sliding window and without."""
+    config = dataclasses.replace(TINY["llama"], sliding_window=window)
+    return random_model(config), random_model(TINY["llama"])
+
+
+def by_definition(allows, n_tokens, n_rows=1):
+    rows = range(n_rows)
+    return torch.tensor(
+        [[[[allows(b, t, s) for s in range(n_tokens)] for t in range(n_tokens)]] for b in rows]
+    )  # (B, 1, T, S)
+
+
+MASKS = {  # which key s a query t of row b may see
+    "causal": lambda b, t, s: s <= t,
+    "documents": lambda b, t, s: s <= t and (s < 4 + b) == (t < 4 + b),
+    "two-way": lambda b, t, s: True,
+    "thinned": lambda b, t, s: s == t or (s + t + b) % 3 == 0,
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("window", [1, 3, 20])
+def test_a_window_holds_under_every_mask(kind, window):
+    narrow, wide = windowed(window)
+    tokens, allows = random_tokens(narrow.config, 2, 9), MASKS[kind]
+    within = by_definition(lambda b, t, s: allows(b, t, s) and s > t - window, 9, 2)
+    got = logits(narrow, tokens, mask=by_definition(allows, 9, 2))
+    assert relative(got, logits(wide, tokens, mask=within)) < 1e-5
+    if kind == "causal":
+        assert relative(got, logits(narrow, tokens)) < 1e-5
+
+
+def test_packed_documents_are_windowed_like_each_document_alone():
+    narrow, _ = windowed(3)
+    documents = [random_tokens(narrow.config, n, seed=n).tolist() for n in (7, 9)]
+    batch = training.pack(documents, 1, 15)
+    packed = logits(narrow, batch.tokens, positions=batch.positions, mask=batch.mask)[0]
+    for start, document in ((0, documents[0]), (7, documents[1][:8])):
+        alone = logits(narrow, torch.tensor([document]))[0]
+        assert relative(packed[start : start + len(document)], alone) < 1e-5
+
+
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("held", [0, 4])
+def test_a_mask_with_a_cache_counts_the_keys_of_the_cache(kind, window, held):
+    narrow, _ = windowed(window)
+    tokens, mask = random_tokens(narrow.config, 2, 9), by_definition(MASKS[kind], 9, 2)
+    mask[:, :, :held, held:] = False  # what was read first could not see what comes later
+    cache, parts = KVCache(narrow.config, 2, 12), []
+    if held:
+        parts.append(logits(narrow, tokens[:, :held], mask=mask[:, :, :held, :held], cache=cache))
+    parts.append(logits(narrow, tokens[:, held:], mask=mask[:, :, held:], cache=cache))
+    assert relative(torch.cat(parts, dim=1), logits(narrow, tokens, mask=mask)) < 1e-5
+
+
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("n_new", [1, 4])
+def test_a_mask_with_rows_of_unequal_lengths_equals_each_row_alone(window, n_new):
+    """Everything is allowed, and yet no row sees what it does not hold."""
+    narrow, _ = windowed(window)
+    tokens, new = random_tokens(narrow.config, 2, 6), random_tokens(narrow.config, 2, n_new, seed=3)
+    cache, lengths = KVCache(narrow.config, 2, 12), [2, 6]
+    logits(narrow, tokens, cache=cache)
+    cache.truncate(lengths)
+    together = logits(narrow, new, mask=torch.ones(n_new, 6 + n_new, dtype=torch.bool), cache=cache)
+    for row, length in enumerate(lengths):
+        own = KVCache(narrow.config, 1, 12)
+        logits(narrow, tokens[row : row + 1, :length], cache=own)
+        everything = torch.ones(n_new, length + n_new, dtype=torch.bool)
+        alone = logits(narrow, new[row : row + 1], mask=everything, cache=own)
+        assert relative(together[row], alone[0]) < 1e-5
+
+
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_masks_of_all_shapes_mean_the_same(is_recorded):
+    model = random_model(TINY["llama"])
+    tokens, mask = random_tokens(model.config, 2, 5), by_definition(MASKS["documents"], 5, 2)
+    alone = [logits(model, tokens[row : row + 1], mask=mask[row, 0]) for row in (0, 1)]  # (T, S)
+    with trace.record(model, ["final"]) if is_recorded else contextlib.nullcontext():
+        for shaped in (mask, mask[:, 0], mask.expand(2, 4, 5, 5)):
+            assert relative(logits(model, tokens, mask=shaped), torch.cat(alone)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        (torch.ones(5, 5), "boolean mask, True where a query may look; got dtype torch.float32"),
+        (torch.ones(5, 5, dtype=torch.long), "got dtype torch.int64"),
+        (torch.ones(5, 4, dtype=torch.bool), r"mask \(5, 4\) does not fit scores \(2, 4, 5, 5\)"),
+        (torch.ones(4, 5, 5, dtype=torch.bool), r"mask \(4, 1, 5, 5\) does not fit"),  # one for each head
+        (torch.ones(2, 2, 5, 5, dtype=torch.bool), r"mask \(2, 2, 5, 5\) does not fit"),  # one for each kv head
+        (torch.ones(1, 2, 4, 5, 5, dtype=torch.bool), r"mask \(1, 2, 4, 5, 5\) does not fit"),
+    ],
+)
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_a_mask_that_does_not_fit_is_refused(is_recorded, mask, told):
+    model = random_model(TINY["llama"])
+    with (
+        pytest.raises(ValueError, match=told),
+        trace.record(model) if is_recorded else contextlib.nullcontext(),
+    ):
+        model(random_tokens(model.config, 2, 5), mask=mask)
+
+
+def test_a_mask_with_a_cache_must_count_what_it_holds():
+    model, cache = random_model(TINY["llama"]), KVCache(TINY["llama"], 1, 9)
+    logits(model, random_tokens(model.config, 1, 4), cache=cache)
+    with pytest.raises(ValueError, match=r"mask \(2, 2\) does not fit scores \(1, 4, 2, 6\)"):
+        logits(model, random_tokens(model.config, 1, 2), mask=torch.ones(2, 2, dtype=torch.bool), cache=cache)
+    assert cache.lengths.tolist() == [4]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3", "windowed"])  # experts are chosen by numbers
+@pytest.mark.parametrize("given", ["nothing", "mask", "positions", "cache", "unequal rows"])
+def test_nothing_is_left_on_the_cpu(family, given):
+    """The meta device has shapes and no numbers; an operation that mixes it with the CPU raises."""
+    model = windowed(3)[0] if family == "windowed" else random_model(TINY[family])
+    model, tokens, arguments = model.to("meta"), torch.zeros(2, 6, dtype=torch.long, device="meta"), {}
+    if given == "mask":
+        arguments["mask"] = torch.ones(2, 6, 6, dtype=torch.bool)
+    elif given == "positions":
+        arguments["positions"] = torch.zeros(6, dtype=torch.long, device="meta")
+    elif given != "nothing":
+        arguments["cache"] = KVCache(model.config, 2, 20, device="meta")
+        assert model(tokens, **arguments).shape == (2, 6, 97)
+        if given == "unequal rows":
+            arguments["cache"].truncate([2, 5])
+    out = model(tokens, **arguments)
+    assert out.is_meta and out.shape == (2, 6, 97)
+
+
 # Structure ----------------------------------------------------------------------------------------------------------
 
 
@@ -271,8 +440,23 @@ def test_a_wrong_config_is_refused_by_name(changes, message):
         ModelConfig(**{"vocab_size": 97, "d_model": 32, "n_layers": 3, "n_heads": 4, **changes})
 
 
-def test_unknown_fields_and_misshapen_tokens_are_refused():
+def test_unknown_fields_are_refused():
     with pytest.raises(ValueError, match=r"unknown config fields n_head; known are vocab_size"):
         ModelConfig.from_dict({"vocab_size": 5, "d_model": 8, "n_layers": 1, "n_head": 2})
-    with pytest.raises(ValueError, match=r"shape \(B, T\).*got \(5,\)"):
-        random_model(TINY["llama"])(torch.zeros(5, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "told"),
+    [
+        (torch.zeros(5, dtype=torch.long), r"shape \(B, T\).*got \(5,\)"),
+        (torch.zeros(2, 0, dtype=torch.long), r"T >= 1, got \(2, 0\)"),
+        (torch.zeros(2, 5), "token ids in int64 or int32, got torch.float32"),
+        (torch.zeros(2, 5, dtype=torch.bool), "got torch.bool"),
+        (torch.tensor([[3, 97]]), "token ids from 0 to 96, got 3 to 97"),
+        (torch.tensor([[-1, 4]]), "token ids from 0 to 96, got -1 to 4"),
+        ([[1, 2]], "tensor of token ids .*got list"),
+    ],
+)
+def test_tokens_that_the_model_cannot_know_are_refused(tokens, told):
+    with pytest.raises(ValueError, match=told):
+        random_model(TINY["llama"])(tokens)
