@@ -34,8 +34,9 @@ class RowLengths:
 
     def positions(self, n: int) -> Tensor:
         """The positions of the next n tokens: (n,) where all rows agree, else (B, n)."""
-        new = torch.arange(n, device="cpu")  # (n,)
-        return self._rows[0] + new if self._equal else self.lengths[:, None] + new
+        if self._equal:
+            return torch.arange(self._rows[0], self._rows[0] + n, device="cpu")  # (n,)
+        return self.lengths[:, None] + torch.arange(n, device="cpu")  # (B, n)
 
     def mask(self, n: int) -> Tensor | None:
         """True where one of the next n queries may look: at keys up to its own position. (n, S) or, where rows are of
