@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .attention import Attention, causal_mask, check_mask
+from .attention import Attention, both, causal_mask, check_mask
 from .config import Cache, ModelConfig
 from .ffn import feed_forward
 from .linear import Linear
@@ -101,6 +101,8 @@ class Transformer(nn.Module):
         _check_tokens(tokens)
         n_tokens = tokens.shape[1]
         places = torch.arange(n_tokens, device="cpu") if cache is None else cache.positions(n_tokens)  # (T,) or (B, T)
+        if places.dim() == 2 and len(places) != len(tokens):
+            raise ValueError(f"the cache has {len(places)} rows; it was given tokens of shape {tuple(tokens.shape)}")
         if positions is None:
             positions = places
         else:
@@ -177,7 +179,7 @@ class Transformer(nn.Module):
             near = torch.arange(n_keys, device="cpu") > places[..., None] - window  # (T, S) or (B, T, S)
             allowed.append(near if near.dim() == 2 else near[:, None])
         allowed = [each.to(tokens.device) for each in allowed]
-        return {"mask": functools.reduce(torch.logical_and, allowed) if allowed else None}
+        return {"mask": functools.reduce(both, allowed, None)}
 
 
 def _check_tokens(tokens: Tensor) -> None:

@@ -118,6 +118,11 @@ def test_errors_say_what_the_cache_holds():
         run(model, random_tokens(TINY_LLAMA, 2, 3), cache=cache)
     with pytest.raises(ValueError, match="the cache has 2 rows"):
         run(model, random_tokens(TINY_LLAMA, 3, 1), cache=cache)
+    unequal = filled()
+    unequal.truncate([2, 5])
+    for mask in (None, torch.ones(3, 1, 1, 6, dtype=torch.bool)):
+        with pytest.raises(ValueError, match=r"the cache has 2 rows; it was given tokens of shape \(3, 1\)"):
+            run(model, random_tokens(TINY_LLAMA, 3, 1), mask=mask, cache=unequal)
     with pytest.raises(ValueError, match="row 1 holds 6 tokens; it cannot be cut to 7"):
         cache.truncate([6, 7])
     with pytest.raises(ValueError, match="expected 2 lengths, one per row, got 3"):
