@@ -29,7 +29,8 @@ from llmlab.exercises import (
     solution,
     topics,
 )
-from llmlab.exercises.judge import judge
+from llmlab.exercises.errors import in_plain_words
+from llmlab.exercises.judge import judge, said
 from llmlab.exercises.look import Answer, highlight, measure
 from llmlab.exercises.sources import define
 from llmlab.exercises.store import home, store_in
@@ -350,7 +351,6 @@ def test_every_solution_agrees_with_another_implementation(exercise):
         "def mean(a, b):\n    '''mine'''\n    # soon\n    ...",
         "def mean(x, dim):\n    total = ...\n    return total",
         "def mean(x, dim):\n    total = ...\n    return total / x.shape[dim]",
-        "def mean(x, dim):\n    y = x[..., 0]\n    ...",
         "def mean(x, dim):\n    return ..., ...",
     ],
 )
@@ -379,7 +379,11 @@ def test_a_stub_or_a_begun_stub_is_not_attempted_yet(planted, source):
             "wrong",
             "expected mean(x, dim), got a function that takes (x, dim, eps)",
         ),
-        ("def mean(x, dim):\n    raise SystemExit(3)", "crashed", "SystemExit: 3"),
+        (
+            "def mean(x, dim):\n    raise SystemExit(3)",
+            "wrong",
+            "here nothing should be raised; it raised SystemExit: 3",
+        ),
         ("def mean(x, dim):\n    assert x is None, 'mine'", "crashed", "line 2: assert x is None, 'mine'\n"),
     ],
 )
@@ -461,6 +465,35 @@ def test_what_the_learners_function_prints_is_left_alone(planted, capsys):
 def test_a_check_that_is_interrupted_stays_interrupted(planted):
     with pytest.raises(KeyboardInterrupt):
         check("planted.mean", cell("def mean(x, dim):\n    raise KeyboardInterrupt"))
+
+
+@pytest.mark.parametrize(
+    ("work", "meaning"),
+    [
+        (lambda: torch.ones(2, 3) + torch.ones(2), "in dimension 1 one has 3 and the other 2"),
+        (lambda: torch.ones(2, 3) @ torch.ones(2, 3), "the last dimension of a must be as long as"),
+        (lambda: torch.ones(4, 2, 3) @ torch.ones(4, 2, 3), "the last dimension of a must be as long as"),
+        (lambda: torch.ones(2, 3).view(4, 2), "the product of the new sizes must be that of the old ones"),
+        (lambda: torch.ones(2, 3).T.view(6), "reshape can"),
+        (lambda: torch.cat((torch.ones(2, 3), torch.ones(2, 4))), "alike in every dimension but the one"),
+        (lambda: torch.ones(2) > 0 and True, "there are &, | and ~"),
+        (lambda: [None][0][0], "Something is None here"),
+        (
+            lambda: torch.zeros(2, 3)[:, :1].__setitem__(slice(None), torch.ones(2, 2)),
+            "what is written must have the size of the place",
+        ),
+        (lambda: torch.zeros(2)[2], "the last of n is n − 1"),
+        (lambda: unknown, "This name has no value yet"),  # noqa: F821
+        (lambda: torch.ones(2).colour, "nothing called `colour`"),
+        (lambda: torch.ones(2).double() @ torch.ones(2), "dtype"),
+        (lambda: 1 / 0, ""),
+    ],
+)
+def test_errors_that_python_and_pytorch_raise_today_are_put_into_words(work, meaning):
+    with pytest.raises(Exception) as caught:
+        work()
+    words = in_plain_words(said(caught.value))
+    assert meaning in words and bool(meaning) == bool(words), said(caught.value)
 
 
 # Ids ----------------------------------------------------------------------------------------------------------------

@@ -10,17 +10,15 @@ from .comparing import rows_add_up
 from .records import Prediction, Question, exercise
 from .welcome import plant_softmax_mistakes, rows_of_logits
 
-BY_MASK = "forbidden scores must be −∞ before the softmax"
+
+def _allowed(scores, offset=0):
+    """True up to the diagonal that ends in the lower right corner, moved by `offset`. (..., T, S) -> (T, S)."""
+    n_queries, n_keys = scores.shape[-2:]
+    return torch.ones(n_queries, n_keys, dtype=torch.bool).tril(n_keys - n_queries + offset)
 
 
 def _masked(scores, allowed, fill=-torch.inf):
     return scores.masked_fill(~allowed, fill).softmax(-1)
-
-
-def _lower(n_queries, n_keys=None, offset=0):
-    """True up to the diagonal that ends in the lower right corner, moved by `offset`."""
-    n_keys = n_queries if n_keys is None else n_keys
-    return torch.ones(n_queries, n_keys, dtype=torch.bool).tril(n_keys - n_queries + offset)
 
 
 def plant_scales(exercise, attend, head_dim=lambda q, *others: q.shape[-1]):
@@ -28,10 +26,45 @@ def plant_scales(exercise, attend, head_dim=lambda q, *others: q.shape[-1]):
     for reason, wrong in (
         ("the scores are not divided by √d, the square root of the length of a query", lambda d: 1.0),
         ("the scores are divided by d; it is its square root that keeps their spread", lambda d: 1 / d),
+        ("`d ** 1 / 2` is (d ** 1) / 2; the square root is d ** 0.5", lambda d: 2 / d),
         ("the scores are multiplied by √d; they are to be divided by it", lambda d: d**0.5),
         ("the scores are divided by √4 = 2 whatever the length of a query; d is q.shape[-1]", lambda d: 0.5),
     ):
         exercise.plant({reason: lambda *given, wrong=wrong: attend(*given, scale=wrong(head_dim(*given)))})
+
+
+def plant_masks(exercise, attend):
+    """Plant wrong causal weights. `attend(*arguments, weigh=w)` is the exercise's answer with weights = w(scores)."""
+    for reason, wrong in {
+        "tokens look at later ones: the causal mask is missing, or its result is not used":
+            (lambda s: s.softmax(-1),),
+        "the rows no longer sum to 1: the future was set to 0 after the softmax, which had already given it a share":
+            (lambda s: s.softmax(-1) * _allowed(s),),
+        "a score of 0 is not nothing: e⁰ = 1. Forbidden scores must be −∞ before the softmax":
+            (lambda s: _masked(s, _allowed(s), 0.0), lambda s: _masked(s, _allowed(s), 1e-9)),
+        "a token may look at itself, so the diagonal stays allowed. In a first row that may look at nothing, all is "
+        "−∞, which has no softmax: nan":
+            (lambda s: _masked(s, _allowed(s, -1)),),
+        "the mask is turned around: allowed cells are set to −∞ and later ones are kept, so that the last row is nan":
+            (lambda s: _masked(s, ~_allowed(s)),),
+        "tokens look at themselves and at later ones: the triangle is the wrong one":
+            (lambda s: _masked(s, ~_allowed(s, -1)),),
+        "nan everywhere: 0 · −∞ is not a number, so a mask of 0 and 1 cannot be multiplied with −∞. Use masked_fill, "
+        "which puts −∞ only where the mask is True":
+            (
+                lambda s: (s + (~_allowed(s)) * -torch.inf).softmax(-1),
+                lambda s: (s + _allowed(s) * -torch.inf).softmax(-1),
+            ),
+        "the softmax runs over the queries: each column sums to 1. It should run over the keys, the last dimension":
+            (lambda s: s.masked_fill(~_allowed(s), -torch.inf).softmax(-2),),
+        "every token sees one later token too: the diagonal of the mask is one place too far to the right":
+            (lambda s: _masked(s, _allowed(s, 1)),),
+        "the mask is added as 0 and 1, which moves scores by 1 and hides nothing; −∞ hides":
+            (lambda s: (s + _allowed(s)).softmax(-1), lambda s: (s - (~_allowed(s)).float()).softmax(-1)),
+        "+∞ takes all weight instead of none; what is hidden is −∞":
+            (lambda s: _masked(s, _allowed(s), torch.inf),),
+    }.items():  # fmt: skip
+        exercise.plant({reason: tuple(lambda *given, w=weigh: attend(*given, weigh=w) for weigh in wrong)})
 
 
 # 1. A softmax that cannot overflow ------------------------------------------------------------------------------------
@@ -48,7 +81,7 @@ def plant_scales(exercise, attend, head_dim=lambda q, *others: q.shape[-1]):
         "Subtract scores.amax(dim=-1, keepdim=True) first: the largest exponent is then 0.",
     ),
     inputs=rows_of_logits,
-    forbids=("softmax",),
+    forbids=("softmax", "softmin"),
     symptoms=(rows_add_up,),
     difficulty=1,
     minutes=5,
@@ -66,7 +99,7 @@ plant_softmax_mistakes(softmax)
 
 
 def _one_query():
-    for n_keys, d, d_v in ((1, 2, 3), (3, 8, 2), (5, 3, 3), (4, 16, 5), (6, 6, 6)):
+    for n_keys, d, d_v in ((3, 2, 4), (2, 8, 3), (5, 3, 3), (4, 16, 5), (6, 6, 6), (1, 2, 3)):
         yield 2 * torch.randn(d), torch.randn(n_keys, d), torch.randn(n_keys, d_v)
 
 
@@ -106,6 +139,22 @@ attend.plant({
         lambda q, keys, values: _row(q, keys, keys),
     "that is the one value with the highest score: a look-up. Attention takes of every value its share":
         lambda q, keys, values: values[(keys @ q).argmax()],
+    "that is the first value: is_causal=True shows a single query only key 0":
+        lambda q, keys, values: values[0],
+    "that is the last value times its weight: each turn of the loop replaces the sum instead of adding to it":
+        lambda q, keys, values: (keys @ q / len(q) ** 0.5).softmax(-1)[-1] * values[-1],
+    "the exponentials are not divided by their sum, so that the weights do not add up to 1":
+        lambda q, keys, values: (keys @ q / len(q) ** 0.5).exp() @ values,
+    "a sigmoid weighs each key for itself, so that the weights do not add up to 1; a softmax shares 1 among the keys":
+        lambda q, keys, values: (keys @ q / len(q) ** 0.5).sigmoid() @ values,
+    "the vectors are divided by their lengths (cosine); here the dot product itself is divided by √d":
+        lambda q, keys, values: F.cosine_similarity(keys, q[None]).softmax(-1) @ values,
+    "F.scaled_dot_product_attention wants a dimension for queries: q[None] is (1, d); take it away afterwards, [0]":
+        lambda q, keys, values: F.scaled_dot_product_attention(q, keys, values),
+    "keys and values are exchanged: scores come from the keys, what is read are the values":
+        lambda q, keys, values: _row(q, values, keys),
+    "values.T @ weights gives the same as weights @ values, but values.T with other sides does not fit":
+        lambda q, keys, values: (keys @ q / len(q) ** 0.5).softmax(-1) @ values.T,
     "that is the plain mean of the values: the weights of the query are not used":
         lambda q, keys, values: values.mean(0),
     "these are the weights; the last step is missing, weights @ values":
@@ -139,8 +188,8 @@ def _square_scores():
 @exercise(
     "attention.causal",
     title="No looking ahead",
-    prompt="Turn scores into weights such that a token looks at itself and at earlier tokens only. The scores are "
-    "divided by √d already; what is missing is the mask and the softmax.",
+    prompt="Turn scores into weights such that a token looks at itself and at earlier tokens only, however far apart "
+    "the scores are. They are divided by √d already; what is missing is the mask and the softmax.",
     hints=(
         "A weight is exactly 0 if its score is −∞, since e^−∞ = 0. Which cells of row t are later than t?",
         "torch.ones(T, T, dtype=torch.bool).triu(1) is True above the diagonal.",
@@ -157,51 +206,43 @@ def causal_weights(scores):
     return scores.masked_fill(later, float("-inf")).softmax(dim=-1)
 
 
+plant_masks(causal_weights, lambda scores, weigh: weigh(scores))
 causal_weights.plant({
-    "the rows no longer sum to 1: the future was set to 0 after the softmax, which had already given it a share":
-        lambda scores: scores.softmax(-1).tril(),
-    f"a score of 0 is not nothing: e⁰ = 1. {BY_MASK.capitalize()}":
-        lambda scores: scores.tril().softmax(-1),
     "scores near 1000 overflow: set the forbidden scores to −∞ and leave the exponentials to softmax":
         lambda scores: scores.exp().tril() / scores.exp().tril().sum(-1, keepdim=True),
     "nan is covered up, not avoided: scores near 1000 overflow in exp. Set the forbidden scores to −∞ and leave the "
     "exponentials to softmax":
         lambda scores: (scores.exp().tril() / scores.exp().tril().sum(-1, keepdim=True)).nan_to_num(0),
-    "nan in the first row: it may look at nothing, and a row of only −∞ has no softmax. A token may look at itself, "
-    "so the diagonal stays allowed":
-        lambda scores: _masked(scores, _lower(len(scores), offset=-1)),
-    "the mask is turned around: allowed cells are set to −∞ and later ones are kept, so that the last row is nan":
-        lambda scores: _masked(scores, ~_lower(len(scores))),
-    "every token looks at itself and at later tokens: the triangle is the wrong one":
-        lambda scores: _masked(scores, ~_lower(len(scores), offset=-1)),
-    "nan everywhere: 0 · −∞ is not a number, so a mask of 0 and 1 cannot be multiplied with −∞. Use masked_fill, "
-    "which puts −∞ only where the mask is True":
+    "where a later score is far above the others, it has taken the whole share, and nothing is left to divide by: 0 / "
+    "0. Hide it before the softmax":
         (
-            lambda scores: (scores + (~_lower(len(scores))).float() * -torch.inf).softmax(-1),
-            lambda scores: (scores + _lower(len(scores)).float() * -torch.inf).softmax(-1),
+            lambda scores: scores.softmax(-1).tril() / scores.softmax(-1).tril().sum(-1, keepdim=True),
+            lambda scores: _renormalized((scores - scores.amax(-1, keepdim=True)).exp().tril()),
+            lambda scores: _renormalized(scores.softmax(-1).tril()).nan_to_num(0),
         ),
-    "the mask is missing: tokens look at later ones":
-        lambda scores: scores.softmax(-1),
-    "the softmax runs over the queries: each column sums to 1. It should run over the keys, the last dimension":
-        lambda scores: scores.masked_fill(~_lower(len(scores)), -torch.inf).softmax(0),
-    "every token sees one later token too: the diagonal of the mask is one place too far to the right":
-        lambda scores: _masked(scores, _lower(len(scores), offset=1)),
     "the scores are divided once more; they are given as the softmax takes them":
         (
-            lambda scores: _masked(scores / 2, _lower(len(scores))),
-            lambda scores: _masked(scores / len(scores) ** 0.5, _lower(len(scores))),
+            lambda scores: _masked(scores / 2, _allowed(scores)),
+            lambda scores: _masked(scores / len(scores) ** 0.5, _allowed(scores)),
         ),
-    "a forbidden score of −100 or the like is not small enough beside scores of −900; take −∞":
-        (
-            lambda scores: _masked(scores, _lower(len(scores)), -100.0),
-            lambda scores: _masked(scores, _lower(len(scores)), -200.0),
-            lambda scores: _masked(scores, _lower(len(scores)), -10.0),
-        ),
+    "a forbidden score of −10 or −200 is not small enough beside scores of −900; take −∞":
+        tuple(lambda scores, fill=fill: _masked(scores, _allowed(scores), fill) for fill in (-10.0, -100.0, -200.0)),
     "these are the masked scores; the softmax over the keys is still to come":
-        lambda scores: scores.masked_fill(~_lower(len(scores)), -torch.inf),
+        lambda scores: scores.masked_fill(~_allowed(scores), -torch.inf),
     "these are masked scores without a softmax":
         lambda scores: scores.tril(),
+    "`~` turns booleans around, not numbers: make the mask with dtype=torch.bool":
+        lambda scores: scores.masked_fill(~torch.ones(scores.shape).tril(), -torch.inf),
+    "this mask has a fixed size; take that of the scores, scores.shape":
+        tuple(
+            lambda scores, n=n: scores.masked_fill(torch.ones(n, n, dtype=torch.bool).triu(1), -torch.inf).softmax(-1)
+            for n in (3, 4, 5, 6, 7, 8)
+        ),
 })  # fmt: skip
+
+
+def _renormalized(weights):
+    return weights / weights.sum(-1, keepdim=True)
 
 
 # 4. A window within documents -----------------------------------------------------------------------------------------
@@ -263,6 +304,12 @@ window_mask.plant({
         lambda ids, size: _window(ids, size) & ~torch.eye(len(ids), dtype=torch.bool),
     "rows are queries and columns keys; here they are exchanged":
         lambda ids, size: _window(ids, size).T,
+    "Python's `and` cannot join tables of booleans; `&` does, with parentheses around each comparison":
+        lambda ids, size: _window(ids, size) and _window(ids, size),
+    "a token of another document may be seen here: | joins with or; all three conditions must hold, so join with &":
+        lambda ids, size: _window(ids, size, same=False) | (ids[:, None] == ids[None]),
+    "tokens see their whole document, later tokens too: the causal condition and the window are missing":
+        lambda ids, size: ids[:, None] == ids[None],
     "documents are compared with <=, which only holds where their numbers grow; equal numbers are one document":
         (
             lambda ids, size: _window(ids, size, same=False) & (ids[:, None] <= ids[None]),
@@ -275,7 +322,7 @@ window_mask.plant({
 
 
 def _wide():
-    for batch, n_tokens, n_heads, d in ((1, 2, 3, 2), (2, 5, 3, 4), (1, 4, 4, 2), (3, 6, 1, 8), (2, 3, 2, 5)):
+    for batch, n_tokens, n_heads, d in ((1, 3, 2, 4), (2, 5, 3, 4), (1, 4, 4, 2), (3, 6, 1, 8), (2, 3, 2, 5)):
         yield torch.randn(batch, n_tokens, n_heads * d), n_heads
 
 
@@ -319,7 +366,7 @@ split_heads.plant({
 
 
 def _inputs_and_weights():
-    for batch, n_tokens, width, n_heads in ((1, 2, 4, 2), (2, 5, 12, 3), (1, 7, 8, 2), (2, 4, 6, 1)):
+    for batch, n_tokens, width, n_heads in ((1, 5, 8, 2), (2, 5, 12, 3), (3, 7, 8, 4), (2, 4, 6, 1)):
         weights = [torch.randn(width, width) / width**0.5 * 1.5 for _ in range(4)]
         yield torch.randn(batch, n_tokens, width), *weights, n_heads
 
@@ -352,17 +399,18 @@ def multi_head(x, w_q, w_k, w_v, w_o, n_heads):
     return read.transpose(1, 2).reshape(batch, n_tokens, width) @ w_o  # (B, T, D)
 
 
-def _many(x, w_q, w_k, w_v, w_o, n_heads, *, scale=None, causal=True, split=None, merge=None):
+def _many(x, w_q, w_k, w_v, w_o, n_heads, *, scale=None, weigh=None, split=None, merge=None):
     """Multi-head attention with one step replaced."""
     split = split or (lambda y: y.unflatten(-1, (n_heads, -1)).transpose(1, 2))  # (B, T, D) -> (B, H, T, d)
     merge = merge or (lambda y: y.transpose(1, 2).flatten(2))  # (B, H, T, d) -> (B, T, D)
     q, k, v = (split(x @ weight) for weight in (w_q, w_k, w_v))
-    return merge(F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale)) @ w_o
+    scores = q @ k.mT * ((w_q.shape[1] // n_heads) ** -0.5 if scale is None else scale)  # (B, H, T, T)
+    weights = weigh(scores) if weigh else _masked(scores, _allowed(scores))
+    return merge(weights @ v) @ w_o
 
 
+plant_masks(multi_head, _many)
 multi_head.plant({
-    "tokens look at later ones: the causal mask is missing":
-        lambda x, q, k, v, o, n: _many(x, q, k, v, o, n, causal=False),
     "the heads stand side by side, but w_o never mixes them":
         lambda x, q, k, v, o, n: _many(x, q, k, v, torch.eye(len(o)), n),
     "the heads are merged without exchanging heads and tokens back: transpose (B, H, T, d) to (B, T, H, d) before the "
@@ -380,6 +428,18 @@ multi_head.plant({
 })  # fmt: skip
 plant_scales(multi_head, _many, lambda x, *weights_and_n: x.shape[-1] // weights_and_n[-1])
 multi_head.plant({
+    "attention runs over the heads of a token instead of over tokens: exchange tokens and heads, (B, H, T, d), before "
+    "the scores":
+        lambda x, q, k, v, o, n: _many(
+            x, q, k, v, o, n, split=lambda y: y.unflatten(-1, (n, -1)), merge=lambda y: y.flatten(2)),
+    "n_heads is taken for the width of a head; it is their number":
+        lambda x, q, k, v, o, n: _many(x, q, k, v, o, x.shape[-1] // n),
+    "only the last head is left: each turn of the loop replaces the sum instead of adding to it":
+        lambda x, q, k, v, o, n: _many(x, q, k, v, o * _last_rows(o, n), n),
+    "the heads are averaged; they stand side by side, (B, T, H·d), and w_o mixes them":
+        lambda x, q, k, v, o, n: _many(x, q, k, v, o, n, merge=lambda y: y.mean(1).repeat(1, 1, n)),
+    "the scores are divided by the root of the number of tokens; d is the width of a head":
+        lambda x, q, k, v, o, n: _many(x, q, k, v, o, n, scale=x.shape[1] ** -0.5),
     "that is one wide head: the width is never cut into heads":
         lambda x, q, k, v, o, n: _many(x, q, k, v, o, 1),
     "the weights are transposed; here they stand as x @ w, not as in torch.nn.Linear":
@@ -405,6 +465,11 @@ multi_head.plant({
 })  # fmt: skip
 
 
+def _last_rows(w_o, n_heads):
+    """1 in the rows of w_o that the last head is multiplied with, 0 elsewhere. (D, 1)."""
+    return (torch.arange(len(w_o)) >= len(w_o) - len(w_o) // n_heads).float()[:, None]
+
+
 def _four(x, weight, n_heads):
     return (x @ weight).unflatten(-1, (n_heads, -1)).transpose(1, 2)  # (B, H, T, d)
 
@@ -413,11 +478,12 @@ def _four(x, weight, n_heads):
 
 
 def _two_texts():
-    for batch, n_queries, n_keys, d in ((2, 3, 4, 2), (2, 3, 5, 4), (3, 5, 2, 8)):
-        q, k, v = torch.randn(batch, n_queries, d), torch.randn(batch, n_keys, d), torch.randn(batch, n_keys, d)
-        lengths = torch.randint(1, n_keys + 1, (batch,))
-        lengths[0], lengths[-1] = n_keys - 1, n_keys  # one row with padding, one without
-        yield q, k, v, torch.arange(n_keys)[None] >= lengths[:, None]  # (B, S)
+    for n_queries, n_keys, d, lengths in (
+        (3, 4, 2, (2, 4)), (2, 5, 4, (4, 1, 5)), (5, 3, 8, (3, 2, 1)), (3, 6, 2, (6, 3)),
+    ):  # fmt: skip
+        q = torch.randn(len(lengths), n_queries, d)
+        k, v = (torch.randn(len(lengths), n_keys, d) for _ in "kv")
+        yield q, k, v, torch.arange(n_keys)[None] >= torch.tensor(lengths)[:, None]  # (B, S)
 
 
 @exercise(
@@ -456,20 +522,42 @@ cross_attention.plant({
 })  # fmt: skip
 plant_scales(cross_attention, lambda q, k, v, padding, scale: _cross(q, k, v, ~padding[:, None], scale))
 cross_attention.plant({
-    "padding was set to 0 after the softmax, which had already given it a share: rows sum to less than 1":
+    "padding still takes its share of the weights, though what it adds is 0, so that the rows sum to less than 1: its "
+    "scores must be −∞ before the softmax":
         lambda q, k, v, padding: (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1).masked_fill(padding[:, None], 0) @ v,
-    f"a score of 0 is not nothing: e⁰ = 1. {BY_MASK.capitalize()}":
+    "a score of 0, which keys set to 0 give too, is not nothing: e⁰ = 1. The scores of padding must be −∞":
         lambda q, k, v, padding: (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(padding[:, None], 0).softmax(-1) @ v,
     "there is a causal mask: the text that is read is whole before the first query, so no key is late":
         lambda q, k, v, padding: _cross(q, k, v, ~padding[:, None] & torch.ones(q.shape[1], k.shape[1],
             dtype=torch.bool).tril()),
     "the padding of the first row is used for all rows; each row has its own":
         lambda q, k, v, padding: _cross(q, k, v, ~padding[:1, None]),
+    "the weights come back; the last step is missing, weights @ v":
+        lambda q, k, v, padding: _masked(q @ k.mT / q.shape[-1] ** 0.5, ~padding[:, None]),
+    "the scores are divided by the root of the number of keys; d is the length of a query":
+        lambda q, k, v, padding: _cross(q, k, v, ~padding[:, None], k.shape[1] ** -0.5),
+    "a mask of numbers is added to the scores, which moves them by 1 and hides nothing; give booleans, or −∞":
+        (
+            lambda q, k, v, padding: F.scaled_dot_product_attention(q, k, v, attn_mask=(~padding[:, None]).float()),
+            lambda q, k, v, padding: F.scaled_dot_product_attention(q, k, v, attn_mask=padding[:, None].float()),
+        ),
+    "keys and values of padding are set to 0, but it still takes its share of the weights: its scores must be −∞":
+        lambda q, k, v, padding: F.scaled_dot_product_attention(
+            q, k.masked_fill(padding[..., None], 0), v.masked_fill(padding[..., None], 0)),
+    "the dimension for the queries stands in the middle, padding[:, None]; at the end, padding[:, :, None], it stands "
+    "for the keys":
+        lambda q, k, v, padding: _cross(q, k, v, ~padding[:, :, None]),
+    "scores[padding] looks for a table of the scores' own shape (B, T, S), but padding is (B, S): use masked_fill with "
+    "padding[:, None]":
+        lambda q, k, v, padding: _set(q @ k.mT, padding),
+    "only the first place of padding is hidden; all from there on are padding":
+        lambda q, k, v, padding: _cross(q, k, v, ~(padding & (padding.cumsum(1) == 1))[:, None]),
+    "only the last place of a row is hidden; rows may have more padding":
+        lambda q, k, v, padding: _cross(q, k, v, ~(padding & (padding.flip(1).cumsum(1).flip(1) == 1))[:, None]),
     "padding (B, S) does not fit the scores (B, T, S): give it a dimension for the queries, padding[:, None]":
         (
             lambda q, k, v, padding: (q @ k.mT).masked_fill(padding, -torch.inf).softmax(-1) @ v,
             lambda q, k, v, padding: F.scaled_dot_product_attention(q, k, v, attn_mask=~padding),
-            lambda q, k, v, padding: (q @ k.mT).masked_fill(padding[..., None], -torch.inf).softmax(-1) @ v,
         ),
     "q @ k does not fit, and k.T would turn round all dimensions, the batch too: take k.transpose(-2, -1)":
         (lambda q, k, v, padding: q @ k, lambda q, k, v, padding: q @ k.T),
@@ -479,17 +567,18 @@ cross_attention.plant({
 })  # fmt: skip
 
 
+def _set(scores, padding):
+    scores[padding] = -torch.inf
+    return scores
+
+
 # 8. Ready for a cache -------------------------------------------------------------------------------------------------
 
 
 def _new_and_past():
     for batch, n_heads, n_past, n_new, d in (
-        (1, 1, 0, 2, 2),
-        (1, 2, 3, 1, 2),
-        (2, 3, 0, 4, 2),
-        (2, 2, 3, 2, 8),
-        (2, 1, 1, 4, 4),
-    ):
+        (1, 2, 0, 3, 4), (1, 2, 3, 1, 4), (2, 3, 0, 4, 2), (2, 3, 4, 2, 8), (2, 1, 1, 4, 3),
+    ):  # fmt: skip
         past = tuple(torch.randn(batch, n_heads, n_past, d) for _ in "kv") if n_past else None
         yield *(torch.randn(batch, n_heads, n_new, d) for _ in "qkv"), past
 
@@ -518,22 +607,26 @@ def attend_with_past(q, k, v, past):
     return out, (k, v)
 
 
-def _going_on(q, k, v, past, *, mask=None, join=None, scale=None):
+def _going_on(q, k, v, past, *, weigh=None, join=None, scale=None):
     """Attention with a past, with one step replaced."""
     join = join or (lambda old, new: torch.cat((old, new), 2))
     keys, values = (k, v) if past is None else (join(past[0], k), join(past[1], v))
-    allowed = (mask or _lower)(q.shape[2], keys.shape[2])
-    return F.scaled_dot_product_attention(q, keys, values, attn_mask=allowed, scale=scale), (keys, values)
+    scores = q @ keys.mT * (q.shape[-1] ** -0.5 if scale is None else scale)  # (B, H, T, S + T)
+    weights = weigh(scores) if weigh else _masked(scores, _allowed(scores))
+    return weights @ values, (keys, values)
 
 
+def _top_left(scores):
+    return _masked(scores, torch.ones(scores.shape[-2:], dtype=torch.bool).tril())
+
+
+plant_masks(attend_with_past, _going_on)
 attend_with_past.plant({
-    "the diagonal of the mask starts at the top left. New queries are the last ones: query i of n new ones may look "
-    "at the keys up to S − n + i":
-        lambda q, k, v, past: _going_on(q, k, v, past, mask=lambda n, s: torch.ones(n, s, dtype=torch.bool).tril()),
+    "the diagonal of the mask starts at the top left. New queries are the last ones: new query i, from 0, may look at "
+    "the S old keys and at the new ones up to its own":
+        lambda q, k, v, past: _going_on(q, k, v, past, weigh=_top_left),
     "the kept keys and values are not the old ones followed by the new ones: old come first in torch.cat":
         lambda q, k, v, past: _going_on(q, k, v, past, join=lambda old, new: torch.cat((new, old), 2)),
-    "the new tokens look at later ones: the causal mask is missing":
-        lambda q, k, v, past: _going_on(q, k, v, past, mask=lambda n, s: torch.ones(n, s, dtype=torch.bool)),
     "the new past must hold all keys and values so far; here the old ones are lost":
         (lambda q, k, v, past: (_going_on(q, k, v, past)[0], (k, v)), lambda q, k, v, past: _going_on(q, k, v, None)),
     "the past is handed on as it came: the new keys and values belong to it too":
@@ -550,8 +643,25 @@ attend_with_past.plant({
         ),
     "past is None at first, so it cannot be indexed: join only if there is a past":
         lambda q, k, v, past: torch.cat((past[0], k), 2),
-    "each new token sees one key too few: it may look at itself":
-        lambda q, k, v, past: _going_on(q, k, v, past, mask=lambda n, s: _lower(n, s, offset=-1)),
+    "without a past the causal mask is missing: new tokens look at later ones":
+        lambda q, k, v, past: _going_on(q, k, v, past, weigh=None if past is not None else lambda s: s.softmax(-1)),
+    "with a past the causal mask is missing: new tokens must not look at later new ones":
+        lambda q, k, v, past: _going_on(q, k, v, past, weigh=None if past is None else lambda s: s.softmax(-1)),
+    "with several new tokens and a past is_causal=True is aligned to the top left: the mask must be built for T "
+    "queries and S + T keys":
+        lambda q, k, v, past: _going_on(q, k, v, past, weigh=_top_left if q.shape[2] > 1 else None),
+    "the old keys and values are kept, but the new tokens do not look at them":
+        lambda q, k, v, past: (_going_on(q, k, v, None)[0], _going_on(q, k, v, past)[1]),
+    "the new past is (values, keys); it should be (keys, values)":
+        lambda q, k, v, past: (lambda out, new: (out, new[::-1]))(*_going_on(q, k, v, past)),
+    "old and new keys are added up; they stand one behind the other: torch.cat((old, new), dim=2)":
+        lambda q, k, v, past: _going_on(q, k, v, past, join=lambda old, new: old + new),
+    "torch.stack makes a new dimension; torch.cat((old, new), dim=2) makes the row of tokens longer":
+        lambda q, k, v, past: _going_on(q, k, v, past, join=lambda old, new: torch.stack((old, new))),
+    "the old tokens are hidden: the triangle of the new ones stands at the left, and the past belongs there":
+        lambda q, k, v, past: _going_on(q, k, v, past, weigh=lambda s: _masked(s, ~_allowed(s).fliplr())),
+    "past is None at first: ask `if past is not None` before it is used":
+        (lambda q, k, v, past: len(past), lambda q, k, v, past: (lambda keys, values: None)(*past)),
 })  # fmt: skip
 
 
@@ -561,30 +671,37 @@ attend_with_past.plant({
 def _square_mask(q, k, v, past):
     keys, values = (k, v) if past is None else (torch.cat((past[0], k), 2), torch.cat((past[1], v), 2))
     scores = q @ keys.transpose(-2, -1) / q.shape[-1] ** 0.5
-    return scores.masked_fill(~_lower(q.shape[2]), -torch.inf).softmax(-1) @ values, (keys, values)
+    return scores.masked_fill(~_allowed(q @ k.mT), -torch.inf).softmax(-1) @ values, (keys, values)
 
 
 # 9. Finding a head ----------------------------------------------------------------------------------------------------
 
 
 def _weights_of_heads():
-    """The best head looks back strongly in every other row. Others do so once, at the end only, or a little always."""
-    for n_layers, n_heads, n_tokens, best in ((2, 4, 8, 2), (3, 3, 9, 6), (4, 2, 10, 7)):
+    """The best head looks back strongly in every other row. Others lead by another measure, which is not asked."""
+    for n_layers, n_heads, n_tokens, best in (
+        (3, 4, 8, 4), (4, 3, 10, 2), (3, 6, 10, 9), (5, 3, 8, 3), (3, 5, 8, 13),
+    ):  # fmt: skip
         t = torch.arange(n_tokens)
-        back = torch.full((n_layers * n_heads, n_tokens), 0.1)  # each query's weight on the token before it
-        here = torch.full((n_layers * n_heads, n_tokens), 0.1)  # and on itself; the rest is spread over all before
-        others = [place for place in torch.randperm(n_layers * n_heads).tolist() if place != best]
-        back[best] = 0.1 + 0.8 * (t % 2)
-        for place, (weights_back, weights_here) in zip(
-            others,
-            ((0.0 * t, 0.1), (0.42, 0.0), (0.01, 0.9), (0.97 * (t == n_tokens - 1), 0.0), (0.99 * (t == 2), 0.0)),
-            strict=False,
-        ):
-            back[place], here[place] = torch.as_tensor(weights_back), weights_here
-        spread = torch.ones(n_tokens, n_tokens).tril()
-        rows = spread / spread.sum(-1, keepdim=True) * (1 - back - here).clamp(min=0)[..., None]
-        rows += torch.diag_embed(here) + torch.diag_embed(back[:, 1:], offset=-1)
-        rows[:, t[1:], t[:-1]] = back[:, 1:]  # exactly these, nothing of the spread
+        rows, before = torch.zeros(n_layers * n_heads, n_tokens, n_tokens), t[1:] - 1
+        wanted = [0.1 + 0.8 * (t % 2 == 0)]  # of each head the weights on the token before: this one has the best mean
+        wanted += [0.97 * (t == n_tokens - 1), 0.99 * (t == 2), 0.98 * (t == 1)]  # once
+        wanted += [share + 0.0 * t for share in (0.38, 0.3, 0.02, 0.1, 0.15, 0.0)]  # a little, always
+        wanted += [0.98 * (t % 3 == 0), 0.65 * (t >= n_tokens // 2)]  # now and then, late
+        others = torch.randperm(n_layers * n_heads)
+        places = [best, *others[others != best][: len(wanted) - 1].tolist()]
+        for kind, (place, back) in enumerate(zip(places, wanted, strict=True)):
+            rest = torch.ones(n_tokens, n_tokens).tril()  # where the rest of a row goes
+            rest *= {0: torch.eye(n_tokens), 5: (t[:, None] - t == 2), 6: (t[:, None] == t), 7: (t == 0)[None]}.get(
+                kind, torch.ones(1)
+            ) + 1e-3
+            rest[t[1:], before] = 0
+            rows[place] = rest / rest.sum(-1, keepdim=True) * (1 - back[:, None])
+            rows[place, t[1:], before] = back[1:]
+            rows[place, 0, 0] = 1
+        for place in set(range(len(rows))) - set(places):
+            rows[place] = torch.rand(n_tokens, n_tokens).tril().softmax(-1).tril()
+            rows[place] /= rows[place].sum(-1, keepdim=True)
         yield (rows.view(n_layers, n_heads, n_tokens, n_tokens),)
 
 
@@ -611,6 +728,11 @@ def _best(scores: Tensor):
     return divmod(int(scores.argmax()), scores.shape[1])
 
 
+def _layer_first(scores):
+    layer = int(scores.mean(1).argmax())
+    return layer, int(scores[layer].argmax())
+
+
 def _beside(weights, offset=-1):
     return weights.diagonal(offset=offset, dim1=-2, dim2=-1)  # (L, H, T - |offset|)
 
@@ -618,7 +740,8 @@ def _beside(weights, offset=-1):
 find_previous_token_head.plant({
     "this head looks at the token itself; the token before is one place left of the diagonal":
         lambda weights: _best(_beside(weights, 0).mean(-1)),
-    "one place right of the diagonal stands the token after, which no head may see; the token before is left of it":
+    "every head has the same score here, so that argmax takes the first: one place right of the diagonal (offset=1) "
+    "all weights are 0; the token before stands left of it (offset=-1)":
         lambda weights: _best(_beside(weights, 1).mean(-1)),
     "layers and heads are counted from 0 here, as Python counts":
         lambda weights: tuple(1 + number for number in _best(_beside(weights).mean(-1))),
@@ -632,6 +755,14 @@ find_previous_token_head.plant({
         lambda weights: _best((weights.argmax(-1)[..., 1:] == torch.arange(weights.shape[-1] - 1)).float().mean(-1)),
     "this is the head with the largest single weight on a token before; asked is the mean over all queries":
         lambda weights: _best(_beside(weights).amax(-1)),
+    "that is the head with the largest weight on the first token of all, a sink; asked is the token just before":
+        (lambda weights: _best(weights[..., 0].mean(-1)), lambda weights: _best(weights[..., 1:, 0].mean(-1))),
+    "this head looks two tokens back; one back is offset=-1":
+        lambda weights: _best(_beside(weights, -2).mean(-1)),
+    "only the second query is looked at; the mean goes over all queries that have a token before them":
+        lambda weights: _best(weights[..., 1, 0]),
+    "the best layer is not where the best head need be: look for the largest of all scores at once":
+        lambda weights: _layer_first(_beside(weights).mean(-1)),
     "this head looks least at the token before":
         lambda weights: _best(-_beside(weights).mean(-1)),
     "divmod takes the number of heads, not of layers":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .records import Exercise, Prediction, Question
 
-MACHINERY = {"catalog", "comparing", "engine", "judge", "look", "records", "sources", "store", "trials"}
+MACHINERY = {"catalog", "comparing", "engine", "errors", "judge", "look", "records", "sources", "store", "trials"}
 KINDS = {"exercise": "exercises", "question": "questions", "prediction": "predictions"}
 ASK_WITH = {"exercise": "check", "question": "quiz", "prediction": "predict"}
 

@@ -31,12 +31,15 @@ def difference(expected: Any, got: Any, *, scale: float = 1.0, dims: str = "") -
         else:
             same = expected == got
         return "" if same else f"expected {shown(expected)}, got {shown(got)}{_ratio(expected, got)}"
+    if isinstance(expected, dict) and isinstance(got, dict):
+        pairs = ((name, difference(one, got.get(name), scale=scale)) for name, one in expected.items())
+        return next((f"{name}: {found}" for name, found in pairs if found), "")
     return "" if expected == got else f"expected {shown(expected)}, got {shown(got)}"
 
 
 def _of_lists(expected: list[Any], got: Any, scale: float) -> str:
-    if isinstance(got, Tensor) and got.dim() == 1 and not any(isinstance(one, Tensor) for one in expected):
-        got = got.tolist()
+    if isinstance(got, Tensor) and got.dim() and len(got) == len(expected):
+        got = list(got) if any(isinstance(one, Tensor) for one in expected) else got.tolist()
     if not isinstance(got, list):
         return f"expected {_things(expected)}, got {named(got)}"
     if len(got) != len(expected):
@@ -45,13 +48,15 @@ def _of_lists(expected: list[Any], got: Any, scale: float) -> str:
         if found := difference(one, other, scale=scale):
             if all(isinstance(each, int) for each in (*expected, *got)):
                 return f"expected {shown(expected)}, got {shown(got)}"
+            if len(expected) == 1:
+                return found
             return f"in part {number} of {len(expected)}: {found}"
     return ""
 
 
 def _things(values: list[Any]) -> str:
     if values and all(isinstance(value, int) for value in values):
-        return f"{len(values)} whole numbers"
+        return f"{len(values)} whole number{'s' if len(values) > 1 else ''}"
     return f"{len(values)} values"
 
 
@@ -69,7 +74,7 @@ def _of_tensors(expected: Tensor, got: Any, scale: float, dims: str) -> str:
         return _of_booleans(expected, got)
     if got.is_complex() or got.dtype == torch.bool:
         return f"expected numbers, got {str(got.dtype).removeprefix('torch.')}"
-    wide, got = expected.double(), got.double()
+    wide, dtype, got = expected.double(), got.dtype, got.double()
     wrong = ~torch.isclose(got, wide, rtol=RELATIVE, atol=ABSOLUTE + PER_SIZE * scale, equal_nan=True)
     if not wrong.any():
         return ""
@@ -78,7 +83,11 @@ def _of_tensors(expected: Tensor, got: Any, scale: float, dims: str) -> str:
             f"{int(got.isnan().sum())} of {got.numel()} numbers are nan, not a number: "
             "that comes of 0 / 0, ∞ / ∞, ∞ − ∞ or 0 · ∞"
         )
-    return _pattern(wide, got, wrong, dims) or f"the numbers differ by up to {(got - wide).abs().max():.2g}"
+    narrow = {torch.float16: "float16", torch.bfloat16: "bfloat16"}.get(dtype, "")
+    if narrow and torch.allclose(got, wide, rtol=2e-2, atol=1e-2):
+        return f"the numbers are rounded to {narrow}; keep the precision of what is given"
+    largest = (got - wide).abs().max()
+    return _pattern(wide, got, wrong, dims) or f"the shape is right, the numbers differ by up to {largest:.2g}"
 
 
 def _of_booleans(expected: Tensor, got: Tensor) -> str:
@@ -103,7 +112,12 @@ def _pattern(expected: Tensor, got: Tensor, wrong: Tensor, dims: str) -> str:
         if expected.dim() >= 2 and expected.shape[-1] == expected.shape[-2] and same(expected.transpose(-2, -1)):
             return "rows and columns are exchanged"
         ratios = (got / expected)[expected.abs() > 1e-6]
-        if len(ratios) > 1 and ratios[0].abs() > 1e-6 and torch.allclose(ratios, ratios[:1], rtol=1e-3, atol=0):
+        if (
+            len(ratios) > 2
+            and ratios[0].abs() > 1e-6
+            and (ratios[0] - 1).abs() > 1e-2
+            and torch.allclose(ratios, ratios[:1], rtol=1e-3, atol=0)
+        ):
             return f"every number is {shown(ratios[0].item())} times what it should be"
         if same(expected + (got - expected).mean()):
             return f"{shown((got - expected).mean().item())} is added to every number"
@@ -111,15 +125,13 @@ def _pattern(expected: Tensor, got: Tensor, wrong: Tensor, dims: str) -> str:
     for dim, size in enumerate(expected.shape):
         others = [each for each in range(expected.dim()) if each != dim]
         bad = wrong.sum(dim=others) > 0 if others else wrong  # (size,): which slices are wrong
-        name = f" of {names[dim]}" if len(names) == expected.dim() and names[dim] != "..." else ""
+        name = f"{names[dim]} (dimension {dim})" if len(names) == expected.dim() else f"dimension {dim}"
         if size > 2 and int(bad.sum()) == 1:
-            return f"only entry {int(bad.nonzero()[0])} of dimension {dim}{name} (counted from 0) is wrong"
+            return f"of the {size} along {name} only number {int(bad.nonzero()[0])}, counted from 0, is wrong"
         if size > 1 and not bad[0] and bool(bad[1:].all()):
-            return f"only the first entry of dimension {dim}{name} is right"
-        if size > 1 and bad[0] and not bad[1:].any():
-            return f"only the first entry of dimension {dim}{name} is wrong"
-        if size > 1 and not bad[-1] and bool(bad[:-1].all()):
-            return f"only the last entry of dimension {dim}{name} is right"
+            return f"of the {size} along {name} only the first is right"
+        if size > 2 and not bad[-1] and bool(bad[:-1].all()):
+            return f"of the {size} along {name} only the last is right"
     return ""
 
 
@@ -127,10 +139,12 @@ def _ratio(expected: float, got: float) -> str:
     """Words for a plain factor between two whole numbers, or ""."""
     if isinstance(expected, bool) or not expected or not got or not math.isfinite(got):
         return ""
-    for one, other, words in ((got, expected, "{} times too much"), (expected, got, "one {}th of it")):
+    for one, other, words in ((got, expected, "{} times too much"), (expected, got, "it is 1 / {} of that")):
         if one != other and one % other == 0:
             factor = int(one // other)
-            return ": " + ("half of it" if factor == 2 and "th" in words else words.format(factor))
+            if factor > 64:
+                return ""
+            return ": " + words.format(factor)
     return ""
 
 
@@ -173,7 +187,8 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(shown, value)) + "]"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {shown(one)}" for name, one in value.items())
+        name, one = next(iter(value.items()))
+        return f"{name} {shown(one)}"
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{value!r:.80}"

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from . import sources
 from .comparing import difference, named, shown
+from .errors import in_plain_words
 from .records import Exercise
 from .trials import Stopped, Trial, own_globals, tried
 
@@ -51,7 +52,10 @@ def judge(exercise: Exercise, candidate: Any, *, seed: int = 0) -> Verdict:
     own = sources.tree_of(candidate)
     if own is not None and sources.same_code(own, sources.parse(exercise.stub)):
         return Verdict(NOT_ATTEMPTED)
-    trials = tried(exercise, candidate, seed=seed)
+    try:
+        trials = tried(exercise, candidate, seed=seed)
+    except (TypeError, RuntimeError, AttributeError) as error:  # not in the learner's code: what it left cannot be read
+        return Verdict(WRONG, f"an argument is left in a state that nothing can read any more: {said(error)}")
     expected = known_trials(exercise, exercise.answer, seed)
     faults = [_fault(exercise, *pair) for pair in zip(expected, trials, strict=True)]
     if not any(faults):
@@ -93,9 +97,9 @@ def _fault(exercise: Exercise, expected: Trial, got: Trial) -> str:
         dims = sources.dimensions(exercise.answer).get("->", "")
         if found := difference(expected.value, got.value, scale=expected.scale, dims=dims):
             return found
-    for what, so in expected.facts.items():
-        if got.facts.get(what) != so:
-            return f"{what}: expected {'yes' if so else 'no'}, it is the other way round"
+    for reason, so in expected.facts.items():
+        if got.facts.get(reason) != so:
+            return reason
     if exercise.counts_calls and expected.fed != got.fed:
         return f"the calls of the model should feed {_counts(expected.fed)} tokens, they fed {_counts(got.fed)}"
     return _wrong_changes(exercise, expected, got)
@@ -169,17 +173,33 @@ def _explained(
 ) -> Verdict:
     first = next(number for number, fault in enumerate(faults) if fault)
     trial, fault = trials[first], faults[first]
-    if trial.value is None and trial.error is None and sources.returns(exercise.answer):
-        return Verdict(WRONG, f"{exercise.function} returned None; is a `return` missing?")
+    if (
+        trial.value is None
+        and trial.error is None
+        and expected[first].error is None
+        and sources.returns(exercise.answer)
+    ):
+        there = sources.tree_of(candidate) is not None and sources.returns(candidate)
+        what = "no `return` was reached; does it stand too far to the right?" if there else "is a `return` missing?"
+        return Verdict(WRONG, f"{exercise.function} returned None; {what}")
     here = _on_input(exercise, trial)
     if trial.error is not None:
         text = said(trial.error) if not isinstance(trial.error, Stopped) else str(trial.error)
         place = own_place(candidate, trial.error)
         if expected[first].error is not None:
-            return Verdict(WRONG, f"{here}: expected {type(expected[first].error).__name__}, it raised {text}")
+            wanted = type(expected[first].error).__name__
+            told = (
+                fault
+                if isinstance(trial.error, type(expected[first].error))
+                else f"expected {wanted}, it raised {text}"
+            )
+            return Verdict(WRONG, f"{told}. {here}")
         if not place:
             return Verdict(CRASHED, f"{exercise.function} cannot be called as the exercise calls it: {text}")
-        return Verdict(CRASHED, text, place_in_words(exercise, *place))
+        if linecache.getline(place[0].tb_frame.f_code.co_filename, place[0].tb_lineno).strip().startswith("raise"):
+            return Verdict(WRONG, f"here nothing should be raised; it raised {text}. {here}")
+        return Verdict(CRASHED, "\n".join(filter(None, (text, in_plain_words(text)))), place_in_words(exercise, *place))
+    trial_is_banned = _uses(exercise, trial)
     words = [fault]
     for symptom in exercise.symptoms:
         if found := symptom(trial.arguments, trial.value):
@@ -190,7 +210,7 @@ def _explained(
         words.append(f"{n_right} of {len(faults)} inputs come out right; the smallest that does not is this one")
     if isinstance(trial.value, Tensor) and isinstance(expected[first].value, Tensor):
         small = max(trial.value.numel(), expected[first].value.numel()) <= 16
-        if small and trial.value.shape == expected[first].value.shape:
+        if small and not trial_is_banned and trial.value.shape == expected[first].value.shape:
             here += f": expected {shown(expected[first].value)}, got {shown(trial.value)}"
     return Verdict(WRONG, ". ".join([*words, here]))
 
@@ -198,11 +218,12 @@ def _explained(
 def _on_input(exercise: Exercise, trial: Trial) -> str:
     """An input in words: "With x = [1, 2], n = 3"."""
     dims = sources.dimensions(exercise.answer)
-    parts = []
+    parts, left = [], 12  # numbers that are still written out
     for name, value in zip(exercise.parameters, trial.arguments, strict=True):
         if isinstance(value, nn.Module):
             continue
-        if isinstance(value, Tensor) and value.numel() > 16:
+        left -= value.numel() if isinstance(value, Tensor) else 0
+        if isinstance(value, Tensor) and left < 0:
             parts.append(shape_in_words(name, value, dims))
         else:
             parts.append(f"{name} = {shown(value)}")
@@ -232,11 +253,20 @@ def place_in_words(exercise: Exercise, step: TracebackType) -> str:
     line = f"line {number}: {text}" if text else f"line {number}"
     dims = sources.dimensions(exercise.answer)
     shapes = [
-        shape_in_words(name, frame.f_locals[name], dims)
+        found
         for name in dict.fromkeys(re.findall(r"\b[A-Za-z_]\w*", text))
-        if isinstance(frame.f_locals.get(name), Tensor)
+        if name in frame.f_locals and (found := _local_in_words(name, frame.f_locals[name], dims))
     ]
     return "\n".join([line, *(["with " + ", ".join(shapes)] if shapes else [])])
+
+
+def _local_in_words(name: str, value: Any, dims: dict[str, str]) -> str:
+    """A variable of the learner's in a few words, or "" where that says nothing."""
+    if isinstance(value, Tensor):
+        return shape_in_words(name, value, dims)
+    if isinstance(value, list | tuple):
+        return f"{name} = {named(value)}"
+    return f"{name} = {value}" if value is None or isinstance(value, bool | int | float) else ""
 
 
 def said(error: BaseException | None) -> str:
@@ -279,7 +309,7 @@ def _still_open(exercise: Exercise, own: ast.FunctionDef, trials: list[Trial]) -
         return sources.has_marks(own) and "ellipsis" in said(trials[0].error)
     if all(isinstance(node, ast.Pass) or sources.is_text(node) for node in own.body):
         return True
-    return sources.has_marks(own) and sources.returns(exercise.answer)
+    return sources.has_marks(own) and trials[0].value is not None  # `...` came back
 
 
 def _is_nothing(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -18,7 +19,7 @@ CONFIG = ModelConfig(vocab_size=50, d_model=32, n_layers=2, n_heads=4, n_kv_head
 
 
 def _one_token():
-    for n_heads, n_keys, d in ((1, 1, 4), (2, 3, 2), (3, 7, 16), (2, 5, 8), (4, 6, 3)):
+    for n_heads, n_keys, d in ((2, 3, 4), (3, 7, 16), (2, 5, 8), (4, 6, 3), (1, 1, 4)):
         yield 2 * torch.randn(n_heads, d), torch.randn(n_heads, n_keys, d), torch.randn(n_heads, n_keys, d)
 
 
@@ -37,7 +38,7 @@ def _one_token():
     minutes=8,
 )
 def decode_row(q, keys, values):
-    """One new token in H heads: q (H, d), keys and values (H, S, d) -> (H, d)."""
+    """One new token in H heads: q (H, d), keys and values (H, S, d), its own among them -> (H, d)."""
     scores = (keys @ q[:, :, None])[:, :, 0] / q.shape[-1] ** 0.5  # (H, S)
     weights = scores.softmax(dim=-1)  # (H, S)
     return (weights[:, None] @ values)[:, 0]  # (H, d)
@@ -48,6 +49,11 @@ def _decoded(q, keys, values, scale=None, dim=-1):
     return (scores.softmax(dim)[:, None] @ values)[:, 0]
 
 
+def _one_softmax(q, keys, values):
+    scores = (keys @ q[:, :, None])[:, :, 0] / q.shape[-1] ** 0.5  # (H, S)
+    return (scores.flatten().softmax(0).view_as(scores)[:, None] @ values)[:, 0]
+
+
 plant_scales(decode_row, _decoded)
 decode_row.plant({
     "the softmax runs over the heads, so that the weights of a head do not add up to 1; it should run over the keys, "
@@ -56,6 +62,37 @@ decode_row.plant({
     "every head returned the first value: the query saw key 0 only. With one query and many keys is_causal=True is "
     "aligned to the top left; a cached query may see all keys, so it needs no mask":
         lambda q, keys, values: values[:, 0],
+    "the scores are divided by the root of the number of keys; d is the length of a query":
+        lambda q, keys, values: _decoded(q, keys, values, keys.shape[1] ** -0.5),
+    "the scores are divided by the root of the number of heads; d is the length of a query":
+        lambda q, keys, values: _decoded(q, keys, values, len(q) ** -0.5),
+    "the scores are divided by the root of the whole width H·d; each head has a query of length d":
+        lambda q, keys, values: _decoded(q, keys, values, q.numel() ** -0.5),
+    "the scores are divided by √8 or √16 whatever the length of a query; d is q.shape[-1]":
+        (lambda q, keys, values: _decoded(q, keys, values, 8**-0.5), lambda q, k, v: _decoded(q, k, v, 16**-0.5)),
+    "keys and values are exchanged: scores come from the keys, what is read are the values":
+        lambda q, keys, values: _decoded(q, values, keys),
+    "the weights are divided by √d after the softmax; the scores are to be divided before it":
+        lambda q, keys, values: _decoded(q, keys, values, 1) / q.shape[-1] ** 0.5,
+    "that is the value of the best key alone; attention takes of every value its share":
+        lambda q, keys, values: values[torch.arange(len(q)), (keys @ q[:, :, None])[:, :, 0].argmax(-1)],
+    "all values count alike here: q is not used":
+        lambda q, keys, values: values.mean(1),
+    "the exponentials are not divided by their sum":
+        lambda q, keys, values: (((keys @ q[:, :, None])[:, :, 0] / q.shape[-1] ** 0.5).exp()[:, None] @ values)[:, 0],
+    "one softmax runs over all heads and keys; each head has weights of its own that add up to 1":
+        lambda q, keys, values: _one_softmax(q, keys, values),
+    "the newest key is hidden; a token may look at itself":
+        lambda q, keys, values: _decoded(q, keys[:, :-1], values[:, :-1]),
+    "only one head comes out; the result has a row for each head":
+        (lambda q, keys, values: _decoded(q, keys, values)[-1], lambda q, keys, values: _decoded(q, keys, values)[0]),
+    "the heads are added up; they stay apart, (H, d)":
+        lambda q, keys, values: _decoded(q, keys, values).sum(0),
+    "all queries meet the keys of one head: q[None] is (1, H, d); q[:, None] is (H, 1, d)":
+        (lambda q, keys, values: _decoded(q, keys[:1].expand_as(keys), values[:1].expand_as(values)),
+         lambda q, keys, values: _decoded(q, keys[:1].expand_as(keys), values)),
+    "squeeze() takes away every dimension of size 1, H too; say which, squeeze(1)":
+        lambda q, keys, values: _decoded(q, keys, values)[:, None].squeeze(),
     "every head returned its newest value; the query may look at all keys":
         lambda q, keys, values: values[:, -1],
     "the keys are mixed; keys say where to look, values are what is read there":
@@ -94,7 +131,7 @@ decode_row.plant({
         "The last pass gives the last new token; nothing follows, so that token is never fed in. How long is it?",
         "Without: n_prompt + (n_prompt + 1) + … + (n_prompt + n_new − 1). With: every token that is fed in, once.",
     ),
-    inputs=lambda: ((1, 1), (1, 4), (7, 3), (30, 50)),
+    inputs=lambda: ((5, 3), (1, 4), (30, 50), (1, 1)),
     difficulty=1,
     minutes=6,
 )
@@ -131,6 +168,24 @@ count_keys.plant({
             lambda p, n: ((p + n) * n, p + n),
             lambda p, n: (p * n, p + n),
         ),
+    "without a cache the prompt is left out: every pass runs over the prompt too":
+        (lambda p, n: (n * (n + 1) // 2, p + n - 1), lambda p, n: (n * (n - 1) // 2, p + n - 1),
+         lambda p, n: (n * (n + 1) // 2, p + n), lambda p, n: (n * (n - 1) // 2, p + n)),
+    "the prompt is fed in at once, in one pass; only the new tokens come one by one":
+        (lambda p, n: ((p + n) * (p + n - 1) // 2, p + n - 1), lambda p, n: ((p + n) * (p + n + 1) // 2, p + n),
+         lambda p, n: ((p + n) * (p + n + 1) // 2, p + n - 1), lambda p, n: ((p + n) * (p + n - 1) // 2, p + n)),
+    "twice too much: only keys are counted, not keys and values":
+        lambda p, n: (2 * _sum(p, n), 2 * (p + n - 1)),
+    "the last pass is left out: it gives the last new token":
+        (lambda p, n: (_sum(p, n, last=-1), p + n - 1), lambda p, n: (_sum(p, n, last=-1), p + n - 2)),
+    "with a cache it is far less than without: every token that is fed in gives one key":
+        (lambda p, n: (_sum(p, n), _sum(p, n)), lambda p, n: (p + n - 1, p + n - 1), lambda p, n: (p + n, p + n)),
+    "with a cache one key is missing: n_new − 1 new tokens are fed in after the prompt":
+        lambda p, n: (_sum(p, n), p + n - 2),
+    "these are the passes one by one; add them up":
+        lambda p, n: ([p + done for done in range(n)], p + n - 1),
+    "n_prompt and n_new are exchanged":
+        (lambda p, n: (_sum(n, p), p + n - 1), lambda p, n: (_sum(n, p), p + n)),
     "that is the square of the length; the passes are shorter at first: n_prompt + (n_prompt + 1) + …":
         (lambda p, n: ((p + n) ** 2, p + n), lambda p, n: ((p + n - 1) ** 2, p + n - 1)),
 })  # fmt: skip
@@ -140,19 +195,21 @@ count_keys.plant({
 
 
 def _buffers():
-    """Rows that fit, that fit exactly, and that are one or more too many, for a buffer that holds some or none."""
+    """Rows that fit, that fit exactly, and that are one or more too many. What lies behind `length` is rubbish."""
     for groups, size, width, length, n_new in (
-        (1, 3, 2, 0, 1), (2, 6, 4, 0, 3), (2, 6, 4, 3, 1), (2, 6, 4, 4, 2), (3, 5, 2, 1, 4),
+        (1, 4, 2, 1, 2), (1, 3, 2, 0, 1), (2, 6, 4, 0, 3), (2, 6, 4, 3, 1), (2, 6, 4, 4, 2), (3, 5, 2, 1, 4),
         (1, 3, 2, 3, 1), (2, 6, 4, 5, 2), (2, 4, 3, 0, 5), (2, 4, 3, 2, 3),
     ):  # fmt: skip
-        buffer = torch.zeros(groups, size, width)
-        buffer[:, :length] = torch.randn(groups, length, width)
-        yield buffer, length, torch.randn(groups, n_new, width)
+        yield torch.randn(groups, size, width), length, torch.randn(groups, n_new, width)
 
 
 def _is_view(arguments, value):
-    shared = value.untyped_storage().data_ptr() == arguments[0].untyped_storage().data_ptr()
-    return {"the result is a view that shares the buffer's memory, so that old rows are never copied": shared}
+    buffer = arguments[0]
+    if isinstance(value, torch.Tensor):
+        shared = value.untyped_storage().data_ptr() == buffer.untyped_storage().data_ptr()
+    else:
+        shared = np.shares_memory(value, buffer.numpy())
+    return {"the result is a copy; return a view of the buffer itself, so that old rows are never copied": shared}
 
 
 @exercise(
@@ -182,40 +239,83 @@ def append(buffer, length, new):
     return buffer[:, :end]
 
 
-def _append(buffer, length, new, *, at=None, limit=None, give=None):
+def _append(buffer, length, new, *, at=None, most=None, give=None):
     """The buffer with new rows, with one step replaced."""
     end, start = length + new.shape[1], length if at is None else at
-    if end > (buffer.shape[1] if limit is None else limit):
+    if end > (buffer.shape[1] if most is None else most):
         raise ValueError("they do not fit")
     buffer[:, start : start + new.shape[1]] = new
-    return buffer[:, :end] if give is None else give(end)
+    return buffer[:, :end] if give is None else give(buffer, length, end)
 
 
+def _plant_appends():
+    """Each slip twice: with rows that do not fit refused, and with that forgotten too."""
+    for reason, step in {
+        "the whole buffer came back: the query would look at rows that are still empty. Return the rows so far only":
+            {"give": lambda buffer, length, end: buffer},
+        "the new rows were written over the first ones; they belong at `length`, behind the old ones":
+            {"at": 0},
+        "the result is a copy; return a view of the buffer, so that old rows are never copied again":
+            {"give": lambda buffer, length, end: buffer[:, :end].clone()},
+        "only the new rows come back; the query needs all rows so far":
+            {"give": lambda buffer, length, end: buffer[:, length:end]},
+        "the old rows come back and the new ones do not":
+            {"give": lambda buffer, length, end: buffer[:, :length]},
+        "the rows come back without their dimension of groups: (G, S, d) is asked":
+            {"give": lambda buffer, length, end: buffer[0, :end]},
+    }.items():  # fmt: skip
+        forgetful = (
+            " Also refuse what does not fit, with a ValueError: one row into a full buffer is lost without a word"
+        )
+        for most, more in ((None, ""), (10**9, f".{forgetful}")):
+            append.plant({reason + more: lambda *given, most=most, step=step: _append(*given, most=most, **step)})
+
+
+_plant_appends()
 append.plant({
-    "the whole buffer came back: the query would look at rows that are still empty. Return the rows so far only":
-        lambda buffer, length, new: _append(buffer, length, new, give=lambda end: buffer),
-    "the whole buffer came back: the query would look at rows that are still empty. And rows that do not fit must "
-    "raise ValueError; one row more is lost without a word":
-        lambda buffer, length, new: _append(buffer, length, new, limit=10**9, give=lambda end: buffer),
-    "the new rows were written over the first ones; they belong at `length`, behind the old ones":
-        lambda buffer, length, new: _append(buffer, length, new, at=0),
-    "the result is a copy; return a view of the buffer, so that old rows are never copied again":
-        lambda buffer, length, new: _append(buffer, length, new, give=lambda end: buffer[:, :end].clone()),
-    "torch.cat makes a new tensor: nothing is written into the buffer, and everything old is copied":
-        lambda buffer, length, new: torch.cat((buffer[:, :length], new), dim=1),
-    "only the new rows come back; the query needs all rows so far":
-        lambda buffer, length, new: _append(buffer, length, new, give=lambda end: buffer[:, length:end]),
-    "the old rows come back and the new ones do not":
-        lambda buffer, length, new: _append(buffer, length, new, give=lambda end: buffer[:, :length]),
+    "nothing is written into the buffer that was given: torch.cat and clone make a new tensor, and copy everything old":
+        (
+            lambda buffer, length, new: torch.cat((buffer[:, :length], new), dim=1),
+            lambda buffer, length, new: _append(buffer.clone(), length, new),
+            lambda buffer, length, new: _append(buffer.clone(), length, new, most=10**9),
+        ),
+    "the row fills all free places behind `length`; it belongs into length : length + T only":
+        lambda buffer, length, new: _fill(buffer, length, new),
+    "new rows are added to what lay in the buffer before; write them over it, with =":
+        lambda buffer, length, new: _add(buffer, length, new),
     "rows that fit exactly are refused: a buffer of six holds six. Raise when length + T is more than its size, not "
     "equal":
-        lambda buffer, length, new: _append(buffer, length, new, limit=buffer.shape[1] - 1),
+        lambda buffer, length, new: _append(buffer, length, new, most=buffer.shape[1] - 1),
     "what does not fit is not refused: one row into a full buffer fits an empty slice and is lost without a word. "
     "Compare length + T with buffer.shape[1], and raise ValueError":
-        lambda buffer, length, new: _append(buffer, length, new, limit=10**9),
+        lambda buffer, length, new: _append(buffer, length, new, most=10**9),
     "the limit is a fixed number; it is the buffer's own size, buffer.shape[1]":
-        lambda buffer, length, new: _append(buffer, length, new, limit=6),
+        lambda buffer, length, new: _append(buffer, length, new, most=6),
+    "the limit is the number of groups, len(buffer) or buffer.shape[0]; rows are dimension 1":
+        lambda buffer, length, new: _append(buffer, length, new, most=len(buffer)),
+    "the number of new rows is new.shape[1]; new.shape[0] or len(new) counts groups":
+        lambda buffer, length, new: _by_groups(buffer, length, new),
 })  # fmt: skip
+
+
+def _fill(buffer, length, new):
+    _append(buffer.clone(), length, new)
+    buffer[:, length:] = new
+    return buffer[:, : length + new.shape[1]]
+
+
+def _add(buffer, length, new):
+    _append(buffer.clone(), length, new)
+    buffer[:, length : length + new.shape[1]] += new
+    return buffer[:, : length + new.shape[1]]
+
+
+def _by_groups(buffer, length, new):
+    end = length + new.shape[0]
+    if end > buffer.shape[1]:
+        raise ValueError("they do not fit")
+    buffer[:, length:end] = new
+    return buffer[:, :end]
 
 
 @append.mistake("rows that do not fit are cut off and lost without a word; raise ValueError before anything is written")
@@ -307,14 +407,15 @@ def _model():
 
 def _generations():
     model = _model()
-    for prompt, n_new in (([3], 1), ([3], 5), ([5, 6, 7, 8], 6), ([40, 2, 2], 3)):
-        yield given(model, calls=n_new + 1), list(prompt), n_new, KVCache(CONFIG, 1, 64)
+    for prompt, n_new in (([5, 6, 7, 8], 3), ([3], 5), ([40, 2, 2], 6), ([3], 1), ([9, 30], 4)):
+        yield given(model, calls=len(prompt) + n_new + 1), list(prompt), n_new, KVCache(CONFIG, 1, 64)
 
 
 @exercise(
     "kv_cache.generate",
     title="A loop with a cache",
-    prompt="Generate greedily with a cache: the prompt in one call, then one token per call.",
+    prompt="Generate greedily with a cache: the prompt in one call, then one token per call, and no call after the "
+    "last token.",
     hints=(
         "Keep a variable with the tokens to feed in next. At first it is the whole prompt.",
         "model(torch.tensor([to_feed]), cache=cache)[0, -1] are the logits of what comes next; argmax() chooses.",
@@ -360,6 +461,23 @@ my_generate.plant({
         lambda model, ids, n, cache: _loop(model, ids, n, cache, give=lambda ids, new: ids + new),
     "after the first call the last token of the prompt is fed in again; feed in the token just chosen":
         lambda model, ids, n, cache: _loop(model, ids, n, cache, feed=lambda ids, new: (ids + new)[-2:-1]),
+    "the positions are counted by hand and one too high; the model takes them from the cache":
+        lambda model, ids, n, cache: _by_hand(model, ids, n, cache, 1),
+    "every token after the prompt is fed in at position 0; leave the positions to the model, which takes them from the "
+    "cache":
+        lambda model, ids, n, cache: _by_hand(model, ids, n, cache, None),
+    "the prompt's last token alone is fed in; the cache must hold the whole prompt first":
+        lambda model, ids, n, cache: _loop(model, ids[-1:], n, cache),
+    "the argmax of every row is fed back; only the last row says what comes next":
+        lambda model, ids, n, cache: _every_row(model, ids, n, cache),
+    "the given cache is not used: another one was made":
+        lambda model, ids, n, cache: _loop(model, ids, n, KVCache(CONFIG, 1, 64)),
+    "nothing is appended, so the result stays empty":
+        lambda model, ids, n, cache: _loop(model, ids, n, cache, give=lambda ids, new: []),
+    "each token stands in a list or tensor of its own; int() makes a number of it":
+        lambda model, ids, n, cache: _loop(model, ids, n, cache, give=lambda ids, new: [[token] for token in new]),
+    "the model calls cache.advance itself, after all layers; calling it again counts tokens that are not there":
+        lambda model, ids, n, cache: (model(torch.tensor([ids]), cache=cache), cache.advance(1)),
     "one token too few: the first call already gives a new token":
         lambda model, ids, n, cache: _loop(model, ids, n - 1, cache),
     "one call too many: the last token is returned and nothing follows it, so it is not fed in":
@@ -369,6 +487,25 @@ my_generate.plant({
     "the model reads (B, T): put the list of ids into another pair of brackets, torch.tensor([ids])":
         lambda model, ids, n, cache: model(torch.tensor(ids), cache=cache),
 })  # fmt: skip
+
+
+def _by_hand(model, ids, n_new, cache, too_high):
+    """With positions given: counted from the prompt's length, `too_high` above it, or always 0."""
+    new, to_feed, at = [], list(ids), 0
+    for _ in range(n_new):
+        positions = torch.arange(len(to_feed)) + at
+        new.append(int(model(torch.tensor([to_feed]), positions=positions, cache=cache)[0, -1].argmax()))
+        at = 0 if too_high is None else len(ids) + len(new) - 1 + too_high
+        to_feed = new[-1:]
+    return new
+
+
+def _every_row(model, ids, n_new, cache):
+    new, to_feed = [], list(ids)
+    for _ in range(n_new):
+        to_feed = model(torch.tensor([to_feed]), cache=cache)[0].argmax(-1).tolist()
+        new.append(to_feed[-1])
+    return new
 
 
 @my_generate.mistake("the prompt is fed in token by token; one call takes it whole")
@@ -386,7 +523,13 @@ def _one_by_one(model, prompt_ids, n_new, cache):
 
 
 def _sizes():
-    return (2, 3, 8, 10, 1, 4), (32, 32, 128, 2048, 32, 4), (12, 12, 64, 1024, 1, 2), (80, 8, 128, 8192, 3, 1)
+    return (
+        (2, 3, 8, 10, 5, 4),
+        (61, 9, 127, 100_003, 7, 2),
+        (32, 32, 128, 2048, 32, 4),
+        (12, 12, 64, 1024, 1, 2),
+        (80, 8, 128, 8192, 3, 1),
+    )
 
 
 @exercise(
@@ -408,6 +551,22 @@ def cache_bytes(n_layers, n_kv_heads, head_dim, n_tokens, batch_size, bytes_per_
 
 
 def _plant_bytes():
+    cache_bytes.plant({
+        "half of it, and the batch is missing too: keys and values, for every sequence":
+            lambda *sizes: cache_bytes.answer(*sizes) // (2 * sizes[4]),
+        "the result is rounded: compute with whole numbers, not with a tensor of float32":
+            lambda *sizes: int(torch.tensor([2.0, *sizes]).prod()),
+        "the bytes per number are given; they need not be 4":
+            lambda *sizes: cache_bytes.answer(*sizes[:-1], 4),
+        "the bytes per number are given; they need not be 2":
+            lambda *sizes: cache_bytes.answer(*sizes[:-1], 2),
+        "a cache grows with the number of tokens, not with its square":
+            lambda *sizes: cache_bytes.answer(*sizes) * sizes[3],
+        "it is a number of bytes that is asked, not a text":
+            lambda *sizes: f"{cache_bytes.answer(*sizes):,} bytes",
+        "every token counts, the last too":
+            lambda *sizes: cache_bytes.answer(*sizes[:3], sizes[3] - 1, *sizes[4:]),
+    })  # fmt: skip
     for part, reason in enumerate(
         (
             "every layer keeps its own keys and values; the number of layers is missing",
@@ -427,6 +586,9 @@ def _plant_bytes():
         (1 / 8, "an eighth of it: the last argument counts bytes already, not bits"),
         (1 / 1024, "1,024 times too few: these are KiB; asked are bytes"),
         (1 / 2**20, "these are MiB; asked are bytes"),
+        (1 / 2**30, "these are GiB; asked are bytes"),
+        (1e-9, "these are GB; asked are bytes"),
+        (1e-6, "these are MB; asked are bytes"),
     ):
         cache_bytes.plant({reason: lambda *sizes, factor=factor: cache_bytes.answer(*sizes) * factor})
 
@@ -438,12 +600,18 @@ _plant_bytes()
 
 
 def _drafts():
-    for held, n_drafted, accepted in ((2, 1, [0]), (5, 4, [1, 1]), (5, 3, [0, 0]), (7, 4, [3, 0]), (4, 2, [2, 1, 0])):
+    """Rows that hold the same, and rows that differ already, as after an earlier draft."""
+    for held, n_drafted, accepted in (
+        ((5, 5), 4, (3, 1)), ((2,), 1, (0,)), ((5, 5), 3, (0, 0)), ((7, 4), 4, (0, 3)), ((4, 6, 5), 2, (2, 1, 0)),
+    ):  # fmt: skip
         cache = KVCache(CONFIG, len(accepted), 20)
-        for layer in range(CONFIG.n_layers):
-            new = torch.randn(len(accepted), CONFIG.n_kv_heads, held + n_drafted, CONFIG.head_dim)
-            cache.update(layer, new, new)
-        cache.advance(held + n_drafted)
+        for n_new, left in ((max(held), held), (n_drafted, None)):
+            for layer in range(CONFIG.n_layers):
+                new = torch.randn(len(accepted), CONFIG.n_kv_heads, n_new, CONFIG.head_dim)
+                cache.update(layer, new, new)
+            cache.advance(n_new)
+            if left:
+                cache.truncate(left)
         yield cache, n_drafted, torch.tensor(accepted)
 
 
@@ -460,7 +628,7 @@ def _drafts():
     minutes=6,
 )
 def rollback(cache, n_drafted, accepted):
-    """Of the n_drafted tokens fed in last, keep the first accepted[b] in row b; a tensor (B,)."""
+    """Change the cache: of the n_drafted tokens fed in last, row b keeps the first accepted[b]. accepted (B,)."""
     cache.truncate(cache.lengths - n_drafted + accepted)
 
 
@@ -469,21 +637,48 @@ rollback.plant({
         lambda cache, n_drafted, accepted: cache.truncate(accepted),
     "as many were taken back as were accepted; what goes are the rejected ones, n_drafted − accepted":
         lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - accepted),
-    "the rejected tokens are still in the cache: cache.lengths is a copy to read, truncate changes what is held":
+    "nothing was taken out of the cache that was given. cache.truncate(lengths) does it; cache.lengths is a copy to "
+    "read":
         lambda cache, n_drafted, accepted: None,
     "the whole draft is taken back, the accepted tokens too":
         lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - n_drafted),
-    "truncate with one number cuts all rows alike; give it a tensor of lengths, one for each row":
+    "all rows are cut alike here; each has accepted tokens of its own: give truncate a tensor of lengths":
         (
+            lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - n_drafted + accepted[0]),
+            lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - n_drafted + accepted.min()),
+            lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - n_drafted + accepted.max()),
+            lambda cache, n_drafted, accepted: cache.truncate(int((cache.lengths - n_drafted + accepted).min())),
             lambda cache, n_drafted, accepted: cache.truncate(int(cache.lengths[0]) - n_drafted + int(accepted[0])),
-            lambda cache, n_drafted, accepted: cache.truncate(int(cache.lengths[0]) - n_drafted + int(accepted.min())),
         ),
+    "rows may hold different numbers of tokens before: take each row's own length, cache.lengths":
+        (
+            lambda cache, n_drafted, accepted: cache.truncate(int(cache.lengths[0]) - n_drafted + accepted),
+            lambda cache, n_drafted, accepted: cache.truncate(int(cache.lengths.max()) - n_drafted + accepted),
+        ),
+    "the accepted tokens of all rows are added up; each row has its own":
+        lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - n_drafted + accepted.sum()),
+    "a row may keep a part of its draft: not all or nothing":
+        lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - n_drafted * (accepted < n_drafted)),
+    "each row keeps one token too many":
+        lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - n_drafted + accepted + 1),
+    "each row keeps one token too few":
+        lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - n_drafted + accepted - 1),
+    "the cache is empty now; the tokens before the draft stay":
+        lambda cache, n_drafted, accepted: cache.truncate(0),
+    "the rows are exchanged: accepted[b] belongs to row b":
+        lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - n_drafted + accepted.flip(0)),
+    "lengths are whole numbers: `/` and .float() make others":
+        lambda cache, n_drafted, accepted: cache.truncate((cache.lengths - n_drafted + accepted).float()),
+    "advance only counts tokens that were written; truncate takes back":
+        (lambda cache, n_drafted, accepted: cache.advance(int(accepted.min()) - n_drafted),
+         lambda cache, n_drafted, accepted: cache.advance(accepted - n_drafted)),
     "truncate takes the lengths that rows keep, not how many tokens go":
         lambda cache, n_drafted, accepted: cache.truncate(n_drafted - accepted),
     "rows would have to grow: added to what the rows hold now, the accepted tokens count twice":
         lambda cache, n_drafted, accepted: cache.truncate(cache.lengths + accepted),
-    "that is the lengths less the rejected ones only if the sign is right: lengths − n_drafted + accepted":
-        lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - n_drafted - accepted),
+    "the signs are mixed up: what goes is the drafted ones less the accepted":
+        (lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - n_drafted - accepted),
+         lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - accepted + n_drafted)),
 })  # fmt: skip
 
 EXERCISES = (decode_row, count_keys, append, chunk_mask, my_generate, cache_bytes, rollback)

@@ -43,7 +43,7 @@ class Exercise:
     - `keeps`: names of arguments that must stay as they are, because the text says so;
     - `forbids`: parts of the names of PyTorch's functions that may not be used;
     - `counts_calls`: whether it matters how a model from `given` is called;
-    - `facts`: a function of (arguments, value) that returns {"what should be so": whether it is};
+    - `facts`: a function of (arguments, value) that returns {reason to give where it is not so: whether it is so};
     - `symptoms`: functions of (arguments, value) that say in words what is wrong with a value, or return "".
     """
 

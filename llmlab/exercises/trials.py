@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ..kv_cache import RowLengths
 from .records import Exercise
 
-LINES = 300_000  # of the learner's own, in one call; inputs are so small that a slow answer needs a few thousand
+LINES = 100_000  # of the learner's own, in one call; inputs are so small that a slow answer needs a few thousand
 
 
 class Stopped(BaseException):
@@ -38,7 +39,7 @@ class Trial:
     error: BaseException | None = None
     changed: dict[str, Any] = field(default_factory=dict)  # arguments that are no longer as they were
     fed: list[Any] = field(default_factory=list)  # the tokens of each call of a given model
-    facts: dict[str, bool] = field(default_factory=dict)
+    facts: dict[str, bool] = field(default_factory=dict)  # {reason to give if it is not so: whether it is so}
     used: set[str] = field(default_factory=set)  # names of PyTorch's functions, where some are forbidden
 
     @property
@@ -82,7 +83,12 @@ def own_randomness(seed: int) -> Iterator[None]:
 def tried(exercise: Exercise, function: Callable[..., Any], *, seed: int = 0) -> list[Trial]:
     """The function on every input of the exercise. Raises KeyboardInterrupt only."""
     with own_randomness(seed):
-        trials = [_tried_once(exercise, function, arguments) for arguments in exercise.inputs()]
+        trials: list[Trial] = []
+        for arguments in exercise.inputs():
+            if trials and isinstance(trials[-1].error, Stopped) and not hasattr(arguments[0], "fed"):
+                trials.append(Trial(trials[-1].arguments, error=trials[-1].error))  # it would run as long again
+            else:
+                trials.append(_tried_once(exercise, function, arguments))
     return trials
 
 
@@ -164,7 +170,10 @@ def own_globals(function: Any) -> dict[str, Any] | None:
 def plain(value: Any) -> Any:
     """A copy in which equal things look equal: tensors for arrays, lists for tuples, the lengths of a cache's rows."""
     if isinstance(value, Tensor):
-        return value.detach().clone()
+        value = value.detach()
+        return (
+            (value.to_dense() if value.is_sparse else value).clone() if not value.is_meta else "a tensor without data"
+        )
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
@@ -173,8 +182,13 @@ def plain(value: Any) -> Any:
         return [plain(one) for one in value]
     if isinstance(value, dict):
         return {name: plain(one) for name, one in value.items()}
-    if hasattr(value, "lengths") and hasattr(value, "truncate"):
-        return {"tokens held in each row": plain(value.lengths).tolist()}
+    if isinstance(value, RowLengths):
+        held = value.lengths.tolist()
+        return {
+            "tokens held in each row": held,
+            "next positions": value.positions(1).tolist(),
+            "keys": value.keys(0).clone(),
+        }
     return value
 
 
@@ -186,4 +200,6 @@ def _equal(one: Any, other: Any) -> bool:
         )
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_equal, one, other))
-    return one is other or bool(one == other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(value, other[name]) for name, value in one.items())
+    return type(one) is type(other) and bool(one == other)

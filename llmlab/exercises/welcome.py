@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 
 from ..config import ModelConfig
 from ..training import new_model
@@ -19,27 +22,24 @@ def rows_of_logits():
     for shape in ((5,), (2, 3), (4, 4), (2, 3, 4)):
         yield (2 * torch.randn(shape),)
     for rows in (
-        [1000, 999],
-        [-1000, -999],
-        [60, 0, -60],
-        [1000, 0, 0, 0],
-        [[1000, 1001], [0, 1]],
-        [[90, 95], [88, 99]],
-    ):
+        [1000, 999], [-1000, -999], [60, 0, -60], [1000, 0, 0, 0], [0, 5000], [20000, 3, 19999],
+        [[1000, 1001], [0, 1]], [[90, 95], [88, 99]],
+    ):  # fmt: skip
         yield (torch.tensor(rows, dtype=torch.float32),)
 
 
 @exercise(
     "welcome.softmax",
     title="Softmax",
-    prompt="Turn rows of logits into rows of probabilities, without `torch.softmax`. Large logits must not break it.",
+    prompt="Turn rows of logits into rows of probabilities, without PyTorch's own softmax. Large logits must not "
+    "break it.",
     hints=(
         "`logits.exp()` makes every number positive. Which sum makes a row add up to 1?",
         "`.sum(dim=-1, keepdim=True)` adds along the last dimension and keeps the shape, so that the division fits.",
         "Subtract `logits.amax(dim=-1, keepdim=True)` before `exp`: the factor cancels, and nothing overflows.",
     ),
     inputs=rows_of_logits,
-    forbids=("softmax",),
+    forbids=("softmax", "softmin"),
     symptoms=(rows_add_up,),
     difficulty=1,
     minutes=5,
@@ -82,14 +82,46 @@ def plant_softmax_mistakes(softmax):
             lambda z: (z.exp() / z.exp().sum(-1, keepdim=True)).nan_to_num(0),
         "these are the exponentials; divide them by their sum, so that they add up to 1":
             (lambda z: stable(z), lambda z: z.exp()),
+        "the mean of a row or its first number is not what keeps exp finite: what stands far above it still overflows. "
+        "Take off the largest":
+            lambda z: without_the_row(z, z[..., :1]),
+        "the numbers are divided by a fixed size, which makes all shares nearly alike; take off the largest instead":
+            (lambda z: softmax.answer(z / 100), lambda z: softmax.answer(z / 1000)),
+        "the differences from the largest are shared out as they are; exp must come before the division":
+            lambda z: (z - z.amax(-1, keepdim=True)) / (z - z.amax(-1, keepdim=True)).sum(-1, keepdim=True),
+        "each number is divided by the largest of its row instead of taking it off":
+            lambda z: softmax.answer(z / z.amax(-1, keepdim=True)),
+        "a sigmoid looks at each number for itself; softmax takes exp, and then the share of the row":
+            (lambda z: z.sigmoid() / z.sigmoid().sum(-1, keepdim=True), lambda z: z.sigmoid()),
+        "the likeliest gets everything; softmax gives every number its share":
+            lambda z: F.one_hot(z.argmax(-1), z.shape[-1]).float(),
+        "e is rounded: use exp, or math.e":
+            lambda z: softmax.answer(z * math.log(2.7)),
+        "the sign is lost: −2 must get less than 1":
+            lambda z: softmax.answer(z.abs()),
+        "all rows are added up; each row adds up for itself, dim=-1 with keepdim=True":
+            lambda z: stable(z) / stable(z).sum(),
+        "this shifts the numbers above the line only; the sum below it must be of the same shifted numbers":
+            (
+                lambda z: stable(z) / z.exp().sum(-1, keepdim=True),
+                lambda z: z.exp() / stable(z).sum(-1, keepdim=True),
+            ),
+        "these are rounded; keep all digits":
+            (lambda z: (100 * softmax.answer(z)).round() / 100, lambda z: (1000 * softmax.answer(z)).round() / 1000),
         "the numbers are divided by their sum as they are; exp must come first, or some shares are negative":
             lambda z: z / z.sum(-1, keepdim=True),
         "a share taken of sizes without their sign treats −2 like 2; use exp, which keeps the order":
             lambda z: z.abs() / z.abs().sum(-1, keepdim=True),
+        "a fixed number is taken off, which is right for some sizes only; take off the largest of the row":
+            (lambda z: without_the_row(z, 1000), lambda z: without_the_row(z, 1001)),
+        "z.max(dim) gives two things, values and places; take .values, or amax":
+            lambda z: z - z.max(-1, keepdim=True),
+        "the largest of the absolute numbers is taken off, so that a row of large negative ones still comes to 0 / 0":
+            lambda z: without_the_row(z, z.abs().amax(-1, keepdim=True)),
         "these are the logarithms of the right numbers":
             lambda z: z - z.logsumexp(-1, keepdim=True),
         "the sum of a row has lost its dimension, so the division does not fit row by row: keepdim=True keeps it":
-            lambda z: stable(z) / stable(z).sum(-1),
+            (lambda z: stable(z) / stable(z).sum(-1), lambda z: z - z.amax(-1), lambda z: z.exp() / z.exp().sum(-1)),
         "the signs are turned around: the largest number gets the smallest share":
             lambda z: softmax.answer(-z),
         "the powers are of 2; softmax takes those of e":
@@ -122,12 +154,12 @@ def _greedy(model, ids, n, end=None):
 def _prompts():
     """Ends that come early, late, never, and that stand in the prompt already."""
     model, cases = _model(), []
-    for prompt, n in (([7], 1), ([4, 1, 2], 3), ([0, 5], 6), ([11, 2, 6], 8)):
+    for prompt, n in (([4, 1, 2], 3), ([0, 5], 6), ([7], 1), ([11, 2, 6], 8)):
         coming = _greedy(model, prompt, n)
         never = next(token for token in range(20) if token not in coming and token not in prompt)
         in_prompt = next((token for token in prompt if token not in coming), never)
         cases += [(prompt, n, end) for end in dict.fromkeys((never, in_prompt, coming[n // 2]))]
-    for prompt, n, end in cases:
+    for prompt, n, end in (*cases, ([8, 3], 0, 3)):
         yield given(model, calls=2 * n + 2), list(prompt), n, end
 
 
@@ -145,13 +177,23 @@ def _prompts():
     minutes=10,
 )
 def write(model, ids, n, end):
-    """At most n greedy tokens (a list) after the ids; the end token is the last, if it comes."""
+    """At most n greedy tokens (a list) after the ids; the end token is the last, if it comes after them."""
     new = []
     for _ in range(n):
         logits = model(torch.tensor([ids + new]))  # (1, T, V)
         new.append(logits[0, -1].argmax().item())
         if new[-1] == end:
             break
+    return new
+
+
+def _loop(
+    model, ids, n, end, *, text=lambda ids, new: ids + new, choose=lambda row: row.argmax().item(), add=list.append
+):
+    """Greedy generation with one step replaced."""
+    new = []
+    while len(new) < n and (not new or new[-1] != end):
+        add(new, choose(model(torch.tensor([text(ids, new)]))[0, -1]))
     return new
 
 
@@ -170,9 +212,43 @@ write.plant({
         lambda model, ids, n, end: _greedy(model, ids, n - 1, end),
     "`n` counts the new tokens only; here the prompt counts too":
         lambda model, ids, n, end: _greedy(model, ids, n - len(ids), end),
+    "the prompt is forgotten after the first token; the model needs the whole text at every step":
+        lambda model, ids, n, end: _loop(model, ids, n, end, text=lambda ids, new: new or ids),
+    "the new token is put in front of the others; it belongs behind them":
+        lambda model, ids, n, end: _loop(model, ids, n, end, add=lambda new, token: new.insert(0, token)),
+    "max gives the largest logit; argmax gives its place, which is the token":
+        lambda model, ids, n, end: _loop(model, ids, 1, end, choose=lambda row: row.max().item()),
+    "these are the least likely tokens":
+        lambda model, ids, n, end: _loop(model, ids, n, end, choose=lambda row: row.argmin().item()),
+    "each new token stands in a list or tensor of its own; `.item()` or int() makes a number of it":
+        lambda model, ids, n, end: [[token] for token in _greedy(model, ids, n, end)],
+    "the prompt is in the result, and n counts it too; return at most n new tokens, without the prompt":
+        lambda model, ids, n, end: ids + _greedy(model, ids, n - len(ids), end),
+    "the list of new tokens is the list `ids` itself: copy it, or begin with an empty one":
+        lambda model, ids, n, end: _same_list(model, ids, n, end),
+    "the new token is never appended, so the loop does not end":
+        lambda model, ids, n, end: _loop(model, ids, n, end, add=lambda new, token: None),
+    "argmax goes over all rows of the logits at once; take the last row first, logits[0, -1]":
+        lambda model, ids, n, end: _flattened(model, ids, n, end),
+    "only the first new token comes back; go on to n tokens":
+        lambda model, ids, n, end: _greedy(model, ids, 1, end),
     "the end token is looked for in the prompt too; only a new one ends the text":
         lambda model, ids, n, end: [] if end in ids else _greedy(model, ids, n, end),
 })  # fmt: skip
+
+
+def _same_list(model, ids, n, end):
+    new = ids
+    while len(new) < len(ids) + n and new[-1] != end:
+        new.append(model(torch.tensor([new]))[0, -1].argmax().item())
+    return new
+
+
+def _flattened(model, ids, n, end):
+    new = []
+    while len(new) < n and end not in new:
+        new.append(model(torch.tensor([ids + new])).argmax().item())
+    return new
 
 
 @write.mistake("the first row of the logits tells what follows the first token; the last row is needed")

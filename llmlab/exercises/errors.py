@@ -1,0 +1,69 @@
+"""What common errors of Python and PyTorch mean, in words for somebody who meets them for the first time."""
+
+from __future__ import annotations
+
+import re
+
+MEANINGS = (
+    (
+        r"same dtype|expected scalar type|dtype mismatch|must be .* but got|not implemented for '(Long|Bool)'",
+        "The kinds of numbers (dtype) do not fit: whole, float32, float64, boolean.",
+    ),
+    (
+        r"size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\) at non-singleton dimension (\d+)",
+        "Two tensors are combined number by number, but in dimension {3} one has {1} and the other {2}. Sizes must be "
+        "equal or 1, counted from the right; keepdim=True or [:, None] gives a dimension of size 1.",
+    ),
+    (
+        r"mat1 and mat2 shapes cannot be multiplied|size mismatch, got input|inconsistent tensor size|"
+        r"[Ee]xpected size for first two dimensions of batch2|dot : expected both|vector and matrix",
+        "In a product a @ b the last dimension of a must be as long as the last but one of b. To exchange the last two "
+        "dimensions of b, write b.transpose(-2, -1).",
+    ),
+    (
+        r"shape '(.*)' is invalid for input of size (\d+)|[Uu]nflatten.*|[Cc]annot reshape",
+        "A view or reshape must keep all numbers: the product of the new sizes must be that of the old ones.",
+    ),
+    (
+        r"view size is not compatible",
+        "After a transpose the numbers do not lie in order, so view cannot cut them anew; reshape can.",
+    ),
+    (
+        r"[Ss]izes of tensors must match except in dimension|Tensors must have same number of dimensions",
+        "torch.cat joins tensors that are alike in every dimension but the one they are joined along.",
+    ),
+    (
+        r"[Bb]oolean value of Tensor with more than one value is ambiguous",
+        "`if`, `and`, `or` and `not` want one True or False; for tables of them there are &, | and ~.",
+    ),
+    (
+        r"'NoneType' object|NoneType",
+        "Something is None here: a function without `return`, or an argument that may be None.",
+    ),
+    (
+        r"expanded size of the tensor \((\d+)\) must match the existing size \((\d+)\)",
+        "A slice of {1} is filled with {2}: what is written must have the size of the place.",
+    ),
+    (
+        r"shape of the mask|The expanded size|attn_mask|[Mm]ask.*must",
+        "A mask must have the shape of the scores, or fit it from the right with dimensions of size 1.",
+    ),
+    (r"index .* out of (range|bounds)|IndexError", "An index counts from 0, so the last of n is n − 1, or −1."),
+    (r"name '(\w+)' is not defined|cannot access local variable '(\w+)'", "This name has no value yet at that line."),
+    (r"takes \d+ positional argument|missing \d+ required", "A function is called with another number of arguments."),
+    (
+        r"[Uu]nsupported operand type|must be Tensor, not|expected Tensor",
+        "A value here is of another kind than expected.",
+    ),
+    (r"has no attribute '(\w+)'", "This value is of a kind that has nothing called `{1}`."),
+    (r"RecursionError", "The function calls itself without end."),
+    (r"had not ended after", "The loop does not end: what it waits for never happens."),
+)
+
+
+def in_plain_words(message: str) -> str:
+    """What an error's message means, or "" where nothing is known of it."""
+    for pattern, meaning in MEANINGS:
+        if match := re.search(pattern, message):
+            return re.sub(r"\{(\d)\}", lambda place: match[int(place[1])] or "", meaning)
+    return ""

@@ -1,0 +1,257 @@
+"""Answers in styles of their own, at the border between right and wrong.
+
+Hacks that weak inputs let pass, and right ones in forms that a narrow check refuses.
+"""
+
+import pytest
+
+from llmlab.exercises import catalog
+from llmlab.exercises.judge import judge
+from llmlab.exercises.sources import define
+
+RIGHT = [
+    # the new past as one tensor (2, B, H, S, d): keys, values = past works
+    ("attention.with_past", """\
+def attend_with_past(q, k, v, past):
+    if past is not None:
+        k, v = torch.cat([torch.stack(tuple(past)), torch.stack([k, v])], dim=3)
+    T, S = q.shape[2], k.shape[2]
+    mask = torch.ones(T, S, dtype=torch.bool).tril(S - T)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask), torch.stack([k, v])
+"""),
+    # softmax written plainly, without the maximum; this text asks for no stability
+    ("kv_cache.decode_row", """\
+def decode_row(q, keys, values):
+    e = torch.exp((q[:, None, :] @ keys.mT) / q.shape[1] ** 0.5)
+    return ((e @ values) / e.sum(-1, keepdim=True)).squeeze(1)
+"""),
+    # the package's own loop
+    ("kv_cache.generate", """\
+def my_generate(model, prompt_ids, n_new, cache):
+    from llmlab.generate import generate
+    return [step.token for step in generate(model, prompt_ids, n_new, cache=cache)]
+"""),
+    # a list of lists of booleans
+    ("kv_cache.chunk_mask", """\
+def chunk_mask(n_past, n_new):
+    return [[column <= n_past + row for column in range(n_past + n_new)] for row in range(n_new)]
+"""),
+    # a list of 0-d tensors
+    ("kv_cache.generate", """\
+def my_generate(model, prompt_ids, n_new, cache):
+    tokens, new = torch.tensor([prompt_ids]), []
+    for _ in range(n_new):
+        token = model(tokens, cache=cache)[0, -1].argmax()
+        new.append(token)
+        tokens = token.view(1, 1)
+    return new
+"""),
+    # a list of 0-d tensors goes to truncate
+    ("kv_cache.rollback", """\
+def rollback(cache, n_drafted, accepted):
+    cache.truncate([length - n_drafted + a for length, a in zip(cache.lengths, accepted)])
+"""),
+    # a numpy view that shares the buffer's memory
+    ("kv_cache.append", """\
+def append(buffer, length, new):
+    if length + new.shape[1] > buffer.shape[1]:
+        raise ValueError("full")
+    buffer[:, length:length + new.shape[1]] = new
+    return buffer[:, :length + new.shape[1]].numpy()
+"""),
+]  # fmt: skip
+WRONG = [
+    # 80-bit floats against the overflow: good up to 11,356, then nan
+    ("welcome.softmax", """\
+def softmax(logits):
+    import numpy as np
+    e = np.exp(logits.numpy().astype(np.longdouble))
+    return torch.from_numpy((e / e.sum(-1, keepdims=True)).astype(np.float32))
+"""),
+    # subtracts the first logit of the row, in float64
+    ("welcome.softmax", """\
+def softmax(logits):
+    z = logits.double()
+    e = torch.exp(z - z[..., :1])
+    return (e / e.sum(dim=-1, keepdim=True)).float()
+"""),
+    # tests at the end of the loop, so n = 0 gives one token: not `at most n`
+    ("welcome.write", """\
+def write(model, ids, n, end):
+    new = []
+    while True:
+        token = model(torch.tensor([ids + new]))[0, -1].argmax().item()
+        new.append(token)
+        if token == end or len(new) >= n:
+            return new
+"""),
+    # PyTorch's own softmax of the negated scores: a hack around the ban
+    ("attention.softmax", """\
+def softmax(scores):
+    return F.softmin(-scores, dim=-1)
+"""),
+    # forgotten return, the dots still there
+    ("attention.row", """\
+def attend(q, keys, values):
+    ...
+    scores = keys @ q / math.sqrt(len(q))
+    weights = scores.softmax(-1)
+    weights @ values
+"""),
+    # [n] instead of [n:]: masks the first place of padding only
+    ("attention.cross", """\
+def cross_attention(q, k, v, padding):
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    for b in range(len(q)):
+        n = int((~padding[b]).sum())
+        if n < k.shape[1]:
+            scores[b, :, n] = -torch.inf
+    return scores.softmax(-1) @ v
+"""),
+    # masks the last key of every row that has padding, however much it has
+    ("attention.cross", """\
+def cross_attention(q, k, v, padding):
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    scores[padding.any(-1), :, -1] = -torch.inf
+    return scores.softmax(-1) @ v
+"""),
+    # mean of the whole shifted block, not of its diagonal
+    ("attention.find_previous", """\
+def find_previous_token_head(weights):
+    scores = weights[..., 1:, :-1].mean((-2, -1))
+    return divmod(int(scores.argmax()), weights.shape[1])
+"""),
+    # the first token instead of the one before: finds the sink
+    ("attention.find_previous", """\
+def find_previous_token_head(weights):
+    scores = weights[..., 0].mean(-1)
+    return divmod(int(scores.argmax()), weights.shape[1])
+"""),
+    # the layer with the best mean, then its best head
+    ("attention.find_previous", """\
+def find_previous_token_head(weights):
+    scores = weights.diagonal(-1, dim1=-2, dim2=-1).mean(-1)
+    layer = scores.mean(1).argmax()
+    head = scores[layer].argmax()
+    return int(layer), int(head)
+"""),
+    # query 1 only
+    ("attention.find_previous", """\
+def find_previous_token_head(weights):
+    L, H, T, _ = weights.shape
+    scores = weights[..., 1, 0]
+    return divmod(int(scores.argmax()), H)
+"""),
+    # minus the weight on itself
+    ("attention.find_previous", """\
+def find_previous_token_head(weights):
+    L, H, T, _ = weights.shape
+    scores = weights.diagonal(-1, 2, 3).mean(-1) - weights.diagonal(0, 2, 3).mean(-1)
+    return divmod(int(scores.argmax()), H)
+"""),
+    # spread instead of mean
+    ("attention.find_previous", """\
+def find_previous_token_head(weights):
+    L, H, T, _ = weights.shape
+    scores = weights.diagonal(-1, 2, 3).std(-1)
+    return divmod(int(scores.argmax()), H)
+"""),
+    # one and two back
+    ("attention.find_previous", """\
+def find_previous_token_head(weights):
+    L, H, T, _ = weights.shape
+    scores = weights.tril(-1).triu(-2).sum((-2, -1))
+    return divmod(int(scores.argmax()), H)
+"""),
+    # adds to what stands in the buffer: right for a zeroed buffer, wrong where rows are reused
+    ("kv_cache.append", """\
+def append(buffer, length, new):
+    end = length + new.shape[1]
+    if end > buffer.shape[1]:
+        raise ValueError("does not fit")
+    buffer[:, length:end] += new
+    return buffer[:, :end]
+"""),
+    # the length is guessed from the rows that are not 0: wrong after a cut back
+    ("kv_cache.append", """\
+def append(buffer, length, new):
+    if length + new.shape[1] > buffer.shape[1]:
+        raise ValueError("does not fit")
+    length = int((buffer.abs().sum((0, 2)) > 0).sum())
+    buffer[:, length : length + new.shape[1]] = new
+    return buffer[:, : length + new.shape[1]]
+"""),
+    # row 0's length is taken for all rows: right while all rows are equally long, wrong from the second round on
+    ("kv_cache.rollback", """\
+def rollback(cache, n_drafted, accepted):
+    cache.truncate(int(cache.lengths[0]) - n_drafted + accepted)
+"""),
+    # private field set, but the cache still believes that its rows are equal
+    ("kv_cache.rollback", """\
+def rollback(cache, n_drafted, accepted):
+    cache._rows = [n - n_drafted + a for n, a in zip(cache._rows, accepted.tolist())]
+"""),
+    # lengths that are no integers
+    ("kv_cache.rollback", """\
+def rollback(cache, n_drafted, accepted):
+    cache.truncate(cache.lengths - (n_drafted - accepted) / 1)
+"""),
+    # explicit positions, one too high
+    ("kv_cache.generate", """\
+def my_generate(model, prompt_ids, n_new, cache):
+    tokens, new = torch.tensor([prompt_ids]), []
+    position = len(prompt_ids)
+    logits = model(tokens, cache=cache)
+    for i in range(n_new):
+        new.append(int(logits[0, -1].argmax()))
+        position += 1
+        if i < n_new - 1:
+            logits = model(torch.tensor([new[-1:]]), positions=torch.tensor([position]), cache=cache)
+    return new
+"""),
+    # cuts a copy and returns it
+    ("kv_cache.rollback", """\
+def rollback(cache, n_drafted, accepted):
+    import copy
+    cache = copy.deepcopy(cache)
+    cache.truncate(cache.lengths - n_drafted + accepted)
+    return cache
+"""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("id", "source"), RIGHT)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_right_answer_in_another_form_passes(id, source, seed):
+    verdict = judge(catalog.find("exercise", id), define(source, "answer"), seed=seed)
+    assert verdict.status == "right", verdict
+
+
+@pytest.mark.parametrize(("id", "source"), WRONG)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_wrong_answer_that_weak_inputs_would_let_pass_is_refused_in_words(id, source, seed):
+    verdict = judge(catalog.find("exercise", id), define(source, "answer"), seed=seed)
+    assert verdict.status in ("wrong", "crashed") and verdict.reason, verdict
+
+
+def test_code_that_never_ends_is_stopped_with_its_line():
+    source = "def count_keys(n_prompt, n_new):\n    while n_new:\n        n_prompt += 1\n"
+    verdict = judge(catalog.find("exercise", "kv_cache.count_keys"), define(source, "answer"))
+    assert verdict.status == "crashed" and "does not end" in verdict.reason
+    assert verdict.line.startswith(("line 2: while n_new:", "line 3: n_prompt += 1"))
+
+
+def test_a_loop_on_a_given_model_is_stopped_at_the_call_after_the_last_allowed_one():
+    source = "def write(model, ids, n, end):\n    while True:\n        try:\n            model(torch.tensor([ids]))\n"
+    source += "        except Exception:\n            pass\n"
+    verdict = judge(catalog.find("exercise", "welcome.write"), define(source, "answer"))
+    assert verdict.status == "crashed" and "calls of the model" in verdict.reason
+    assert "line 4: model(torch.tensor([ids]))" in verdict.line
+
+
+def test_a_crash_shows_the_shapes_of_what_stands_in_its_line_by_name():
+    source = "def decode_row(q, keys, values):\n    past = None\n    return past + q.outer(keys)\n"
+    verdict = judge(catalog.find("exercise", "kv_cache.decode_row"), define(source, "answer"))
+    assert verdict.line == (
+        "line 3: return past + q.outer(keys)\nwith past = None, q (H, d) = (2, 4), keys (H, S, d) = (2, 3, 4)"
+    )
