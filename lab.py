@@ -65,7 +65,7 @@ BEGUN = "llmlab-installing"  # in .venv, left behind only by a set-up that was c
 
 # How the tests run: two files at a time, one thread each; notebooks are tests too, with their outputs
 # compared, their kernels' network off, and no cell longer than 150 s.
-TEST_FLAGS = ["-n", "2", "--dist", "loadfile", "-p", "llmlab.offline.pytest_plugin"]
+TEST_FLAGS = ["-n", "2", "--dist", "loadfile", "-p", "llmlab.notebooks.pytest_plugin"]
 TEST_FLAGS += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=150"]
 TEST_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 

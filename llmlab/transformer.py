@@ -11,6 +11,7 @@ import functools
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -79,15 +80,22 @@ class Transformer(nn.Module):
         self.freqs = rope_frequencies(config.head_dim, config.rope_theta, config.rope_scaling) if rope else None
         self.reset_parameters()
 
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Normal weights of `init_std`; smaller by √(2·n_layers) where a layer adds to the stream (GPT-2, 2.3)."""
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | np.random.Generator | None = None) -> None:
+        """Normal weights of `init_std`; smaller by √(2·n_layers) where a layer adds to the stream (GPT-2, 2.3).
+
+        A generator of numpy draws the same weights on every processor; PyTorch's differ in their last bits.
+        """
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2:
                 nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.ones_(parameter)
             else:
                 adds = name.endswith(("o_proj.weight", "down.weight"))
                 std = self.config.init_std / (math.sqrt(2 * self.config.n_layers) if adds else 1)
-                nn.init.normal_(parameter, std=std, generator=generator)
+                if isinstance(generator, np.random.Generator):
+                    parameter.copy_(torch.from_numpy(generator.normal(scale=std, size=parameter.shape)))
+                else:
+                    nn.init.normal_(parameter, std=std, generator=generator)
 
     def hidden(
         self,

@@ -4,6 +4,10 @@
 it into its one normal form and writes it; run again, nothing changes. `check` runs nothing: it names every
 notebook that is stale, unexecuted or not in normal form. Without FILES both take all notebooks of the course.
 Whether the outputs are still what the code gives is for the tests to say: nbval executes every notebook.
+
+`check --other-machines` runs the notebooks as other processors would, with one thing changed at a time (four runs of
+each), and prints where the outputs differ; `check --all-machines` takes every combination (twelve runs of each).
+Neither writes anything.
 """
 
 import argparse
@@ -76,6 +80,15 @@ def _check(paths: Sequence[Path]) -> int:
     return 1
 
 
+def _check_machines(paths: Sequence[Path], *, every_combination: bool, timeout: float) -> int:
+    from llmlab.notebooks import machines
+
+    chosen = machines.all_machines() if every_combination else machines.single_changes()
+    different = machines.check_machines(paths, chosen, timeout=timeout)
+    print(f"{different} of {len(paths) * len(chosen)} runs differ" if different else "the same on all of them")
+    return 1 if different else 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Returns the exit code: 0 all is well, 1 a notebook is not, 2 it was called wrongly."""
     parser = argparse.ArgumentParser(
@@ -83,16 +96,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="execute in a fresh kernel, normalize, write")
-    run.add_argument("--timeout", type=float, default=150, metavar="S", help="limit for one cell in seconds (150)")
     check = commands.add_parser("check", help="name what is stale, unexecuted or not normalized")
+    where = check.add_mutually_exclusive_group()
+    where.add_argument(
+        "--other-machines",
+        action="store_true",
+        help="run them with one thing changed at a time: vectors, library path, threads",
+    )
+    where.add_argument("--all-machines", action="store_true", help="run them with every combination of these")
     for command in (run, check):
+        command.add_argument("--timeout", type=float, default=150, metavar="S", help="limit for one cell in s (150)")
         command.add_argument(
             "files", nargs="*", metavar="FILE", help="notebooks or folders (default: the whole course)"
         )
     arguments = parser.parse_args(argv)
     try:
         paths = _select(arguments.files)
-        return _run(paths, timeout=arguments.timeout) if arguments.command == "run" else _check(paths)
+        if arguments.command == "run":
+            return _run(paths, timeout=arguments.timeout)
+        if arguments.other_machines or arguments.all_machines:
+            return _check_machines(paths, every_combination=arguments.all_machines, timeout=arguments.timeout)
+        return _check(paths)
     except FileNotFoundError as error:
         print(f"llmlab notebooks: {error}", file=sys.stderr)
         return 2

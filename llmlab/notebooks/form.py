@@ -8,7 +8,7 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nbformat import NotebookNode
@@ -77,7 +77,7 @@ def normalize(nb: NotebookNode) -> NotebookNode:
             ran = cell.get("execution_count") is not None and bool(cell.source.strip())
             executed += ran
             kept["execution_count"] = executed if ran else None
-            kept["outputs"] = list(_outputs(cell.get("outputs", []), kept["execution_count"]))
+            kept["outputs"] = list(kept_outputs(cell.get("outputs", []), kept["execution_count"]))
         elif cell.get("attachments"):
             kept["attachments"] = cell.attachments
         cells.append(kept)
@@ -140,7 +140,8 @@ def _unique_ids(ids: list[str | None]) -> list[str]:
     return unique
 
 
-def _outputs(outputs: list[NotebookNode], count: int | None) -> Iterator[dict]:
+def kept_outputs(outputs: Sequence[NotebookNode], count: int | None = None) -> Iterator[dict]:
+    """`outputs` in the one form; `count` is the execution count that results get."""
     stream: dict | None = None
     for output in outputs:
         kept = {"output_type": output.output_type}

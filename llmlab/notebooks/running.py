@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +70,18 @@ def run_file(path: Path, *, timeout: float = 150) -> Run:
     return Run(executed, seconds, peak, text != before)
 
 
-def execute(nb: NotebookNode, *, folder: Path, name: str, timeout: float) -> tuple[NotebookNode, float, int]:
-    """A copy of `nb` with the outputs of a fresh kernel, the seconds it took, and the kernel's peak bytes."""
+def execute(
+    nb: NotebookNode,
+    *,
+    folder: Path,
+    name: str,
+    timeout: float,
+    environment: Callable[[str], dict[str, str]] = kernel_environment,
+) -> tuple[NotebookNode, float, int]:
+    """A copy of `nb` with the outputs of a fresh kernel, the seconds it took, and the kernel's peak bytes.
+
+    `environment` makes the kernel's environment variables from the path of an empty folder.
+    """
     nb = copy.deepcopy(nb)
     for cell in nb.cells:
         if cell.cell_type == "code":
@@ -90,8 +101,7 @@ def execute(nb: NotebookNode, *, folder: Path, name: str, timeout: float) -> tup
         tempfile.TemporaryFile() as messages,  # what the process says; what cells say is in outputs
     ):
         try:
-            env = kernel_environment(scratch)
-            with client.setup_kernel(env=env, stderr=messages, cleanup_kc=True):
+            with client.setup_kernel(env=environment(scratch), stderr=messages, cleanup_kc=True):
                 for index in range(len(nb.cells)):
                     _execute_cell(client, index, name)
                 peak = _peak_bytes(client.km.provisioner.pid)

@@ -2,6 +2,8 @@
 
 An audit hook sees every connection and name lookup that Python makes, whichever library asks, and cannot be
 removed. Loopback, Unix sockets and this machine's own name stay open: a kernel talks to its client over them.
+
+Where the environment asks for it, what numpy and PyTorch draw is perturbed, as `perturbing.py` beside this says.
 """
 
 import _socket
@@ -82,6 +84,25 @@ def _audit(event: str, arguments: tuple) -> None:
         check(*arguments)
 
 
+class _Perturbing:
+    """A finder of modules that changes `numpy.random` and `torch` as soon as they have run, and no others."""
+
+    def __init__(self, folder: str):
+        spec = importlib.util.spec_from_file_location("perturbing", os.path.join(folder, "perturbing.py"))
+        perturbing = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(perturbing)
+        self.changes = {"numpy.random": perturbing.perturb_numpy, "torch": perturbing.perturb_torch}
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+        if name not in self.changes:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None:
+            run = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: (run(module), self.changes[name](module))
+        return spec
+
+
 def _run_shadowed(folder: str) -> None:
     """Run the `sitecustomize` that this one hides: some systems come with one of their own."""
     sys.path[:] = [p for p in sys.path if os.path.abspath(p or ".") != folder]
@@ -90,5 +111,8 @@ def _run_shadowed(folder: str) -> None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 sys.addaudithook(_audit)
-_run_shadowed(os.path.dirname(os.path.abspath(__file__)))
+if os.environ.get("LLMLAB_PERTURBED"):
+    sys.meta_path.insert(0, _Perturbing(HERE))
+_run_shadowed(HERE)

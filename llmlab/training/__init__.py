@@ -6,7 +6,7 @@
 
 from .data import IGNORE, Batch, MaskedBatches, WorldBatches, batches, masked, pack, train_tokenizer
 from .optimization import AdamW, clip_gradients, cosine_schedule, cross_entropy
-from .trainer import Trainer, TrainingConfig, TrainingStep, batch_loss, new_model, validation_loss
+from .trainer import Trainer, TrainingConfig, TrainingStep, batch_loss, new_model, portable_model, validation_loss
 
 __all__ = [
     "IGNORE",
@@ -25,6 +25,7 @@ __all__ = [
     "masked",
     "new_model",
     "pack",
+    "portable_model",
     "train_tokenizer",
     "validation_loss",
 ]
