@@ -161,7 +161,11 @@ def test_a_write_that_is_cut_off_leaves_the_old_file(folder, monkeypatch):
 
 
 def test_threads_that_write_at_once_lose_nothing(folder):
-    workers = [threading.Thread(target=lambda: [Store(folder).update(add("a.b")) for _ in range(20)]) for _ in range(4)]
+    def write():
+        for _ in range(20):
+            Store(folder, patience=60).update(add("a.b"))
+
+    workers = [threading.Thread(target=write) for _ in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -2,12 +2,10 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from itertools import islice
 
 import numpy as np
@@ -600,8 +598,24 @@ TINY_RUN = [
 ]  # fmt: skip
 
 
-def train_command(folder):
-    return [sys.executable, "-m", "llmlab", "train", f"--run={folder}", *TINY_RUN]
+ENDS_ITSELF = """
+import os, sys
+from llmlab.cli import main, train
+last_step, number, *arguments = sys.argv[1:]
+write = train.Log.write
+def write_and_end(log, line):
+    write(log, line)
+    if line["step"] == int(last_step):
+        os.kill(os.getpid(), int(number))
+train.Log.write = write_and_end
+sys.exit(main(arguments))
+"""
+
+
+def train_command(folder, *, ends_itself=None):
+    """A run of forty steps; `ends_itself`: a step, and the signal that the run gets when that step is logged."""
+    start = ["-m", "llmlab"] if ends_itself is None else ["-c", ENDS_ITSELF, *(str(int(part)) for part in ends_itself)]
+    return [sys.executable, *start, "train", f"--run={folder}", *TINY_RUN]
 
 
 def check_what_a_run_says_and_publishes(text, folder):
@@ -618,13 +632,8 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path):
     publish = [*train_command(tmp_path / "whole"), f"--publish={tmp_path / 'published'}"]
     said = subprocess.run(publish, check=True, capture_output=True, encoding="utf-8")
     check_what_a_run_says_and_publishes(said.stdout + said.stderr, tmp_path / "published")
-    process = subprocess.Popen(train_command(tmp_path / "killed"), **quiet)
-    log = tmp_path / "killed" / "log.jsonl"
-    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 10):
-        time.sleep(0.01)
-    assert process.poll() is None, "the run ended before it could be killed"
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    killed = subprocess.run(train_command(tmp_path / "killed", ends_itself=(10, signal.SIGKILL)), **quiet)
+    assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "killed" / "model.safetensors").exists()
     subprocess.run(train_command(tmp_path / "killed"), check=True, **quiet)
     whole, resumed = (checkpoint.load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("whole", "killed"))
@@ -638,16 +647,11 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_an_interrupted_run_saves_its_last_whole_step(tmp_path):
-    process = subprocess.Popen(train_command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    log = tmp_path / "log.jsonl"
-    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 3):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate()
+    done = subprocess.run(train_command(tmp_path, ends_itself=(3, signal.SIGINT)), capture_output=True, text=True)
     tensors, metadata = checkpoint.load_tensors(tmp_path / "state.safetensors")
     n_done = int(tensors["optimizer.step.norm.weight"])
-    assert process.returncode == 130 and f"stopped at step {n_done}; the same command goes on from there" in out
-    assert len(log.read_text().splitlines()) == n_done < 40 and metadata["seconds"] > 0
+    assert done.returncode == 130 and f"stopped at step {n_done}; the same command goes on from there" in done.stdout
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == n_done < 40 and metadata["seconds"] > 0
 
 
 def recipe(*words):
