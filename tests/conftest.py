@@ -1,4 +1,5 @@
-"""What all tests share: one thread each in xdist's workers, no window for plots, examples that repeat."""
+"""What all tests share: one thread each in xdist's workers, one kernel for products, no window for plots, examples
+that repeat."""
 
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ from hypothesis import settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported, which nothing has done yet
+os.environ["LLMLAB_KERNEL"] = "plain"  # a test that wants another asks for it
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 settings.register_profile("ci", derandomize=True, deadline=None)

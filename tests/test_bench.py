@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from llmlab import bench
+from llmlab import bench, linear
 from llmlab.bench import generation, tokenization, training
 from llmlab.cli import main
 
@@ -41,6 +41,7 @@ def test_generation_compares_the_same_tokens(monkeypatch):
     monkeypatch.setattr(generation, "SIZES", {"3 M": shape})
     monkeypatch.setattr(generation, "NEW", 4)
     monkeypatch.setattr(generation, "NUMBERS", 1000)
+    monkeypatch.setattr(generation, "ROWS", ())
     (row,) = generation.benchmark()
     assert row.unit == "tok/s" and row.ours > 0
     ours, theirs = generation.same_models(shape)
@@ -48,6 +49,15 @@ def test_generation_compares_the_same_tokens(monkeypatch):
     monkeypatch.setattr(generation, "same_models", lambda shape: (ours, theirs))
     with pytest.raises(AssertionError, match="generate different tokens"):
         list(generation.benchmark())
+
+
+def test_both_kernels_are_shown_for_one_to_sixteen_rows_with_the_one_that_is_taken(monkeypatch):
+    monkeypatch.setattr(linear, "SIZE", 64)
+    for taken in ("plain", "blocks"):
+        monkeypatch.setenv(linear.PIN, taken)
+        rows = list(generation.kernels())
+        assert [row.what.split()[2] for row in rows] == ["1", "2", "4", "8", "16"]
+        assert all(f"({taken} is taken)" in row.what and row.ours > 0 and row.theirs > 0 for row in rows)
 
 
 def test_the_plain_gpt_has_the_same_parameters_and_its_own_logits_are_ours(monkeypatch):

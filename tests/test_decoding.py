@@ -1,5 +1,6 @@
 """The fast decoding step is the model's own, and stands aside where it would not be."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from models import TINY, TINY_LLAMA, random_model, random_tokens, relative
 from torch import nn
 
-from llmlab import decoding, trace
+from llmlab import decoding, linear, trace
 from llmlab.decoding import Decoder, fits
 from llmlab.generate import generate
 from llmlab.kv_cache import ConcatenatingKVCache, KVCache
@@ -22,10 +23,15 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("kind", [lambda c: KVCache(c, 3, 20), lambda c: ConcatenatingKVCache(c, 3)])
-def test_decoding_equals_the_model(name, kind):
+@pytest.mark.parametrize("kind", [lambda c: KVCache(c, 1, 20), lambda c: ConcatenatingKVCache(c, 1)])
+@pytest.mark.parametrize("joined", [0, 2**20])
+@pytest.mark.parametrize("kernel", ["plain", "blocks"])
+def test_decoding_equals_the_model(name, kind, joined, kernel, monkeypatch):
+    monkeypatch.setenv(linear.PIN, kernel)
+    monkeypatch.setattr(linear, "LARGE", 1)
+    monkeypatch.setattr(decoding, "JOINED", joined)
     model = random_model(SHAPES[name])
-    tokens = random_tokens(model.config, 3, 12)
+    tokens = random_tokens(model.config, 1, 12)
     assert fits(model)
     decoder, cache = Decoder(model), kind(model.config)
     with torch.inference_mode():
@@ -33,18 +39,30 @@ def test_decoding_equals_the_model(name, kind):
         parts = [model.hidden(tokens[:, :4], cache=cache)]
         parts += [decoder.hidden(tokens[:, t : t + 1], cache) for t in range(4, 12)]
     assert relative(torch.cat(parts, dim=1), expected) < 1e-5
-    assert cache.lengths.tolist() == [12, 12, 12]
+    assert cache.lengths.tolist() == [12]
 
 
-def test_decoding_rows_of_unequal_lengths_equals_the_model():
+class Forgetful(KVCache):
+    """A cache that hides the oldest key from every later query, as an evicting cache may."""
+
+    def mask(self, n):
+        held = self.lengths.item()
+        return torch.arange(held + n)[None] > 0 if n == 1 else super().mask(n)
+
+
+def test_a_mask_of_the_cache_is_obeyed():
     model = random_model(TINY_LLAMA)
-    tokens, more = random_tokens(model.config, 3, 6), random_tokens(model.config, 3, 1, seed=2)
-    caches = [KVCache(model.config, 3, 20) for _ in range(2)]
+    tokens, more = random_tokens(model.config, 1, 6), random_tokens(model.config, 1, 1, seed=2)
+    caches = [kind(model.config, 1, 20) for kind in (Forgetful, Forgetful, KVCache)]
     with torch.inference_mode():
         for cache in caches:
             model.hidden(tokens, cache=cache)
-            cache.truncate([2, 6, 4])
-        assert relative(Decoder(model).hidden(more, caches[0]), model.hidden(more, cache=caches[1])) < 1e-5
+        ours, theirs, unmasked = (
+            Decoder(model).hidden(more, caches[0]),
+            model.hidden(more, cache=caches[1]),
+            model.hidden(more, cache=caches[2]),
+        )
+    assert relative(ours, theirs) < 1e-5 < relative(ours, unmasked)
 
 
 def test_it_stands_aside_for_what_it_does_not_know():
@@ -59,6 +77,8 @@ def test_it_stands_aside_for_what_it_does_not_know():
     replaced = random_model(TINY_LLAMA)
     replaced.blocks[1].ffn.up = nn.Sequential(replaced.blocks[1].ffn.up, nn.Identity())
     assert not fits(replaced)
+    with torch.inference_mode():
+        assert not fits(copy.deepcopy(random_model(TINY_LLAMA)))  # its weights do not count their changes
     hooked = random_model(TINY_LLAMA)
     hooked.blocks[0].attention.q_proj.register_forward_hook(lambda module, given, out: out * 0)
     assert not fits(hooked)
@@ -76,3 +96,34 @@ def test_generation_uses_it_and_recording_in_the_middle_still_sees_every_tensor(
     with trace.record(model, ["blocks.0.attention.weights"]) as seen:
         next(steps)
     assert seen["blocks.0.attention.weights"].shape == (1, 4, 1, 5) and len(used) == 1
+
+
+def in_place(weight):
+    with torch.no_grad():
+        weight.mul_(1.5)
+
+
+def by_an_optimizer(weight):
+    weight.grad = torch.ones_like(weight)
+    torch.optim.SGD([weight], lr=0.1).step()
+
+
+def by_new_data(weight):
+    weight.data = weight.data * 1.5
+
+
+@pytest.mark.parametrize("change", [in_place, by_an_optimizer, by_new_data])
+@pytest.mark.parametrize(
+    "name",
+    ["blocks.0.attention.k_proj.weight", "blocks.1.ffn.gate.weight", "blocks.0.ffn.down.weight", "norm.weight"],
+)
+def test_a_weight_changed_between_two_steps_counts_from_the_next_step_on(name, change):
+    model, prompt, cache = random_model(TINY_LLAMA), [1, 2, 3], KVCache(TINY_LLAMA, 1, 20)
+    reference, ids, kept = copy.deepcopy(model), list(prompt), KVCache(TINY_LLAMA, 1, 20)
+    for number, step in enumerate(generate(model, prompt, 6, cache=cache)):
+        with torch.no_grad():
+            expected = reference(torch.tensor([ids[int(kept.lengths) :]]), cache=kept)[0, -1]
+        assert relative(step.logits, expected) < 1e-5
+        ids.append(step.token)
+        if number == 2:
+            change(model.get_parameter(name)), change(reference.get_parameter(name))

@@ -1,7 +1,8 @@
 """Greedy generation with the cache against `transformers.generate`, and against the speed at which memory is read.
 
 Both sides run the same Llama with the same random weights. Decoding one token reads every weight once, so the time that
-memory takes for them is the floor.
+memory takes for them is the floor. How near it comes is up to the product, so the two kernels of `llmlab.linear` stand
+first, with the one that this process takes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 
 from .. import checkpoint, costs
 from ..generate import generate
+from ..linear import SIZE, kernel, seconds_of_kernels
 from . import Row, alternate
 
 SIZES = {
@@ -29,11 +31,13 @@ SIZES = {
 GOALS = {"3 M": 2.0, "60 M": 1.25}
 PROMPT, NEW = 32, 128
 REPEATS = 9
+ROWS = (1, 2, 4, 8, 16)
 NUMBERS = 128 * 2**20  # 512 MB, far larger than any processor cache
 
 
 def benchmark() -> Iterator[Row]:
-    """Speed of greedy generation, as a ratio of transformers' and of memory's."""
+    """Speed of the kernels, and of greedy generation as a ratio of transformers' and of memory's."""
+    yield from kernels()
     numbers = torch.ones(NUMBERS)  # (N,) float32
     for size, shape in SIZES.items():
         ours, theirs = same_models(shape)
@@ -76,6 +80,16 @@ def benchmark() -> Iterator[Row]:
                 ">= 0.65×",
                 used >= 0.65 * read,
             )
+
+
+def kernels() -> Iterator[Row]:
+    """How fast each kernel reads a weight of 4 MB for few rows, at its best, and the choice of this process."""
+    for n_rows in ROWS:
+        taken, seconds = kernel(n_rows), seconds_of_kernels(n_rows)
+        blocks, plain = (4 * SIZE**2 / min(seconds[name]) / 1e9 for name in ("blocks", "plain"))
+        yield Row(
+            f"product of {n_rows} row{'s' * (n_rows > 1)} by blocks ({taken} is taken): plain", blocks, plain, "GB/s"
+        )
 
 
 def same_models(shape: dict[str, int]):

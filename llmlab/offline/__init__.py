@@ -43,6 +43,7 @@ def kernel_environment(
     env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(threads)
     if perturbed:
         env[PERTURBED] = "1"
+    env["LLMLAB_KERNEL"] = "plain"  # one kernel for products on all machines, chosen by no measurement
     env["IPYTHONDIR"] = str(Path(scratch) / "ipython")
     env["LLMLAB_HOME"] = str(Path(scratch) / "llmlab")
     return env
