@@ -6,6 +6,7 @@ Every other module may import this one; it imports none of them.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
@@ -111,6 +112,16 @@ class ModelConfig:
         if missing := [field.name for field in fields(cls) if field.default is MISSING and field.name not in values]:
             raise ValueError(f"the config lacks {', '.join(missing)}")
         return cls(**values)
+
+
+def whole(value: Any, what: str) -> int:
+    """`value` as an int: a whole number of Python, numpy or a tensor. Raises ValueError for all else, True included."""
+    if not isinstance(value, bool) and "bool" not in str(getattr(value, "dtype", "")):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise ValueError(f"expected {what} to be a whole number, got {type(value).__name__} {value!r:.60}")
 
 
 def expect_sizes(**sizes: int) -> None:

@@ -7,22 +7,28 @@ which token came, from which logits, and how long it took.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from .config import Cache
+from .config import Cache, whole
 from .decoding import Decoder, fits
 from .kv_cache import KVCache
-from .sampling import choose
+from .sampling import check_choice, choose, token_ids
 from .tap import tapped
 from .transformer import Transformer
 
 Processor = Callable[[Tensor, list[int]], Tensor]
 AUTO: Final = "auto"
+
+
+class ContextWarning(UserWarning):
+    """A model reads tokens at positions that it never saw in training. Said once for each model."""
 
 
 @dataclass(frozen=True)
@@ -36,56 +42,63 @@ class Step:
 
 def generate(
     model: Transformer,
-    prompt_ids: Sequence[int],
+    prompt_ids: Sequence[int] | Tensor,
     max_new_tokens: int,
     *,
     temperature: float = 0.0,
     top_k: int | None = None,
     top_p: float | None = None,
     processors: Sequence[Processor] = (),
-    stop: Collection[int] = (),
+    stop: int | Iterable[int] = (),
     cache: Cache | str | None = AUTO,
     generator: torch.Generator | None = None,
 ) -> Iterator[Step]:
     """Yield up to `max_new_tokens` steps that continue `prompt_ids`; a token of `stop` is yielded and ends it.
 
     `temperature` 0 is greedy. `processors` are functions from (logits (V,), ids so far) to logits, applied first.
+    `stop`: an id or several, as a list, set, tensor or array.
     `cache`: by default a `KVCache` of the right size; None recomputes all tokens at every step; a cache that already
     holds the first tokens of the prompt (all but one at most) is continued.
+    Raises ValueError at the call, before any step, where an argument is wrong, and where the model has fewer learned
+    positions than prompt and new tokens need. A model without learned positions reads on past the context that it was
+    trained with; a `ContextWarning` says so once. Raises ValueError at a step whose logits are NaN.
     """
-    ids = [int(token) for token in prompt_ids]
-    _check(model, ids, max_new_tokens)
-    if cache == AUTO:
+    choice = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "generator": generator}
+    ids, stop, max_new_tokens = _checked(model, prompt_ids, stop, max_new_tokens, choice)
+    processors = _checked_processors(processors)
+    if isinstance(cache, str):
+        if cache != AUTO:
+            raise ValueError(f"expected cache to be a cache, None or {AUTO!r}, got {cache!r}")
         cache = _cache_for(model, 1, len(ids) + max_new_tokens)
-    return _steps(
-        model,
-        ids,
-        max_new_tokens,
-        processors=processors,
-        stop=frozenset(stop),
-        cache=cache,
-        choice={"temperature": temperature, "top_k": top_k, "top_p": top_p, "generator": generator},
-    )
+    elif cache is not None:
+        _check_cache(model, cache, len(ids), max_new_tokens)
+    return _steps(model, ids, max_new_tokens, processors=processors, stop=stop, cache=cache, choice=choice)
 
 
 def _steps(model, ids, max_new_tokens, *, processors, stop, cache, choice) -> Iterator[Step]:
     device = model.embedding.weight.device
     decoder = Decoder(model) if cache is not None and fits(model) else None
     seen = 0 if cache is None else int(cache.lengths[0])
-    if seen >= len(ids):
-        raise ValueError(f"the cache already holds {seen} tokens of a prompt of {len(ids)}; cut it back first")
     for _ in range(max_new_tokens):
         start = time.perf_counter()
+        _tell_of_context(model, len(ids))
         with torch.inference_mode():
             new = torch.tensor([ids[seen:]], device=device)  # (1, T): the whole prompt at first, then one token
             if decoder is not None and new.shape[1] == 1 and not tapped():
+                if decoder.stale():
+                    decoder = Decoder(model)
                 hidden = decoder.hidden(new, cache)  # (1, 1, D)
             else:
                 hidden = model.hidden(new, cache=cache)  # (1, T, D)
             logits = model.head(hidden[0, -1])  # (V,)
-            shaped = logits
+        with torch.no_grad():
+            logits = logits.clone()  # outside of inference mode: a tensor that the caller may change
+            shaped = logits.clone() if processors else logits
             for processor in processors:
-                shaped = processor(shaped, ids)
+                shaped = processor(shaped, list(ids))
+                if not isinstance(shaped, Tensor) or shaped.shape != logits.shape:
+                    shape = tuple(shaped.shape) if isinstance(shaped, Tensor) else type(shaped).__name__
+                    raise ValueError(f"expected a processor to return logits {tuple(logits.shape)}, got {shape}")
             token = int(choose(shaped, **choice))
         seen = 0 if cache is None else len(ids)
         ids.append(token)
@@ -96,25 +109,26 @@ def _steps(model, ids, max_new_tokens, *, processors, stop, cache, choice) -> It
 
 def generate_batch(
     model: Transformer,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Sequence[int] | Tensor],
     max_new_tokens: int,
     *,
     temperature: float = 0.0,
     top_k: int | None = None,
     top_p: float | None = None,
-    stop: Collection[int] = (),
+    stop: int | Iterable[int] = (),
     generator: torch.Generator | None = None,
 ) -> list[list[int]]:
     """Continue many prompts of unequal lengths at once; returns the new tokens of each, the stop token included.
 
     Prompts are padded on the right; after the prefill the cache is cut back to each row's own length, so that no row
-    ever sees padding. Greedily this gives the same tokens as `generate` on each prompt alone.
+    ever sees padding. Greedily this gives the same tokens as `generate` on each prompt alone. Arguments and errors are
+    those of `generate`.
     """
-    prompts = [[int(token) for token in prompt] for prompt in prompts]
-    if not prompts:
+    choice = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "generator": generator}
+    rows = [_checked(model, prompt, stop, max_new_tokens, choice) for prompt in prompts]
+    if not rows:
         return []
-    for prompt in prompts:
-        _check(model, prompt, max_new_tokens)
+    prompts, (_, stop, max_new_tokens) = [ids for ids, _, _ in rows], rows[0]
     device = model.embedding.weight.device
     lengths = torch.tensor([len(prompt) for prompt in prompts])  # (B,)
     longest = int(lengths.max())
@@ -123,17 +137,17 @@ def generate_batch(
     new: list[list[int]] = [[] for _ in prompts]
     running = [max_new_tokens > 0] * len(prompts)
     with torch.inference_mode():
+        _tell_of_context(model, longest)
         hidden = model.hidden(padded, cache=cache)[torch.arange(len(prompts)), lengths - 1]  # (B, D)
         cache.truncate(lengths)
         while any(running):
-            tokens = choose(
-                model.head(hidden), temperature=temperature, top_k=top_k, top_p=top_p, generator=generator
-            )  # (B,)
+            tokens = choose(model.head(hidden), **choice)  # (B,)
             for row, token in enumerate(tokens.tolist()):
                 if running[row]:
                     new[row].append(token)
                     running[row] = token not in stop and len(new[row]) < max_new_tokens
             if any(running):
+                _tell_of_context(model, int(cache.lengths.max()) + 1)
                 hidden = model.hidden(tokens[:, None], cache=cache)[:, -1]  # (B, D)
     return new
 
@@ -143,12 +157,94 @@ def _cache_for(model: Transformer, batch_size: int, n_tokens: int) -> KVCache:
     return KVCache(model.config, batch_size, n_tokens, dtype=weight.dtype, device=weight.device)
 
 
-def _check(model: Transformer, ids: list[int], max_new_tokens: int) -> None:
-    if not ids:
-        raise ValueError("expected a prompt of at least one token; to start from nothing, begin with <s>")
-    if max_new_tokens < 0:
-        raise ValueError(f"expected max_new_tokens of at least 0, got {max_new_tokens}")
-    if not 0 <= min(ids) <= max(ids) < model.config.vocab_size:
-        raise ValueError(f"expected token ids below {model.config.vocab_size}, got {min(ids)} to {max(ids)}")
+# What is checked at the call ----------------------------------------------------------------------------------------
+
+
+def _checked(
+    model: Transformer, prompt: Any, stop: Any, max_new_tokens: Any, choice: dict[str, Any]
+) -> tuple[list[int], frozenset[int], int]:
+    """The prompt's ids, the ids that end it and the number of new tokens, all of them as they should be."""
+    config = model.config
     if model.training:
         raise ValueError("the model is in training mode, where dropout is on; call model.eval() first")
+    ids = token_ids(prompt, "the prompt", config.vocab_size)
+    if not ids:
+        raise ValueError("expected a prompt of at least one token; to start from nothing, begin with <s>")
+    n_new = whole(max_new_tokens, "max_new_tokens")
+    if n_new < 0:
+        raise ValueError(f"expected max_new_tokens of at least 0, got {n_new}")
+    n_read = len(ids) + n_new - 1 if n_new else 0  # the last new token is not read
+    if config.position == "learned" and n_read > config.max_seq_len:
+        raise ValueError(
+            f"this model has {config.max_seq_len} learned positions; a prompt of {len(ids)} tokens and {n_new} new "
+            f"ones need {n_read}. After this prompt it can make {max(0, config.max_seq_len - len(ids) + 1)} at most"
+        )
+    _check_generator(choice["generator"], model)
+    check_choice(**{name: value for name, value in choice.items() if name != "generator"})
+    if isinstance(stop, int) or getattr(stop, "ndim", None) == 0:
+        stop = [stop]
+    return ids, frozenset(token_ids(stop, "stop", config.vocab_size)), n_new
+
+
+def _check_generator(generator: Any, model: Transformer) -> None:
+    if generator is None:
+        return
+    if not isinstance(generator, torch.Generator):
+        made = "torch.Generator().manual_seed(0)"
+        raise ValueError(f"expected a generator such as {made}, got {type(generator).__name__} {generator!r:.60}")
+    device = model.embedding.weight.device
+    if generator.device.type != device.type:
+        raise ValueError(f"the model is on {device}, so draws need a generator there; got one on {generator.device}")
+
+
+def _checked_processors(processors: Any) -> tuple[Processor, ...]:
+    if callable(processors):
+        raise ValueError("expected a list of processors, got one function; put it into a list")
+    processors = tuple(processors)
+    for processor in processors:
+        if not callable(processor):
+            raise ValueError(f"expected processors to be functions, got {type(processor).__name__} {processor!r:.60}")
+    return processors
+
+
+def _check_cache(model: Transformer, cache: Cache, n_prompt: int, max_new_tokens: int) -> None:
+    """Raise ValueError unless the cache has one row, room for what will be read, and the numbers of this model."""
+    lengths = cache.lengths
+    if len(lengths) != 1:
+        raise ValueError(
+            f"expected a cache of one row, got one of {len(lengths)}; for several rows, use generate_batch"
+        )
+    if lengths[0] >= n_prompt:
+        raise ValueError(f"the cache already holds {lengths[0]} tokens of a prompt of {n_prompt}; cut it back first")
+    room = getattr(cache, "max_seq_len", None)  # a cache that grows has none
+    n_read = n_prompt + max_new_tokens - 1
+    if room is not None and max_new_tokens and n_read > room:
+        raise ValueError(
+            f"the cache holds at most {room} tokens; a prompt of {n_prompt} and {max_new_tokens} new ones need {n_read}"
+        )
+    config, weight = model.config, model.embedding.weight
+    if room is None and not lengths[0]:
+        return  # it has nothing yet that could differ
+    kept = cache.keys(0)  # (1, G, S, d)
+    heads, wanted = (kept.shape[1], kept.shape[3]), (config.n_kv_heads, config.head_dim)
+    if heads != wanted or kept.dtype != weight.dtype or kept.device != weight.device:
+        raise ValueError(
+            f"the cache keeps {kept.dtype} on {kept.device}, {heads[0]} kv heads of width {heads[1]}; "
+            f"the model gives it keys in {weight.dtype} on {weight.device}, {wanted[0]} of width {wanted[1]}. Make it "
+            f"by KVCache(model.config, 1, {n_read}, dtype={weight.dtype}, device={str(weight.device)!r})"
+        )
+
+
+_told: weakref.WeakSet[Transformer] = weakref.WeakSet()
+
+
+def _tell_of_context(model: Transformer, n_tokens: int) -> None:
+    """Warn once for each model that reads more tokens than it was trained with."""
+    if n_tokens > model.config.max_seq_len and model not in _told:
+        _told.add(model)
+        warnings.warn(
+            f"the model was trained with {model.config.max_seq_len} tokens at most and now reads {n_tokens}: "
+            "at positions that it never saw, expect it to get worse",
+            ContextWarning,
+            stacklevel=3,
+        )

@@ -9,14 +9,12 @@ section 3.2, stop the gradient there too). Where no gradient is wanted, call the
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from .config import ModelConfig, expect_sizes
+from .config import ModelConfig, expect_sizes, whole
 
 
 class RowLengths:
@@ -49,7 +47,7 @@ class RowLengths:
 
     def advance(self, n: int) -> None:
         """Count n more tokens in every row."""
-        n = _whole(n, "the number of new tokens")
+        n = whole(n, "the number of new tokens")
         if n < 0:
             raise ValueError(f"expected at least 0 new tokens, got {n}; to forget some, use truncate")
         self._rows = [length + n for length in self._rows]
@@ -65,21 +63,11 @@ class RowLengths:
         wanted = list(wanted) if isinstance(wanted, Sequence) else [wanted] * len(self._rows)
         if len(wanted) != len(self._rows):
             raise ValueError(f"expected {len(self._rows)} lengths, one per row, got {len(wanted)}")
-        wanted = [_whole(length, "a length") for length in wanted]
+        wanted = [whole(length, "a length") for length in wanted]
         for row, (new, old) in enumerate(zip(wanted, self._rows, strict=True)):
             if not 0 <= new <= old:
                 raise ValueError(f"row {row} holds {old} tokens; it cannot be cut to {new}")
         return wanted
-
-
-def _whole(value: Any, what: str) -> int:
-    """`value` as an int: Python's, numpy's or a tensor's whole number; nothing else, no float, no boolean."""
-    if not isinstance(value, bool) and getattr(value, "dtype", None) != torch.bool:
-        try:
-            return operator.index(value)
-        except TypeError:
-            pass
-    raise ValueError(f"expected {what} to be a whole number, got {type(value).__name__} {value!r:.60}")
 
 
 class _Store(RowLengths):
@@ -110,7 +98,7 @@ class _Store(RowLengths):
 
     def advance(self, n: int) -> None:
         """Count n more tokens in every row. Raises ValueError if `update` was not given as many before."""
-        n = _whole(n, "the number of new tokens")
+        n = whole(n, "the number of new tokens")
         if n > self._new:
             raise ValueError(
                 f"cannot count {n} new tokens in the cache: update was given {self._new} that are not counted"

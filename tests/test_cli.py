@@ -9,7 +9,9 @@ import torch
 from llmlab import checkpoint, load_model
 from llmlab.cli import main
 from llmlab.cli.doctor import checks
+from llmlab.config import ModelConfig
 from llmlab.generate import generate
+from llmlab.transformer import Transformer
 
 
 def test_generate_prints_the_prompt_and_what_the_model_adds(capsys):
@@ -57,11 +59,34 @@ def test_generate_opens_another_checkpoint(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("One day")
 
 
+def short_model(folder, position):
+    """A checkpoint of 8 tokens of context beside the course's tokenizer."""
+    _, tokenizer = load_model()
+    config = ModelConfig(len(tokenizer.vocab), 16, 1, 2, max_seq_len=8, position=position)
+    checkpoint.save(Transformer(config), folder / "model.safetensors")
+    tokenizer.save(folder / "tokenizer.json")
+    return ["generate", "One day", "--model", str(folder / "model.safetensors"), "--max-new-tokens", "12"]
+
+
+def test_generate_says_in_one_line_that_it_went_past_the_models_context(tmp_path, capsys):
+    assert main(short_model(tmp_path, "rope")) == 0
+    said = capsys.readouterr()
+    assert "One day" in said.out and said.err.count("\n") == 1
+    assert said.err.startswith("llmlab generate: the model was trained with 8 tokens at most and now reads 9")
+
+
+def test_generate_prints_nothing_where_learned_positions_are_too_few(tmp_path, capsys):
+    assert main(short_model(tmp_path, "learned")) == 1
+    said = capsys.readouterr()
+    assert not said.out and "this model has 8 learned positions" in said.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["generate", "x " * 400], "the model reads at most 255"),
-        (["generate", "x", "--temperature", "-1"], "temperature above 0, got -1"),
+        (["generate", "x", "--temperature", "-1"], "temperature from 1e-06 to 1e+06, got -1"),
+        (["generate", "x", "--max-new-tokens", "-1"], "max_new_tokens of at least 0, got -1"),
+        (["generate", "x", "--top-p", "1.5"], "0 < top_p <= 1, got 1.5"),
         (["generate", "x", "--model", "nothing.safetensors"], "no checkpoint at nothing.safetensors"),
         (["generate", "\ud800"], "surrogate"),
         (["train", "--run", "unused", "--set", "n_head=3"], "expected --set FIELD=VALUE"),

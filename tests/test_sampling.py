@@ -1,5 +1,6 @@
 """The filters against the logits processors of `transformers`, and against their definitions."""
 
+import numpy as np
 import pytest
 import torch
 from transformers.generation import logits_process as theirs
@@ -73,16 +74,101 @@ def test_temperature_zero_is_the_argmax_and_seeds_repeat():
     assert torch.equal(one, two) and not torch.equal(one, other)
 
 
+@pytest.mark.parametrize("temperature", [1e-6, 1e-3])
+def test_a_temperature_near_0_draws_the_argmax(temperature):
+    logits = random_logits()
+    assert torch.equal(sampling.choose(logits, temperature=temperature), logits.argmax(-1))
+    assert sampling.apply_temperature(logits, temperature).isfinite().all()
+
+
+def test_the_highest_temperature_is_uniform_over_what_is_allowed():
+    logits = torch.tensor([5.0, -5.0, float("-inf"), 0.0])
+    shares = sampling.filter_logits(logits, temperature=sampling.HOTTEST).softmax(-1)
+    torch.testing.assert_close(shares, torch.tensor([1 / 3, 1 / 3, 0, 1 / 3]), rtol=1e-4, atol=0)
+
+
+def test_top_p_of_1_keeps_every_token():
+    logits = torch.cat((torch.zeros(1000), torch.full((3,), -30.0)))  # the last are less than a rounding error
+    assert torch.equal(sampling.top_p_filter(logits, 1.0), logits)
+    assert torch.equal(sampling.filter_logits(logits, top_p=1), logits)
+
+
+NAN, INF = float("nan"), float("inf")
+WRONG = [
+    *[("temperature", t, "temperature from 1e-06 to 1e[+]06, got") for t in (-1, -1e-9, NAN, INF, -INF, 1e-40, 1e300)],
+    *[("temperature", t, "temperature to be a number, got") for t in (None, "1", True, torch.tensor(1.0))],
+    *[("top_k", k, f"top_k of at least 1, got {k}") for k in (0, -3)],
+    *[("top_k", k, "top_k to be a whole number, got") for k in (2.0, True, "5", NAN)],
+    *[("top_p", p, "0 < top_p <= 1, got") for p in (0, -0.1, 1.5, 90, NAN, INF)],
+    *[("top_p", p, "top_p to be a number, got") for p in (True, "0.9", [0.9])],
+    *[("min_p", p, "0 <= min_p <= 1, got") for p in (-0.1, 1.1, NAN)],
+    *[("min_p", p, "min_p to be a number, got") for p in (True, "0.9")],
+]
+FILTERS = {
+    "temperature": sampling.apply_temperature,
+    "top_k": sampling.top_k_filter,
+    "top_p": sampling.top_p_filter,
+    "min_p": sampling.min_p_filter,
+}
+
+
+@pytest.mark.parametrize(("name", "value", "message"), WRONG)
+def test_settings_out_of_range_are_refused_by_filters_and_choices_at_temperature_0_too(name, value, message):
+    logits = random_logits()
+    for temperature in (0.0, 1.0):
+        with pytest.raises(ValueError, match=message):
+            sampling.choose(logits, **{"temperature": temperature, name: value})
+    with pytest.raises(ValueError, match=message):
+        FILTERS[name](logits, value)
+    with pytest.raises(ValueError, match=message):
+        sampling.filter_logits(logits, **{name: value})
+
+
+def test_settings_of_numpy_are_numbers_too():
+    logits, options = random_logits(), {"temperature": 0.7, "top_k": 5, "top_p": 0.9, "min_p": 0.01}
+    wide = {name: np.float32(value) if isinstance(value, float) else np.int64(value) for name, value in options.items()}
+    torch.testing.assert_close(sampling.filter_logits(logits, **wide), sampling.filter_logits(logits, **options))
+
+
+def test_temperature_0_is_no_divisor():
+    with pytest.raises(ValueError, match="got 0; 0 in `choose` and `generate` means greedy"):
+        sampling.apply_temperature(random_logits(), 0)
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("value", "message"),
+    [(NAN, "1 of 1200 logits are NaN"), (INF, "a logit is .∞"), (None, "all logits of a row are −∞")],
+)
+def test_logits_that_allow_no_choice_are_refused(value, message, temperature):
+    logits = random_logits()
+    if value is None:
+        logits[2] = -INF
+    else:
+        logits[2, 7] = value
+    with pytest.raises(ValueError, match=message):
+        sampling.choose(logits, temperature=temperature)
+
+
+@pytest.mark.parametrize(
+    ("ids", "penalty", "message"),
     [
-        (lambda x: sampling.apply_temperature(x, 0), "above 0, got 0; 0 means greedy"),
-        (lambda x: sampling.top_k_filter(x, 0), "top_k of at least 1, got 0"),
-        (lambda x: sampling.top_p_filter(x, 1.5), "0 < top_p <= 1, got 1.5"),
-        (lambda x: sampling.min_p_filter(x, -1), "0 <= min_p <= 1, got -1"),
-        (lambda x: sampling.repetition_penalty(x[0], [1], 0), "penalty above 0, got 0"),
+        ([1], 0, "finite penalty above 0, got 0"),
+        ([1], NAN, "finite penalty above 0, got nan"),
+        ([1], "2", "the penalty to be a number"),
+        ([300], 1.2, "ids to have ids from 0 to 299, got 300 to 300"),
+        ([-1], 1.2, "got -1 to -1"),
+        ("abc", 1.2, "encode it with the tokenizer"),
     ],
 )
-def test_wrong_settings_are_refused(call, message):
+def test_a_wrong_repetition_penalty_is_refused(ids, penalty, message):
     with pytest.raises(ValueError, match=message):
-        call(random_logits())
+        sampling.repetition_penalty(random_logits()[0], ids, penalty)
+    with pytest.raises(ValueError, match=r"logits of one token, \(V,\), got \(4, 300\)"):
+        sampling.repetition_penalty(random_logits(), [1], 1.2)
+
+
+def test_ids_for_the_penalty_may_be_a_tensor():
+    logits = random_logits()[0]
+    expected = sampling.repetition_penalty(logits, [3, 5], 1.3)
+    assert torch.equal(sampling.repetition_penalty(logits, torch.tensor([5, 3, 5]), 1.3), expected)

@@ -1,5 +1,7 @@
 """The token tour: its traits, and its numbers against torch."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch.nn.functional as F
 
 from llmlab import load_model
 from llmlab.generate import generate
+from llmlab.transformer import Transformer
 from llmlab.widgets.welcome import TokenTour
 
 MODEL, TOKENIZER = load_model()
@@ -100,6 +103,15 @@ def test_a_prompt_that_is_too_long_is_refused_and_the_picture_stays(tour):
     assert tour.error == ""
     with pytest.raises(ValueError, match="shows at most 64"):
         TokenTour(MODEL, TOKENIZER, "cat " * 100)
+
+
+def test_the_tour_stays_within_the_context_of_its_model():
+    short = Transformer(dataclasses.replace(MODEL.config, max_seq_len=8)).eval()
+    tour = TokenTour(short, TOKENIZER, "cat")
+    tour.n_new = 20
+    assert len(tour.ids) <= 8 and tour.error == ""
+    with pytest.raises(ValueError, match="shows at most 8"):
+        TokenTour(short, TOKENIZER, "cat " * 10)
 
 
 def test_special_tokens_cannot_be_typed(tour):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import warnings
 from pathlib import Path
 
 
@@ -30,21 +32,21 @@ def run(arguments: argparse.Namespace) -> int:
         tokenizer = BPETokenizer.load(arguments.model.parent / "tokenizer.json")
     start, end = tokenizer.special_tokens["<s>"], tokenizer.special_tokens["</s>"]
     ids = [start, *tokenizer.encode(arguments.prompt)]
-    room = model.config.max_seq_len - len(ids)
-    if room < 1:
-        raise ValueError(f"the prompt has {len(ids)} tokens; the model reads at most {model.config.max_seq_len - 1}")
-    print(arguments.prompt, end="", flush=True)
     steps = generate(
         model,
         ids,
-        min(arguments.max_new_tokens, room),
+        arguments.max_new_tokens,
         temperature=arguments.temperature,
         top_k=arguments.top_k,
         top_p=arguments.top_p,
-        stop={end},
+        stop=end,
         generator=torch.Generator().manual_seed(arguments.seed),
     )
-    for text in tokenizer.decode_stream(step.token for step in steps if step.token != end):
-        print(text, end="", flush=True)
+    print(arguments.prompt, end="", flush=True)
+    with warnings.catch_warnings(record=True) as said:  # that the text grew longer than the model knows, say
+        for text in tokenizer.decode_stream(step.token for step in steps if step.token != end):
+            print(text, end="", flush=True)
     print()
+    for warning in said:
+        print(f"llmlab generate: {warning.message}", file=sys.stderr)
     return 0

@@ -87,7 +87,7 @@ class TokenTour(LabWidget):
         if self.n_new == len(self._new):
             return
         ids = self._prompt_ids()
-        wanted = max(0, min(self.n_new, LONGEST - len(ids)))
+        wanted = max(0, min(self.n_new, self._longest - len(ids)))
         new = self._new[:wanted]
         while len(new) < wanted and (not new or new[-1] != self._end):
             new.append(self._choose([*ids, *new]))
@@ -101,9 +101,13 @@ class TokenTour(LabWidget):
 
     def _prompt_ids(self) -> list[int]:
         ids = [self._tokenizer.special_tokens["<s>"], *self._tokenizer.encode(self.prompt)]
-        if len(ids) > LONGEST:
-            raise ValueError(f"the prompt has {len(ids)} tokens; the tour shows at most {LONGEST}")
+        if len(ids) > self._longest:
+            raise ValueError(f"the prompt has {len(ids)} tokens; the tour shows at most {self._longest}")
         return ids
+
+    @property
+    def _longest(self) -> int:
+        return min(LONGEST, self._model.config.max_seq_len)
 
     @torch.inference_mode()
     def _choose(self, ids: list[int]) -> int:
