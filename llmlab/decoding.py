@@ -23,7 +23,8 @@ from .tap import tapped
 from .transformer import Transformer
 
 PLAIN = (Linear, RMSNorm, LayerNorm, nn.Embedding, FeedForward, GatedFeedForward)
-JOINED = 2**20  # weights that are copied into one matrix at most
+JOINED = 2**18  # numbers of q, k and v together that are copied into one matrix at most
+AHEAD = 64  # positions whose RoPE tables are computed at once
 NOTHING = torch.zeros(())  # what a scaled product is added to
 
 
@@ -50,10 +51,10 @@ def fits(model: Transformer) -> bool:
 
 
 class Decoder:
-    """The weights of a model that `fits`, laid out for decoding one row: small products joined, large ones in place.
+    """The weights of a model that `fits`, laid out for decoding one row: small q, k and v joined, all else in place.
 
-    Joined weights are copies, made anew for each `generate`: of at most `JOINED` numbers for each product, so all
-    the q, k, v, gate and up of a small model. `stale` says whether the model's weights have changed since.
+    What is joined are copies, made anew for each `generate`: of 1 MB in each layer at most, and of nothing in a large
+    model, where reading takes the time. `stale` says whether the model's weights have changed since.
     """
 
     @torch.no_grad()
@@ -64,10 +65,11 @@ class Decoder:
         self.sizes = [n_heads, n_kv_heads, n_kv_heads]
         self.shape = (1, n_heads + 2 * n_kv_heads, 1, config.head_dim)
         self.layout = config.rope_layout
+        self.tables_from, self.tables = -1, None
         self.layers = []
         for block in model.blocks:
             attention, ffn = block.attention, block.ffn
-            gate = [ffn.gate] if isinstance(ffn, GatedFeedForward) else []
+            gated = isinstance(ffn, GatedFeedForward)
             self.layers.append(
                 (
                     _norm(block.attention_norm),
@@ -76,46 +78,56 @@ class Decoder:
                     attention.k_norm,
                     row_product(attention.o_proj.weight, attention.o_proj.bias),
                     _norm(block.ffn_norm),
-                    _joined([*gate, ffn.up]),
+                    row_product(ffn.gate.weight, ffn.gate.bias) if gated else None,
+                    row_product(ffn.up.weight, ffn.up.bias),
                     ffn.activation,
                     row_product(ffn.down.weight, ffn.down.bias),
                 )
             )
-        self.gated, self.halves = bool(gate), [config.d_ff, config.d_ff]
         self.final = _norm(model.norm)
         self.weights = list(model.parameters())
         self.versions = self._versions()
 
-    def hidden(self, tokens: Tensor, cache: Cache) -> Tensor:
-        """The same as `model.hidden(tokens, cache=cache)` for one token in one row: (1, 1) -> (1, 1, D)."""
-        model = self.model
-        positions = cache.positions(1)  # (1,)
+    def hidden(self, token: int, cache: Cache) -> Tensor:
+        """The same as `model.hidden([[token]], cache=cache)`, one token in a cache of one row: (1, D)."""
+        model, position = self.model, int(cache.positions(1))
         mask = cache.mask(1)  # (1, S) or (1, 1, 1, S), or None where the query may see every key
-        x = model._embed(tokens, positions)[0]  # (1, D)
-        tables = rope_tables(positions, model.freqs, self.layout) if model.freqs is not None else None
-        for layer, (norm1, w_qkv, q_norm, k_norm, w_o, norm2, w_in, activation, w_down) in enumerate(self.layers):
-            qkv = w_qkv(norm1(x)).view(self.shape)  # (1, H + 2G, 1, d): with one token, no transposition
+        x = model.embedding.weight[token : token + 1]  # (1, D)
+        if model.position_embedding is not None:
+            x = x + model.position_embedding.weight[position]  # (1, D)
+        tables = self._tables(position)
+        for layer, (norm1, qkv, q_norm, k_norm, out, norm2, gate, up, activation, down) in enumerate(self.layers):
+            heads = qkv(norm1(x)).view(self.shape)  # (1, H + 2G, 1, d): with one token, no transposition
             if q_norm is None and tables is not None:
-                turned = rotate(qkv.narrow(1, 0, self.n_turned), *tables, self.layout)  # (1, H + G, 1, d)
+                turned = rotate(heads.narrow(1, 0, self.n_turned), *tables, self.layout)  # (1, H + G, 1, d)
                 q, k = turned.split_with_sizes(self.sizes[:2], 1)  # (1, H, 1, d), (1, G, 1, d)
-                v = qkv.narrow(1, self.n_turned, self.sizes[2])  # (1, G, 1, d)
+                v = heads.narrow(1, self.n_turned, self.sizes[2])  # (1, G, 1, d)
             else:
-                q, k, v = qkv.split_with_sizes(self.sizes, 1)
+                q, k, v = heads.split_with_sizes(self.sizes, 1)
                 if q_norm is not None:
                     q, k = q_norm(q), k_norm(k)
                 if tables is not None:
                     q, k = rotate(q, *tables, self.layout), rotate(k, *tables, self.layout)
             keys, values = cache.update(layer, k, v)  # (1, G, S, d)
-            heads = _attend(q, keys, values) if mask is None else fused_attention(q, keys, values, mask)
-            x = w_o(heads.reshape(1, -1), x)  # (1, D): added to the residual stream
-            expanded = w_in(norm2(x))  # (1, 2·d_ff), or (1, d_ff) without a gate
-            if self.gated:
-                gate, up = expanded.split_with_sizes(self.halves, -1)  # (1, d_ff) each
-                x = w_down(activation(gate) * up, x)  # (1, D)
-            else:
-                x = w_down(activation(expanded), x)  # (1, D)
+            found = _attend(q, keys, values) if mask is None else fused_attention(q, keys, values, mask)
+            x = out(found.reshape(1, -1), x)  # (1, D): added to the residual stream
+            normal = norm2(x)  # (1, D)
+            expanded = activation(up(normal)) if gate is None else activation(gate(normal)) * up(normal)  # (1, d_ff)
+            x = down(expanded, x)  # (1, D)
         cache.advance(1)
-        return self.final(x)[None]
+        return self.final(x)
+
+    def _tables(self, position: int) -> tuple[Tensor, Tensor] | None:
+        """RoPE's cos and ±sin of one position, (1, d) each: rows of tables that are computed for many at once."""
+        if self.model.freqs is None:
+            return None
+        row = position % AHEAD
+        if position - row != self.tables_from:
+            self.tables_from = position - row
+            places = torch.arange(self.tables_from, self.tables_from + AHEAD, device="cpu")
+            self.tables = rope_tables(places, self.model.freqs, self.layout)  # (AHEAD, d) each
+        cos, sin = self.tables
+        return cos[row : row + 1], sin[row : row + 1]
 
     def stale(self) -> bool:
         """Whether a weight has changed since, as an optimizer, `load_state_dict` or `weight.data = …` change it.
@@ -141,14 +153,12 @@ def _attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return torch.bmm(scores.softmax(-1), v)
 
 
-def _joined(layers: list[Linear]) -> Callable[..., Tensor]:
+def _joined(layers: list[Linear]) -> Callable[[Tensor], Tensor]:
     """The outputs of several layers of one input behind each other: (1, in) -> (1, sum of out).
 
     One product starts faster than three. Large weights are not copied for that: there reading takes the time.
     """
     weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
-    if len(layers) == 1:
-        return row_product(weights[0], biases[0])
     if sum(weight.numel() for weight in weights) <= JOINED:
         return row_product(torch.cat(weights), None if biases[0] is None else torch.cat(biases))
     products = [row_product(weight, bias) for weight, bias in zip(weights, biases, strict=True)]

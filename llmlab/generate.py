@@ -83,14 +83,14 @@ def _steps(model, ids, max_new_tokens, *, processors, stop, cache, choice) -> It
         start = time.perf_counter()
         _tell_of_context(model, len(ids))
         with torch.inference_mode():
-            new = torch.tensor([ids[seen:]], device=device)  # (1, T): the whole prompt at first, then one token
-            if decoder is not None and new.shape[1] == 1 and not tapped():
+            if decoder is not None and len(ids) - seen == 1 and not tapped():
                 if decoder.stale():
                     decoder = Decoder(model)
-                hidden = decoder.hidden(new, cache)  # (1, 1, D)
+                hidden = decoder.hidden(ids[-1], cache)  # (1, D)
             else:
-                hidden = model.hidden(new, cache=cache)  # (1, T, D)
-            logits = model.head(hidden[0, -1])  # (V,)
+                new = torch.tensor([ids[seen:]], device=device)  # (1, T): the whole prompt at first, then one token
+                hidden = model.hidden(new, cache=cache)[0, -1:]  # (1, D)
+            logits = model.head(hidden)[0]  # (V,)
         with torch.no_grad():
             logits = logits.clone()  # outside of inference mode: a tensor that the caller may change
             shaped = logits.clone() if processors else logits

@@ -173,11 +173,11 @@ def choose(
     Raises ValueError for settings out of range, and for logits of which the largest is NaN or infinite.
     """
     check_choice(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    best = logits.amax(dim=-1)  # (...), NaN where any is
+    best, likeliest = logits.max(dim=-1)  # (...) each; NaN where any is
     if not all(map(math.isfinite, best.flatten().tolist())):
         raise ValueError(_what_is_wrong(logits))
     if temperature == 0:
-        return logits.argmax(dim=-1)
+        return likeliest
     kept = filter_logits(logits.float(), temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     probabilities = kept.softmax(dim=-1)  # (..., V)
     flat = probabilities.reshape(-1, probabilities.shape[-1])  # (N, V)

@@ -25,11 +25,13 @@ SHAPES = {
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("kind", [lambda c: KVCache(c, 1, 20), lambda c: ConcatenatingKVCache(c, 1)])
 @pytest.mark.parametrize("joined", [0, 2**20])
+@pytest.mark.parametrize("ahead", [1, 5])
 @pytest.mark.parametrize("kernel", ["plain", "blocks"])
-def test_decoding_equals_the_model(name, kind, joined, kernel, monkeypatch):
+def test_decoding_equals_the_model(name, kind, joined, ahead, kernel, monkeypatch):
     monkeypatch.setenv(linear.PIN, kernel)
     monkeypatch.setattr(linear, "LARGE", 1)
     monkeypatch.setattr(decoding, "JOINED", joined)
+    monkeypatch.setattr(decoding, "AHEAD", ahead)
     model = random_model(SHAPES[name])
     tokens = random_tokens(model.config, 1, 12)
     assert fits(model)
@@ -37,7 +39,7 @@ def test_decoding_equals_the_model(name, kind, joined, kernel, monkeypatch):
     with torch.inference_mode():
         expected = model.hidden(tokens)
         parts = [model.hidden(tokens[:, :4], cache=cache)]
-        parts += [decoder.hidden(tokens[:, t : t + 1], cache) for t in range(4, 12)]
+        parts += [decoder.hidden(token, cache)[None] for token in tokens[0, 4:].tolist()]
     assert relative(torch.cat(parts, dim=1), expected) < 1e-5
     assert cache.lengths.tolist() == [12]
 
@@ -58,7 +60,7 @@ def test_a_mask_of_the_cache_is_obeyed():
         for cache in caches:
             model.hidden(tokens, cache=cache)
         ours, theirs, unmasked = (
-            Decoder(model).hidden(more, caches[0]),
+            Decoder(model).hidden(int(more), caches[0]),
             model.hidden(more, cache=caches[1]),
             model.hidden(more, cache=caches[2]),
         )
