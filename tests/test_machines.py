@@ -160,6 +160,24 @@ KEPT = {
     "how arrays print": "w = np.random.default_rng(1).normal(size=4)\n"
     "out = [len(repr(w)), repr(w).startswith('array('), type(w.sum()) is np.float64, isinstance(w, np.ndarray)]",
 }
+TRAINED = {
+    "weights": IN_FLOAT64["a portable model"],
+    "losses": """
+from llmlab import training
+from llmlab.config import ModelConfig
+model = training.portable_model(ModelConfig(vocab_size=5, d_model=8, n_layers=2, n_heads=1, head_dim=4, d_ff=16))
+phrase = torch.tensor([[0, 1, 1, 2, 3, 4]])
+optimizer = training.AdamW(model.parameters(), lr=0.01)
+out = []
+for step in range(200):
+    optimizer.param_groups[0]["lr"] = 0.01 * (1 - step / 200)
+    loss = training.cross_entropy(model(phrase[:, :-1]), phrase[:, 1:])
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    out.append(loss)
+""",
+}
 SCRIPT = """
 import json, sys, torch, numpy as np
 from torch import nn
@@ -175,18 +193,21 @@ print(json.dumps(found))
 """
 
 
+def left_by(codes: dict[str, str], env: dict[str, str]) -> dict[str, np.ndarray]:
+    """What each code leaves in `out`, in a new Python with these environment variables."""
+    command = [sys.executable, "-c", SCRIPT]
+    done = subprocess.run(command, env=env, input=json.dumps(codes), capture_output=True, text=True, check=True)
+    return {name: np.array(numbers) for name, numbers in json.loads(done.stdout).items()}
+
+
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> list[dict[str, np.ndarray]]:
-    """What each code above leaves in `out`, in a Python that starts as a kernel does: without and with perturbation."""
-    scratch, results = tmp_path_factory.mktemp("kernel"), []
-    for perturbed in (False, True):
-        env = offline.kernel_environment(scratch, os.environ, perturbed=perturbed)
-        codes = json.dumps(DRAWS | IN_FLOAT64 | KEPT)
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT], env=env, input=codes, capture_output=True, text=True, check=True
-        )
-        results.append({name: np.array(numbers) for name, numbers in json.loads(done.stdout).items()})
-    return results
+    """What each code leaves as a kernel would run it: without and with perturbation."""
+    scratch, codes = tmp_path_factory.mktemp("kernel"), DRAWS | IN_FLOAT64 | KEPT | TRAINED
+    return [
+        left_by(codes, offline.kernel_environment(scratch, os.environ, perturbed=perturbed))
+        for perturbed in (False, True)
+    ]
 
 
 @pytest.mark.parametrize("name", [*DRAWS, *IN_FLOAT64])
@@ -228,6 +249,14 @@ def test_a_portable_model_has_numpys_numbers_in_the_sizes_that_a_model_starts_wi
     ):
         assert ours.std(correction=0).item() == pytest.approx(theirs.std(correction=0).item(), rel=0.05), name
     assert not model.training and usual.config == model.config
+
+
+def test_a_portable_model_starts_and_ends_alike_with_other_vectors_and_other_last_bits(drawn, tmp_path):
+    narrow = left_by(TRAINED, machines.Machine(vectors="default", path="COMPATIBLE").environment(str(tmp_path)))
+    assert narrow["weights"].tolist() == drawn[1]["weights"].tolist()  # both perturbed
+    assert drawn[0]["losses"][0] > 1 and drawn[0]["losses"][-1] < 0.01
+    for found in (drawn[1], narrow):
+        np.testing.assert_allclose(found["losses"], drawn[0]["losses"], rtol=1e-9)
 
 
 # ------------------------------------------------------------ other machines
