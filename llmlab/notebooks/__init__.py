@@ -104,8 +104,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="run them with one thing changed at a time: vectors, library path, threads",
     )
     where.add_argument("--all-machines", action="store_true", help="run them with every combination of these")
-    for command in (run, check):
-        command.add_argument("--timeout", type=float, default=150, metavar="S", help="limit for one cell in s (150)")
+    for command, limit in ((run, 150), (check, 600)):
+        command.add_argument(
+            "--timeout", type=float, default=limit, metavar="S", help=f"limit for one cell in seconds ({limit})"
+        )
         command.add_argument(
             "files", nargs="*", metavar="FILE", help="notebooks or folders (default: the whole course)"
         )

@@ -39,6 +39,7 @@ class Machine:
         chosen = {"ATEN_CPU_CAPABILITY": self.vectors, "MKL_CBWR": self.path}
         environ = {name: value for name, value in os.environ.items() if name not in chosen}
         environ |= {name: value for name, value in chosen.items() if value is not None}
+        environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that spin while they wait take a busy machine's other core
         return kernel_environment(scratch, environ, perturbed=True, threads=self.threads)
 
 
