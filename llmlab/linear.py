@@ -26,8 +26,8 @@ BLOCKS = 8  # of a weight's rows
 LARGE = 2**15  # weights: below that a product takes no longer than the calls
 FEW = 16  # rows of x: with more, arithmetic takes the time rather than reading
 CLEARLY = 1.3  # times as fast: below that plain is preferred
-SIZE, MATRICES, TURNS = 1024, 4, 12  # what is measured: matrices of 4 MB, in 12 turns of both kernels
-PATIENCE = 0.1  # seconds; it takes 0.01 to 0.02
+SHAPE, MATRICES, TURNS = (1600, 640), 4, 8  # what is measured: matrices of 4 MB, in 8 turns of both kernels
+PATIENCE = 0.05  # seconds; it takes about 0.01
 
 
 def plain(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -77,9 +77,9 @@ def _measured(n_rows: int, n_threads: int) -> str:
 
 @torch.inference_mode()
 def seconds_of_kernels(n_rows: int) -> dict[str, list[float]]:
-    """Seconds of products of `n_rows` vectors with a matrix of 4 MB, by each kernel in turns; fewer after 0.1 s."""
-    weights = torch.ones(MATRICES, SIZE, SIZE, dtype=torch.float32, device="cpu")  # more than a core's own caches hold
-    x = torch.ones(n_rows, SIZE, dtype=torch.float32, device="cpu")
+    """Seconds of products of `n_rows` vectors with a matrix of 4 MB, by each kernel in turns; fewer when time is up."""
+    weights = torch.ones(MATRICES, *SHAPE, dtype=torch.float32, device="cpu")  # more than a core's own caches hold
+    x = torch.ones(n_rows, SHAPE[1], dtype=torch.float32, device="cpu")
     seconds: dict[str, list[float]] = {name: [] for name in KERNELS}
     begin = time.perf_counter()
     for turn in range(TURNS):

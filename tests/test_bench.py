@@ -52,7 +52,7 @@ def test_generation_compares_the_same_tokens(monkeypatch):
 
 
 def test_both_kernels_are_shown_for_one_to_sixteen_rows_with_the_one_that_is_taken(monkeypatch):
-    monkeypatch.setattr(linear, "SIZE", 64)
+    monkeypatch.setattr(linear, "SHAPE", (64, 32))
     for taken in ("plain", "blocks"):
         monkeypatch.setenv(linear.PIN, taken)
         rows = list(generation.kernels())

@@ -100,7 +100,7 @@ def test_the_measurement_decides_and_a_small_gain_is_not_enough(plain, blocks, t
 def test_a_lucky_time_and_a_busy_machine_do_not_decide_for_blocks(measuring, monkeypatch):
     measuring(SLOW, FAST, turns=linear.TURNS - 1)  # it broke off
     assert linear.kernel(1) == "plain"
-    for plain, blocks in itertools.permutations([[1.0] * 12, [2.0] * 11 + [0.5]]):
+    for plain, blocks in itertools.permutations([[1.0] * linear.TURNS, [2.0] * (linear.TURNS - 1) + [0.5]]):
         linear._measured.cache_clear()
         monkeypatch.setattr(linear, "seconds_of_kernels", lambda n, p=plain, b=blocks: {"plain": p, "blocks": b})
         assert linear.kernel(1) == "plain"
@@ -143,7 +143,7 @@ def test_a_counter_of_operations_counts_the_product_and_no_measurement(measuring
 
 
 def test_what_is_measured_are_both_kernels_in_turns(monkeypatch):
-    monkeypatch.setattr(linear, "SIZE", 16)
+    monkeypatch.setattr(linear, "SHAPE", (16, 24))
     order = []
     for name, multiply in linear.KERNELS.items():
         monkeypatch.setitem(

@@ -7,6 +7,7 @@ first, with the one that this process takes.
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import torch
 
 from .. import checkpoint, costs
 from ..generate import generate
-from ..linear import SIZE, kernel, seconds_of_kernels
+from ..linear import SHAPE, kernel, seconds_of_kernels
 from . import Row, alternate
 
 SIZES = {
@@ -86,7 +87,7 @@ def kernels() -> Iterator[Row]:
     """How fast each kernel reads a weight of 4 MB for few rows, at its best, and the choice of this process."""
     for n_rows in ROWS:
         taken, seconds = kernel(n_rows), seconds_of_kernels(n_rows)
-        blocks, plain = (4 * SIZE**2 / min(seconds[name]) / 1e9 for name in ("blocks", "plain"))
+        blocks, plain = (4 * math.prod(SHAPE) / min(seconds[name]) / 1e9 for name in ("blocks", "plain"))
         yield Row(
             f"product of {n_rows} row{'s' * (n_rows > 1)} by blocks ({taken} is taken): plain", blocks, plain, "GB/s"
         )
