@@ -4,12 +4,12 @@
     python3 lab.py                        set up what is missing, then open the welcome notebook in JupyterLab
     python3 lab.py --no-browser --port N  the same without opening a browser, on a port of your choice
     python3 lab.py test [arguments]       run every test, notebooks included; the arguments go to pytest
-    python3 lab.py reset 05               give notebook 05 back as it was; your version stays beside it
+    python3 lab.py reset 05a              give notebook 05a back as it was; your version stays beside it
 
 The set-up is a virtual environment in ``.venv`` with the exact versions of ``environment.yml`` and the
-package itself in editable form. It is made once, and again only when ``environment.yml``, ``pyproject.toml``,
-the Python version or the course's folder changes. You work on copies in ``work/``: they are made when absent
-and never overwritten.
+package itself in editable form. It is made once, and brought up to date only when ``environment.yml``,
+``pyproject.toml``, an installed version or the course's folder changes. You work on copies in ``work/``: they
+are made when absent and never overwritten.
 """
 
 import argparse
@@ -19,7 +19,6 @@ import errno
 import hashlib
 import json
 import os
-import queue
 import re
 import shutil
 import signal
@@ -27,10 +26,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.parse
-import urllib.request
 from pathlib import Path
 
 MINIMUM_PYTHON = (3, 11)
@@ -59,14 +55,14 @@ ROOT = Path(__file__).resolve().parent
 WELCOME = "00_welcome.ipynb"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CPU_INDEX_SECONDS = 3
+SECONDS_TO_END = 5
 GB = 1_000_000_000
 STAMP = "llmlab-stamp"  # in .venv, written last: for what this environment is complete
-BEGUN = "llmlab-installing"  # in .venv, left behind only by a set-up that was cut off
 
-# How the tests run: two files at a time, one thread each; notebooks are tests too, with their outputs
-# compared, their kernels' network off, and no cell longer than 150 s.
+# How the tests run: a file at a time on each of two workers, one thread each; notebooks are tests too, with
+# their outputs compared, their kernels' network off, and no cell longer than 150 s.
 TEST_FLAGS = ["-n", "2", "--dist", "loadfile", "-p", "llmlab.notebooks.pytest_plugin"]
-TEST_FLAGS += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=150"]
+TEST_FLAGS += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=150", "--durations=30"]
 TEST_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 USAGE = "python3 lab.py [--no-browser] [--port N] | test [pytest arguments] | reset NN"
@@ -80,20 +76,8 @@ class Problem(Exception):
 
 
 def read_pip_list(text: str) -> list[str]:
-    """Return the entries of the ``pip:`` list in the text of an environment.yml."""
-    entries = []
-    indent = None
-    for line in text.splitlines():
-        body = re.sub(r"(^|\s)#.*", "", line).rstrip()
-        if not body:
-            continue
-        depth = len(body) - len(body.lstrip())
-        if body.strip() == "- pip:":
-            indent = depth
-        elif indent is not None and depth <= indent:
-            break
-        elif indent is not None:
-            entries.append(body.strip()[1:].strip().strip("'\""))
+    """Return the entries of the ``pip:`` list in the text of our environment.yml, where it comes last."""
+    entries = re.findall(r"^ +- (.+?)(?: +#.*)?$", text.partition("- pip:\n")[2], re.MULTILINE)
     if not entries:
         raise Problem("environment.yml has no list under `- pip:`: get the file from the course again.")
     return entries
@@ -101,16 +85,13 @@ def read_pip_list(text: str) -> list[str]:
 
 def pinned_versions(entries: list[str]) -> dict[str, str]:
     """Return ``{name: version}`` for the entries of the form ``name==version``."""
-    return dict(entry.split("==", 1) for entry in entries if "==" in entry and not entry.startswith("-"))
+    return dict(entry.split("==", 1) for entry in entries if "==" in entry)
 
 
-def fingerprint(root: Path, python_version: str) -> str:
-    """Return a hash of all that decides what must be installed: two files, the Python version, the folder."""
-    digest = hashlib.sha256()
-    for part in ((root / "environment.yml").read_bytes(), (root / "pyproject.toml").read_bytes()):
-        digest.update(hashlib.sha256(part).digest())
-    digest.update(f"{python_version}\n{root}".encode())
-    return digest.hexdigest()
+def fingerprint(root: Path) -> str:
+    """Return a hash of what decides what must be installed: two files and the course's folder."""
+    files = [(root / name).read_bytes() for name in ("environment.yml", "pyproject.toml")]
+    return hashlib.sha256(b"\0".join([*files, os.fsencode(root)])).hexdigest()
 
 
 def has_nvidia_gpu() -> bool:
@@ -118,113 +99,58 @@ def has_nvidia_gpu() -> bool:
     return bool(shutil.which("nvidia-smi")) or Path("/proc/driver/nvidia/version").exists()
 
 
-def answers(url: str, seconds: float) -> bool:
-    """Return whether ``url`` answers within ``seconds``, name look-up and a slow server included."""
-    result = []
-
-    def ask():
-        with contextlib.suppress(Exception):
-            request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "llmlab"})
-            with urllib.request.urlopen(request, timeout=seconds) as response:
-                result.append(response.status < 400)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return bool(result and result[0])
-
-
 def wants_cpu_index() -> bool:
     """Return whether a plain install of torch would bring gigabytes of CUDA that this machine cannot use."""
     return sys.platform.startswith("linux") and not has_nvidia_gpu()
 
 
-# --------------------------------------------------------------------------------------------------- progress
+def answers(url: str, seconds: float) -> bool:
+    """Return whether ``url`` answers in time. Another process asks: looking a name up knows no time limit."""
+    ask = (
+        "import sys; from urllib.request import Request, urlopen; "
+        "urlopen(Request(sys.argv[1], method='HEAD', headers={'User-Agent': 'llmlab'}))"
+    )
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        command = [sys.executable, "-c", ask, url]
+        return subprocess.run(command, timeout=seconds, capture_output=True).returncode == 0
+    return False
 
 
-class Progress:
-    """Prints lines with the elapsed seconds; on a terminal, also a last line that is rewritten in place."""
-
-    QUIET_SECONDS = 20  # without a terminal, a sign of life at least this often
-
-    def __init__(self):
-        self.started = self.printed = time.monotonic()
-        self.on_terminal = sys.stdout.isatty()
-
-    def _stamped(self, text: str) -> str:
-        return f"[{time.monotonic() - self.started:4.0f} s] {text}"
-
-    def line(self, text: str) -> None:
-        """Print ``text`` for good."""
-        self.clear()
-        print(self._stamped(text), flush=True)
-        self.printed = time.monotonic()
-
-    def status(self, text: str) -> None:
-        """Show ``text`` until something else is shown."""
-        if self.on_terminal:
-            width = shutil.get_terminal_size().columns - 1
-            print("\r" + self._stamped(text)[:width].ljust(width), end="", flush=True)
-        elif time.monotonic() - self.printed > self.QUIET_SECONDS:
-            self.line(text)
-
-    def clear(self) -> None:
-        """Take the line shown by `status` away."""
-        if self.on_terminal:
-            print("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r", end="", flush=True)
+# What pip or venv says when it fails, what that means and what to do.
+REASONS = {
+    r"No space left on device|Errno 28\b|not enough space|WinError 112": (
+        "the disk is full: free about 3 GB (the temporary folder counts too) and start again"
+    ),
+    r"CERTIFICATE_VERIFY_FAILED": (
+        "the package index's certificate is not trusted: name yours with `pip config set global.cert`"
+    ),
+    r"DO NOT MATCH THE HASHES": ("a download arrived damaged: run `python3 -m pip cache purge`, then start again"),
+    r"Long Path": (r"the folder's path is too long for Windows: move the course to a short one such as C:\llmlab"),
+    r"PermissionError|Permission denied|Access is denied|WinError (5|32)\b": (
+        "a file in .venv is in use or not yours: close every JupyterLab of the course, then start again"
+    ),
+    r"Retrying \(|Max retries exceeded|[Tt]imed out|ProxyError|ConnectionError|Connection (aborted|refused|reset)": (
+        "the package index cannot be reached: check the network (and proxy), then start again"
+    ),
+    r"No matching distribution found for ([^\s(]+)": (
+        "{} has no build for this Python here: start lab.py with Python 3.11 or 3.12"
+    ),
+    r"ensurepip is not available|No module named '?(venv|ensurepip)": (
+        "this Python lacks its venv module: on Debian or Ubuntu run `sudo apt install python3-venv`, elsewhere "
+        "install Python from python.org; then start again"
+    ),
+}
 
 
-def describe(line: str) -> "tuple[str, bool] | None":
-    """Turn a line of pip's output into (what is going on, whether it is worth a line of its own), or None."""
-    line = line.strip()
-    match = re.match(r"Collecting ([\w.-]+)", line)
-    if match:
-        return f"finding {match[1]}", False
-    match = re.match(r"(?:Downloading|Using cached|Processing) (\S+)(?: \(([\d.]+) ([kMG]B)\))?", line)
-    if match:
-        file = urllib.parse.unquote(match[1].rsplit("/", 1)[-1])
-        name = " ".join(file.split("-")[:2]) if file.endswith(".whl") else file
-        if match[2] is None:
-            return f"reading {name}", False
-        large = match[3] == "GB" or (match[3] == "MB" and float(match[2]) >= 5)
-        return f"fetching {name} ({match[2]} {match[3]})", large
-    if line.startswith("Installing collected packages:"):
-        count = line.count(",") + 1
-        return f"installing {count} package{'s' if count > 1 else ''}", True
-    if "Retrying (" in line:
-        return "the package index does not answer, trying again", True
-    if line.startswith(("Building", "Preparing", "Getting requirements", "Installing build")):
-        return "building the course's package", False
-    return None
-
-
-def explain(log: str) -> str:
-    """Say in one line why pip failed, and what to do, from what it printed."""
-    if re.search(r"No space left on device|Errno 28\b|not enough space|WinError 112", log):
-        return "the disk is full: free about 3 GB (the temporary folder counts too) and start again"
-    if "CERTIFICATE_VERIFY_FAILED" in log:
-        return "the package index's certificate is not trusted: name yours with `pip config set global.cert`"
-    if "DO NOT MATCH THE HASHES" in log:
-        return "a download arrived damaged: run `python3 -m pip cache purge`, then start again"
-    if "Long Path" in log:
-        return r"the folder's path is too long for Windows: move the course to a short one such as C:\llmlab"
-    if re.search(r"PermissionError|Permission denied|Access is denied|WinError (5|32)\b", log):
-        return "a file in .venv is in use or not yours: close every JupyterLab of the course, then start again"
-    if re.search(
-        r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|Read timed out"
-        r"|Max retries exceeded|Name or service not known|name resolution|getaddrinfo failed"
-        r"|nodename nor servname|Network is unreachable|Connection (refused|reset)"
-        r"|ProxyError|ConnectionError",
-        log,
-    ):
-        return "the package index cannot be reached: check the network (and proxy), then start again"
-    match = re.search(r"No matching distribution found for ([^\s(]+)", log)
-    if match:
-        version = "{}.{}".format(*sys.version_info[:2])
-        return f"{match[1]} has no build for Python {version} here: start lab.py with Python 3.11 or 3.12"
-    errors = [line.strip() for line in log.splitlines() if line.strip().lower().startswith("error")]
-    lines = errors or [line.strip() for line in log.splitlines() if line.strip()] or ["pip said nothing"]
-    return f"{lines[-1].rstrip('.')}: if starting again does not help, delete .venv and start once more"
+def explain(said: str) -> str:
+    """Say in one line why an installation failed, and what to do, from what pip or venv said."""
+    for pattern, reason in REASONS.items():
+        match = re.search(pattern, said)
+        if match:
+            return reason.format(*match.groups())
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["pip said nothing"]
+    errors = [line for line in lines if line.lower().startswith("error")]
+    return f"{(errors or lines)[-1].rstrip('.')}: if starting again does not help, delete .venv and start once more"
 
 
 # ------------------------------------------------------------------------------------ the virtual environment
@@ -235,31 +161,25 @@ def venv_python(venv: Path) -> Path:
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
+def what_it_prints(python: Path, *arguments: str) -> "str | None":
+    """Return what a Python prints, or None when it does not run to a good end."""
+    command = [str(python), "-I", *arguments]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+        return done.stdout.strip() if done.returncode == 0 else None
+    return None
+
+
 PROBE = """
-import json, sys
-from importlib import metadata
-versions = {}
-for name in sys.argv[1:]:
-    try:
-        versions[name] = metadata.version(name).split("+")[0]
-    except Exception:
-        versions[name] = None
-print(json.dumps({"python": "%d.%d" % sys.version_info[:2], "versions": versions}))
+import sys
+from importlib.metadata import version
+print(*(version(name).split("+")[0] for name in sys.argv[1:]))
 """
 
 
-def probe(python: Path, names: list[str]) -> "dict | None":
-    """Ask a Python for its version and the installed version of each name; None when it does not run."""
-    try:
-        done = subprocess.run(
-            [str(python), "-I", "-c", PROBE, *names],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=60,
-        )
-        return json.loads(done.stdout)
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return None
+def has_versions(python: Path, pins: dict[str, str]) -> bool:
+    """Return whether a Python runs and has each package of ``{name: version}`` in that version."""
+    return what_it_prints(python, "-c", PROBE, *pins) == " ".join(pins.values())
 
 
 @contextlib.contextmanager
@@ -292,96 +212,32 @@ def make_venv(venv: Path) -> None:
     """Make a virtual environment with pip in place of whatever is at ``venv``."""
     if Path(sys.prefix).resolve() == venv.resolve():
         raise Problem("this Python is itself in the .venv that must be made anew: start lab.py with another Python.")
-    try:
-        if venv.is_symlink() or venv.is_file():
-            venv.unlink()
-        elif venv.exists():
-            shutil.rmtree(venv)
-    except OSError as error:
-        raise Problem(f"cannot replace .venv ({error}): close what uses it, or delete it yourself.") from None
-    venv.mkdir()
-    (venv / BEGUN).touch()
-    done = subprocess.run(
-        [sys.executable, "-m", "venv", str(venv)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        errors="replace",
-    )
+    command = [sys.executable, "-m", "venv", "--clear", str(venv)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     if done.returncode != 0:
-        if "ensurepip" in done.stdout or "No module named" in done.stdout:
-            version = "{}.{}".format(*sys.version_info[:2])
-            raise Problem(
-                "this Python lacks its venv module: on Debian or Ubuntu run `sudo apt install "
-                f"python{version}-venv`, elsewhere install Python from python.org; then start again."
-            )
-        raise Problem(f"cannot make .venv: {explain(done.stdout)}.")
+        raise Problem(f"cannot make .venv: {explain(done.stdout + done.stderr)}.")
 
 
-def count_installed(venv: Path) -> int:
-    """Return how many packages are in a virtual environment."""
-    packages = "Lib/site-packages" if os.name == "nt" else "lib/python*/site-packages"
-    return len(list(venv.glob(packages + "/*.dist-info")))
-
-
-def pip_install(root: Path, requirements: list[str], progress: Progress) -> None:
-    """Install the lines of a requirements file into ``.venv``; what pip says is kept in ``install.log``."""
+def pip_install(root: Path, requirements: list[str]) -> None:
+    """Install the lines of a requirements file into ``.venv``; pip shows its progress, and logs to ``install.log``."""
     venv = root / ".venv"
-    listed = venv / "requirements.txt"
+    listed, log = venv / "requirements.txt", venv / "install.log"
     listed.write_text("\n".join(requirements) + "\n", encoding="utf8")
-    command = [str(venv_python(venv)), "-m", "pip", "install", "--progress-bar", "off", "-r", str(listed)]
+    log.unlink(missing_ok=True)
+    command = [str(venv_python(venv)), "-m", "pip", "install", "--log", str(log), "-r", str(listed)]
     # Settings that would send packages elsewhere, or make pip wait for an answer, are switched off.
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PIP_TARGET", "PIP_PREFIX")}
-    environment.update(PIP_USER="0", PIP_NO_INPUT="1", PIP_DISABLE_PIP_VERSION_CHECK="1", PYTHONUNBUFFERED="1")
-    pip = subprocess.Popen(
-        command,
-        cwd=root,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf8",
-        errors="replace",
-    )
-    lines = queue.Queue()
-
-    def read():
-        for line in pip.stdout:
-            lines.put(line)
-        lines.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
-    doing, installing, log = "asking the package index", False, []
-    try:
-        with open(venv / "install.log", "w", encoding="utf8") as file:
-            while True:
-                try:
-                    line = lines.get(timeout=1)
-                except queue.Empty:
-                    progress.status(f"{doing}: {count_installed(venv)} done" if installing else doing)
-                    continue
-                if line is None:
-                    break
-                file.write(line)
-                file.flush()
-                log.append(line)
-                said = describe(line)
-                if said and said[0] != doing:
-                    doing, worth_a_line = said
-                    installing = installing or doing.startswith("installing")
-                    (progress.line if worth_a_line else progress.status)(doing)
-        code = pip.wait()
-    except BaseException:
-        pip.terminate()
-        pip.wait()
-        raise
-    finally:
-        progress.clear()
-    if code != 0:
-        raise Problem(f"{explain(''.join(log))} (everything pip said: {venv / 'install.log'}).")
-    progress.line("installed")
+    environment.update(PIP_USER="0", PIP_NO_INPUT="1", PIP_DISABLE_PIP_VERSION_CHECK="1", PYTHONIOENCODING="utf8")
+    said = []
+    streams = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "encoding": "utf8", "errors": "replace"}
+    with subprocess.Popen(command, cwd=root, env=environment, **streams) as pip:
+        for line in pip.stderr:
+            said.append(line)
+            if "Retrying (" in line:
+                print("The package index does not answer, trying again.", flush=True)
+    if pip.returncode != 0:
+        logged = log.read_text(encoding="utf8", errors="replace") if log.exists() else ""  # what its children said too
+        raise Problem(f"{explain(logged + ''.join(said))} (everything pip said: {log}).")
 
 
 def quiet_jupyterlab(venv: Path) -> None:
@@ -389,73 +245,46 @@ def quiet_jupyterlab(venv: Path) -> None:
     settings = venv / "etc" / "jupyter" / "labconfig"
     settings.mkdir(parents=True, exist_ok=True)
     disabled = {"@jupyterlab/apputils-extension:announcements": True}
-    write_atomically(settings / "page_config.json", json.dumps({"disabledExtensions": disabled}).encode())
+    (settings / "page_config.json").write_text(json.dumps({"disabledExtensions": disabled}))
 
 
-def is_ready(root: Path, state: "dict | None", pins: dict[str, str]) -> bool:
-    """Return whether what `probe` found in ``.venv`` is complete for this course as it is now."""
-    if not state or any(state["versions"][name] != version for name, version in pins.items()):
-        return False
-    stamp = root / ".venv" / STAMP
-    return stamp.is_file() and stamp.read_text() == fingerprint(root, state["python"])
-
-
-def can_be_kept(venv: Path, state: "dict | None") -> bool:
-    """Return whether pip can go on in ``.venv``: it runs, is new enough, has pip, and no set-up was cut off."""
-    if not state or not state["versions"]["pip"] or (venv / BEGUN).exists():
-        return False
-    return tuple(map(int, state["python"].split("."))) >= MINIMUM_PYTHON
-
-
-def set_up(root: Path, entries: list[str], *, keep: bool) -> None:
-    """Install the entries into ``.venv``, made anew unless it is to be kept."""
+def set_up(root: Path, entries: list[str]) -> None:
+    """Install the entries into ``.venv``, made anew unless an earlier set-up ended well there."""
     venv, cpu_only = root / ".venv", wants_cpu_index()
+    stamp, python = venv / STAMP, venv_python(venv)
+    keep = stamp.is_file() and what_it_prints(python, "-m", "pip", "--version") is not None
     with_cuda = sys.platform.startswith("linux") and not cpu_only
-    needed = 1 if keep else 12 if with_cuda else 3
-    require_space(root, needed, "free some, or move the course to a larger disk")
+    require_space(root, 1 if keep else 12 if with_cuda else 3, "free some, or move the course to a larger disk")
     require_space(Path(tempfile.gettempdir()), 1, "free some, or set TMPDIR to a folder on a larger disk")
-    progress = Progress()
+    stamp.unlink(missing_ok=True)  # a set-up that is cut off leaves none, so that the next start makes .venv anew
     if keep:
-        progress.line("bringing .venv up to date")
+        print("Bringing .venv up to date.", flush=True)
     else:
-        progress.line("repairing .venv" if venv.exists() else "making .venv: this takes minutes, once")
+        print(
+            "Making .venv: this takes minutes, once. The last step, installing, says nothing for a while.", flush=True
+        )
         make_venv(venv)
     # The options in the list (such as an index) are for conda and Binder; here the machine decides.
     requirements = [entry for entry in entries if not entry.startswith("--")]
     if cpu_only and answers(f"{CPU_INDEX}/torch/", CPU_INDEX_SECONDS):
         requirements.insert(0, f"--extra-index-url {CPU_INDEX}")
     elif cpu_only:
-        progress.line(f"{CPU_INDEX} does not answer: going on with what pip is set up to find")
-    (venv / STAMP).unlink(missing_ok=True)
-    (venv / BEGUN).touch()
-    try:
-        pip_install(root, requirements, progress)
-        quiet_jupyterlab(venv)
-    except Problem:
-        (venv / BEGUN).unlink()  # pip ended by itself and left the environment whole
-        raise
-    (venv / BEGUN).unlink()
+        print(f"{CPU_INDEX} does not answer: going on with what pip is set up to find.", flush=True)
+    pip_install(root, requirements)
+    quiet_jupyterlab(venv)
+    if not has_versions(python, pinned_versions(entries)):
+        raise Problem(f"pip ended well, but {venv} lacks listed versions: delete it and start again.")
+    stamp.write_text(fingerprint(root))
 
 
 def ensure_environment(root: Path = ROOT) -> Path:
     """Make ``.venv`` hold what the course needs, doing nothing when it does, and return its Python."""
-    venv = root / ".venv"
-    python = venv_python(venv)
+    python, stamp = venv_python(root / ".venv"), root / ".venv" / STAMP
     entries = read_pip_list((root / "environment.yml").read_text(encoding="utf8"))
-    pins = pinned_versions(entries)
-    names = ["pip", *pins]
-    if is_ready(root, probe(python, names), pins):
-        return python
-    with only_one(root / ".venv.lock"):
-        state = probe(python, names)
-        if is_ready(root, state, pins):  # another lab.py finished meanwhile
-            return python
-        set_up(root, entries, keep=can_be_kept(venv, state))
-        state = probe(python, names)
-        if state:
-            write_atomically(venv / STAMP, fingerprint(root, state["python"]).encode())
-        if not is_ready(root, state, pins):
-            raise Problem(f"pip ended well, but {venv} lacks listed versions: delete it and start again.")
+    is_current = stamp.is_file() and stamp.read_text() == fingerprint(root)
+    if not (is_current and has_versions(python, pinned_versions(entries))):
+        with only_one(root / ".venv.lock"):
+            set_up(root, entries)
     return python
 
 
@@ -486,9 +315,14 @@ def read_copies(work: Path) -> dict[str, str]:
 def course_files(root: Path) -> list[str]:
     """Return what a working copy holds: the notebooks and their assets, as paths below ``notebooks/``."""
     notebooks = root / "notebooks"
-    files = sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))
+    files = sorted(path for path in notebooks.glob("*.ipynb") if re.match(r"\d\d[a-z]?_", path.name))
     files += sorted(path for path in (notebooks / "assets").rglob("*") if path.is_file())
     return [path.relative_to(notebooks).as_posix() for path in files]
+
+
+def number_of(name: str) -> str:
+    """Return the number of a notebook: ``05a`` of ``05a_attention_by_hand.ipynb``."""
+    return name.partition("_")[0]
 
 
 def copy_notebooks(root: Path = ROOT) -> list[str]:
@@ -512,52 +346,38 @@ def copy_notebooks(root: Path = ROOT) -> list[str]:
             write_atomically(copy, source.read_bytes())
             copies[name] = current
         elif is_notebook and copies.setdefault(name, current) != current:
-            newer.append(
-                f"{name}: the course has a newer version; `python3 lab.py reset {name[:2]}` takes it and keeps yours."
-            )
+            advice = f"`python3 lab.py reset {number_of(name)}` takes it and keeps yours"
+            newer.append(f"{name}: the course has a newer version; {advice}.")
     write_atomically(work / ".copies.json", json.dumps(copies, indent=1).encode())
     return newer
 
 
 def reset(number: str, root: Path = ROOT) -> str:
     """Put the course's version of a notebook into ``work/``, keep the old one under a new name, say so."""
-    names = [name for name in course_files(root) if name.endswith(".ipynb")]
-    match = re.match(r"(\d{1,2})(?!\d)", number)
-    chosen = [name for name in names if match and int(name[:2]) == int(match[1])]
-    if not chosen:
-        raise Problem(f"there is no notebook {number!r}: reset takes one of {', '.join(name[:2] for name in names)}.")
-    name = chosen[0]
-    copy = root / "work" / name
-    kept = None
+    notebooks = {number_of(name): name for name in course_files(root) if name.endswith(".ipynb")}
+    wanted = number_of(number)
+    name = notebooks.get(wanted) or notebooks.get("0" + wanted)
+    if name is None:
+        raise Problem(f"there is no notebook {number!r}: reset takes one of {', '.join(notebooks)}.")
+    copy, kept = root / "work" / name, ""
     if os.path.lexists(copy):
-        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        kept = copy.with_name(f"{copy.stem}.old-{now}.ipynb")
-        again = 1
-        while os.path.lexists(kept):
-            again += 1
-            kept = copy.with_name(f"{copy.stem}.old-{now}-{again}.ipynb")
-        copy.rename(kept)
-    copies = read_copies(root / "work")
-    if copies.pop(name, None):
-        write_atomically(root / "work" / ".copies.json", json.dumps(copies, indent=1).encode())
+        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        old = copy.rename(copy.with_name(f"{copy.stem}.old-{now}.ipynb"))
+        kept = f"; your version is work/{old.name}"
     copy_notebooks(root)
-    return f"work/{name} is as the course has it" + (f"; your version is work/{kept.name}." if kept else ".")
+    return f"work/{name} is as the course has it{kept}."
 
 
 # ----------------------------------------------------------------------------------- JupyterLab and the tests
 
 
 def require_port(port: int) -> None:
-    """Raise a Problem when something listens on ``port`` of this machine."""
-    with socket.socket() as trial:
-        if os.name != "nt":  # there the option would let two servers share a port
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind(("127.0.0.1", port))
-        except OSError as error:
-            if error.errno == errno.EACCES:
-                raise Problem(f"port {port} is not for ordinary users: choose one above 1023.") from None
-            raise Problem(f"port {port} is in use: choose another, or leave --port out.") from None
+    """Raise a Problem when JupyterLab could not listen on ``port`` of this machine."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except (OSError, OverflowError):
+        advice = "choose a free one from 1024 to 65535, or leave --port out"
+        raise Problem(f"port {port} is in use, or not for you to use: {advice}.") from None
 
 
 def jupyter_command(root: Path, python: Path, *, port: "int | None", browser: bool) -> list[str]:
@@ -577,42 +397,26 @@ def jupyter_command(root: Path, python: Path, *, port: "int | None", browser: bo
     return command
 
 
-def serve(root: Path, python: Path, *, port: "int | None" = None, browser: bool = True) -> int:
-    """Run JupyterLab until it ends or Ctrl-C ends it; return its exit code."""
-    if port is not None:
-        require_port(port)
-
+def serve(root: Path, python: Path, *, port: "int | None" = None, browser: bool = True) -> None:
+    """Run JupyterLab until Ctrl-C ends it; raises a Problem when it ends by itself and badly."""
     print("Starting JupyterLab on your copies in work/. Ctrl-C in this window ends it.", flush=True)
     server = subprocess.Popen(jupyter_command(root, python, port=port, browser=browser), cwd=root / "work")
+    deadlines = []
 
-    def stop(signum, frame):
-        server.terminate()
-        raise KeyboardInterrupt
+    def end(number, frame):
+        deadlines.append(time.monotonic() + SECONDS_TO_END)
+        if number == signal.SIGTERM:  # Ctrl-C reaches JupyterLab without us
+            server.terminate()
 
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        while True:  # short waits: on Windows a long one would not see Ctrl-C
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                code = server.wait(timeout=1)
-                break
-    except KeyboardInterrupt:
-        code = end(server)
-    if code != 0:
-        raise Problem(f"JupyterLab ended with exit code {code}: the lines above say why.")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    while server.poll() is None:
+        time.sleep(0.2)
+        if deadlines and time.monotonic() > deadlines[0]:  # without a terminal it can wait for its threads for ever
+            server.kill()
+    if server.returncode != 0 and not deadlines:
+        raise Problem(f"JupyterLab ended with exit code {server.returncode}: the lines above say why.")
     print("JupyterLab has ended. Your notebooks are in work/.", flush=True)
-    return code
-
-
-def end(server: subprocess.Popen) -> int:
-    """Wait for a server that was asked to end, ask again, and end it by force when it does not; return 0."""
-    for ask, seconds in ((lambda: None, 3), (server.terminate, 10), (server.kill, 10)):
-        try:
-            ask()
-            server.wait(timeout=seconds)
-            break
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            continue
-    return 0
 
 
 def pytest_command(python: Path, arguments: list[str]) -> list[str]:
@@ -627,13 +431,6 @@ def run_tests(root: Path, python: Path, arguments: list[str]) -> int:
 
 
 # ------------------------------------------------------------------------------------------- the command line
-
-
-def port_number(text: str) -> int:
-    """Return a port from the command line."""
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: expected a number from 1 to 65535")
-    return int(text)
 
 
 def main(arguments: list[str]) -> int:
@@ -653,14 +450,15 @@ def main(arguments: list[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
-    parser.add_argument("--port", type=port_number, help="the port to serve on (default: the first free from 8888)")
+    parser.add_argument("--port", type=int, help="the port to serve on (default: the first free from 8888)")
     options = parser.parse_args(arguments)
     if options.port is not None:
         require_port(options.port)  # said before minutes of installing
     python = ensure_environment(ROOT)
     for line in copy_notebooks(ROOT):
         print(line)
-    return serve(ROOT, python, port=options.port, browser=not options.no_browser)
+    serve(ROOT, python, port=options.port, browser=not options.no_browser)
+    return 0
 
 
 def run(arguments: list[str]) -> int:
