@@ -1,7 +1,9 @@
 """A real JupyterLab in a real browser, for tests that see what a learner sees.
 
 `open_notebook("00_welcome.ipynb")` opens a copy of that notebook; what it returns runs it and tells what went
-wrong. The server, its kernels and the browser reach nothing but this machine; no personal settings are read.
+wrong. Opening JupyterLab and starting a kernel take seconds, so the tests of a widget share one notebook
+(`open_shared_notebook`) and run its cell afresh. The server, its kernels and the browser reach nothing but this
+machine; no personal settings are read. Whatever must happen has a minute or more, so that no test depends on speed.
 """
 
 import json
@@ -16,6 +18,7 @@ import time
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +41,7 @@ FLAGS = [
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
+WINDOW = {"width": 1280, "height": 900}
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
 # Lines that JupyterLab itself writes to the console as errors, and that are none.
@@ -60,7 +64,14 @@ OPEN = """async path => {
     await panel.sessionContext.session.kernel.info;
     app.shell.activateById(panel.id);
 }"""
+CLOSE = "() => window.llmlabPanel?.sessionContext.shutdown()"
 RUN_ALL = "() => window.jupyterapp.commands.execute('notebook:run-all-cells')"
+RUN = """async indices => {
+    for (const index of indices) {
+        window.llmlabPanel.content.activeCellIndex = index;
+        await window.jupyterapp.commands.execute('notebook:run-cell');
+    }
+}"""
 CELLS = """() => window.llmlabPanel.content.widgets.map(cell => ({
     type: cell.model.type,
     source: cell.model.sharedModel.getSource(),
@@ -73,6 +84,19 @@ SCROLL_TO = """async index => {
     await notebook.scrollToItem(index, 'start');
     await notebook.widgets[index].ready;
 }"""
+SHOW = """async indices => {
+    for (const index of indices) {
+        await window.llmlabPanel.content.scrollToItem(index, 'start');
+        await window.llmlabPanel.content.widgets[index].ready;
+    }
+}"""
+NOT_DRAWN = """indices => indices.filter(index => {
+    const cell = window.llmlabPanel.content.widgets[index];
+    const views = cell.model.outputs.toJSON().filter(
+        output => 'application/vnd.jupyter.widget-view+json' in (output.data ?? {}));
+    const drawn = cell.node.querySelectorAll('.jp-OutputArea-output > .lm-Widget:not(:empty)');
+    return drawn.length < views.length || cell.node.textContent.includes('Error displaying widget');
+})"""
 SCREENFUL = """async number => {
     const notebook = window.llmlabPanel.content, area = notebook.outerNode ?? notebook.node;
     area.scrollTop = number * (area.clientHeight - 40);
@@ -111,6 +135,13 @@ class OpenPage:
     console_errors: list[str] = field(default_factory=list, kw_only=True)
     requests_outside: list[str] = field(default_factory=list, kw_only=True)
 
+    def until(self, ask: Callable[[], object], expected: object, seconds: float = 60) -> None:
+        """Asks until the answer is the expected one, and fails with the last answer when it never is."""
+        end = time.monotonic() + seconds
+        while (answer := ask()) != expected and time.monotonic() < end:
+            self.page.wait_for_timeout(50)
+        assert answer == expected
+
     def watch(self, own: str) -> None:
         """Begins to collect errors, and requests to anything but the server or file at `own`."""
         inside = (own, own.replace("http", "ws", 1), "data:", "blob:", "about:")
@@ -129,10 +160,30 @@ class OpenNotebook(OpenPage):
     """A notebook in the browser, with its kernel ready."""
 
     name: str
+    asked: set[int] = field(default_factory=set, kw_only=True)  # the cells that were to run
 
-    def run_all(self, seconds: float = 120) -> None:
+    def run_all(self, seconds: float = 900) -> None:
         """Runs all cells; returns when the last has run."""
+        self.asked = set(range(len(self.cells())))
         self.within(seconds, "the cells did not all run", RUN_ALL)
+
+    def run(self, *indices: int, seconds: float = 900) -> None:
+        """Runs these cells, one after the other."""
+        self.asked |= set(indices)
+        self.within(seconds, "the cells did not all run", RUN, indices)
+
+    def run_afresh(self, index: int = 0) -> None:
+        """Runs a cell that another test may have run before, in the light theme and a window of the usual size."""
+        for seen in (self.asked, self.console_errors, self.requests_outside):
+            seen.clear()
+        self.page.set_viewport_size(WINDOW)
+        self.set_theme("light")
+        self.run(index)
+
+    def said(self, index: int) -> str:
+        """Runs a cell that prints, and returns what it printed."""
+        self.run(index)
+        return "".join(self.cells()[index]["outputs"][0]["text"]).strip()
 
     def within(self, seconds: float, otherwise: str, script: str, argument: object = None) -> object:
         """The result of a script in the page, or a failure that begins with `otherwise`."""
@@ -144,9 +195,11 @@ class OpenNotebook(OpenPage):
         return self.page.evaluate(CELLS)
 
     def cell_errors(self) -> list[str]:
-        """What no cell should leave behind: errors and messages to stderr, and code that did not run."""
+        """What no cell that was to run should leave behind: errors, messages to stderr, code that did not run."""
         found = []
-        for index, cell in enumerate(self.cells()):
+        cells = self.cells()
+        for index in sorted(self.asked):
+            cell = cells[index]
             if cell["type"] == "code" and cell["source"].strip() and cell["count"] is None:
                 found.append(f"cell {index}: did not run")
             for output in cell["outputs"]:
@@ -155,6 +208,15 @@ class OpenNotebook(OpenPage):
                 elif output.get("name") == "stderr":
                     found.append(f"cell {index}: {output['text']}")
         return found
+
+    def show(self, indices: list[int], seconds: float = 180) -> None:
+        """Scrolls to these cells, one after the other, and waits until every widget among their outputs is drawn."""
+        self.within(seconds, "not every cell could be shown", SHOW, indices)
+        end = time.monotonic() + seconds
+        while missing := self.page.evaluate(NOT_DRAWN, indices):
+            if self.console_errors or time.monotonic() > end:
+                pytest.fail(f"the widgets of cells {missing} are not drawn: {self.console_errors}")
+            self.page.wait_for_timeout(50)
 
     def scroll_to(self, index: int) -> None:
         """Brings cell `index` to the top: only cells near the visible ones are in the page."""
@@ -241,12 +303,12 @@ def lab(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             server.kill()
 
 
-def _wait_until_it_answers(url: str, server: subprocess.Popen, log: Path, seconds: float = 60) -> None:
+def _wait_until_it_answers(url: str, server: subprocess.Popen, log: Path, seconds: float = 180) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     end = time.monotonic() + seconds
     while True:
         try:
-            opener.open(url, timeout=5).close()
+            opener.open(url, timeout=60).close()
             return
         except OSError as error:
             if server.poll() is not None or time.monotonic() > end:
@@ -254,27 +316,45 @@ def _wait_until_it_answers(url: str, server: subprocess.Popen, log: Path, second
             time.sleep(0.1)
 
 
-@pytest.fixture
-def open_notebook(lab: Lab, browser: Browser) -> Iterator[Callable[[str], OpenNotebook]]:
-    """Opens a notebook of the course, or one that the test wrote into `lab.root`, by its file name."""
-    contexts = []
+@contextmanager
+def opening(lab: Lab, browser: Browser) -> Iterator[Callable[[str], OpenNotebook]]:
+    """A function that opens notebooks by their file names; at the end they are closed and their kernels end."""
+    opened: list[OpenNotebook] = []
 
-    def open_it(name: str, *, seconds: float = 60) -> OpenNotebook:
+    def open_it(name: str, *, seconds: float = 180) -> OpenNotebook:
         if not (lab.root / name).is_file():
             pytest.fail(f"there is no notebook {name} to open")
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
-        contexts.append(context)
+        context = browser.new_context(viewport=WINDOW)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         notebook = OpenNotebook(page, name)
+        opened.append(notebook)
         notebook.watch(own=lab.url)
         page.goto(f"{lab.url}/lab/tree/{name}?token={lab.token}&reset", timeout=1000 * seconds)
         page.wait_for_function("() => window.jupyterapp", timeout=1000 * seconds)
         notebook.within(seconds, f"JupyterLab did not open {name}", OPEN, name)
         return notebook
 
-    yield open_it
-    for context in contexts:
-        context.close()
+    try:
+        yield open_it
+    finally:
+        for notebook in opened:
+            notebook.within(60, "the kernel did not end", CLOSE)
+            notebook.page.context.close()
+
+
+@pytest.fixture
+def open_notebook(lab: Lab, browser: Browser) -> Iterator[Callable[[str], OpenNotebook]]:
+    """Opens a notebook of the course, or one that the test wrote into `lab.root`, by its file name."""
+    with opening(lab, browser) as open_it:
+        yield open_it
+
+
+@pytest.fixture(scope="module")
+def open_shared_notebook(lab: Lab, browser: Browser) -> Iterator[Callable[[str], OpenNotebook]]:
+    """The same for a notebook that all tests of a module share: each runs its cells afresh (`run_afresh`)."""
+    with opening(lab, browser) as open_it:
+        yield open_it
 
 
 @pytest.fixture
@@ -286,6 +366,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., OpenPage]]:
         viewport = {"width": width, "height": 900}
         context = browser.new_context(viewport=viewport, color_scheme=theme, offline=True)
         contexts.append(context)
+        context.set_default_timeout(60_000)
         opened = OpenPage(context.new_page())
         opened.watch(own=path.resolve().as_uri())
         opened.page.goto(path.resolve().as_uri())

@@ -1,5 +1,6 @@
 """The attention stepper in a real browser, by keyboard and pointer: every number that it shows equals torch's."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -425,8 +426,7 @@ def test_labels_show_as_text(saved):
     stepper.check()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width, scale", [(1000, 1.0), (600, 1.0), (600, 2.0)])
+@pytest.mark.parametrize(("theme", "width", "scale"), [("light", 1000, 1.0), ("dark", 600, 1.0), ("light", 600, 2.0)])
 def test_nothing_overflows_and_every_number_can_be_read(saved, theme, width, scale):
     generator = torch.Generator().manual_seed(0)
     large = [torch.randn(shape, generator=generator) for shape in ((8, 6), (6, 6), (6, 6), (6, 6))]
@@ -456,16 +456,24 @@ stepper"""
 NAMES = ("stage", "row", "column", "mask", "prefix", "window", "scaling")
 ASK = f"print([getattr(stepper, name) for name in {NAMES!r}], stepper.x.tolist(), stepper.w_k.tolist())"
 TELL = "stepper.x, stepper.stage, stepper.row, stepper.mask = 2 * stepper.x, 'scores', 1, 'none'"
-RUN = """async index => {
-    window.llmlabPanel.content.activeCellIndex = index;
-    await window.jupyterapp.commands.execute('notebook:run-cell');
-}"""
+NARROWER = "stepper._shapes = {**stepper._shapes, 'x': (3, 4)}"
 
 
-def test_a_notebook_and_its_kernel_agree(lab, open_notebook):
-    notebook = open_notebook(lab.write("attention.ipynb", CODE, ASK, TELL))
-    notebook.page.evaluate(RUN, 0)
-    stepper = Stepper(notebook, AttentionStepper())
+@pytest.fixture(scope="module")
+def notebook(lab, open_shared_notebook):
+    return open_shared_notebook(lab.write("attention.ipynb", CODE, ASK, TELL, NARROWER))
+
+
+@pytest.fixture
+def live(notebook):
+    """The stepper in a notebook, freshly made."""
+    notebook.run_afresh()
+    yield Stepper(notebook, AttentionStepper())
+    assert notebook.cell_errors() == [] and notebook.console_errors == [] and notebook.requests_outside == []
+
+
+def test_a_notebook_and_its_kernel_agree(live):
+    stepper, notebook = live, live.opened
     widget, n_cells = stepper.widget, len(notebook.cells())
     stepper.check()
     stepper.root.focus()
@@ -482,14 +490,8 @@ def test_a_notebook_and_its_kernel_agree(lab, open_notebook):
     stepper.check()
     assert len(notebook.cells()) == n_cells
     expected = f"{[getattr(widget, name) for name in NAMES]} {widget.x.tolist()} {widget.w_k.tolist()}"
-    for _ in range(50):  # Jupyter holds a change back while the kernel is at an earlier one
-        notebook.page.evaluate(RUN, 1)
-        said = "".join(notebook.cells()[1]["outputs"][0]["text"]).strip()
-        if said == expected:
-            break
-        notebook.page.wait_for_timeout(100)
-    assert said == expected
-    notebook.page.evaluate(RUN, 2)
+    notebook.until(lambda: notebook.said(1), expected)  # Jupyter holds a change back while an earlier one is handled
+    notebook.run(2)
     stepper.root.locator("[data-stage=scores][aria-pressed=true]").wait_for()
     stepper.set(x=2 * widget.x, stage="scores", row=1, mask="none")
     stepper.check()
@@ -500,39 +502,29 @@ def test_a_notebook_and_its_kernel_agree(lab, open_notebook):
     print(
         f"\nkey press: handled in {handled:.1f} ms, painted after {painted:.1f} ms (median), at most {longest:.1f} ms"
     )
-    assert notebook.cell_errors() == [] and notebook.console_errors == [] and notebook.requests_outside == []
 
 
-def test_what_the_kernel_refuses_is_shown_and_taken_back(lab, open_notebook):
-    narrower = "stepper._shapes = {**stepper._shapes, 'x': (3, 4)}"
-    notebook = open_notebook(lab.write("refused.ipynb", CODE, narrower))
-    notebook.page.evaluate(RUN, 0)
-    stepper = Stepper(notebook, AttentionStepper())
-    notebook.page.evaluate(RUN, 1)  # the kernel now wants something else than the page sends
+def test_what_the_kernel_refuses_is_shown_and_taken_back(live):
+    stepper = live
+    stepper.opened.run(3)  # the kernel now wants something else than the page sends
     stepper.root.focus()
     stepper.press("ArrowUp")
     stepper.root.get_by_text("expected a row from 0 to 2, got 3").wait_for()
     stepper.check()
-    assert notebook.cell_errors() == [] and notebook.console_errors == []
 
 
-@pytest.mark.parametrize("width", [1280, 700])
-def test_the_stepper_is_drawn_in_both_themes(lab, open_notebook, width):
-    notebook = open_notebook(lab.write("look.ipynb", CODE))
-    notebook.page.evaluate(RUN, 0)
-    stepper = Stepper(notebook, AttentionStepper())
+def test_the_stepper_is_drawn_in_both_themes(live):
+    stepper, notebook = live, live.opened
     folder = os.environ.get("LLMLAB_SCREENSHOTS")
-    notebook.page.set_viewport_size({"width": width, "height": 1400})
     notebook.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
-    for theme in ("light", "dark"):
+    for theme, width in itertools.product(("light", "dark"), (1280, 700)):
+        notebook.page.set_viewport_size({"width": width, "height": 1400})
         notebook.set_theme(theme)
         notebook.page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
         assert stepper.root.evaluate("node => node.scrollWidth <= node.clientWidth")
         assert min(stepper.root.evaluate(CONTRASTS)) >= 4.5
         stepper.root.focus()
-        for number, stage in enumerate(STAGES, 1):
+        for number, stage in enumerate(STAGES if folder else (), 1):
             stepper.press(str(number))
             notebook.page.wait_for_timeout(200)
-            if folder:
-                stepper.root.screenshot(path=Path(folder) / f"attention-{theme}-{width}-{number}-{stage}.png")
-    assert notebook.cell_errors() == [] and notebook.console_errors == [] and notebook.requests_outside == []
+            stepper.root.screenshot(path=Path(folder) / f"attention-{theme}-{width}-{number}-{stage}.png")

@@ -1,5 +1,6 @@
 """The head explorer in a real JupyterLab, driven by keyboard and pointer; its numbers are compared with torch."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -150,10 +151,14 @@ class Explorer:
         self.root.locator("[data-loss]").get_by_text(text).wait_for()
 
 
+@pytest.fixture(scope="module")
+def notebook(lab, open_shared_notebook):
+    return open_shared_notebook(lab.write("heads.ipynb", CODE))
+
+
 @pytest.fixture
-def explorer(lab, open_notebook):
-    notebook = open_notebook(lab.write("heads.ipynb", CODE))
-    notebook.run_all()
+def explorer(notebook):
+    notebook.run_afresh()
     notebook.page.wait_for_selector(".llmlab-root [data-candidate]")
     yield Explorer(notebook)
     assert notebook.cell_errors() == [] and notebook.console_errors == [] and notebook.requests_outside == []
@@ -361,16 +366,14 @@ def test_a_long_text_is_drawn_whole_and_the_pointer_is_answered(explorer):
     print("typed to picture:", ", ".join(f"{time:.0f} ms" for time in typed))
 
 
-@pytest.mark.parametrize("width", [1200, 700])
-def test_the_explorer_is_drawn_in_both_themes(explorer, width):
+def test_the_explorer_is_drawn_in_both_themes(explorer):
     """At both widths of the widget everything stays inside it, or scrolls within it."""
     folder = os.environ.get("LLMLAB_SCREENSHOTS")
     explorer.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
-    own = explorer.root.bounding_box()["width"]
-    around = explorer.page.viewport_size["width"] - own
-    explorer.page.set_viewport_size({"width": round(width + around), "height": 1800})
     explorer.root.focus()
-    for theme in ("light", "dark"):
+    for theme, width in itertools.product(("light", "dark"), (1200, 700)):
+        around = explorer.page.viewport_size["width"] - explorer.root.bounding_box()["width"]
+        explorer.page.set_viewport_size({"width": round(width + around), "height": 1800})
         explorer.opened.set_theme(theme)
         explorer.page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
         assert explorer.root.evaluate("node => node.scrollWidth <= node.clientWidth")
@@ -383,10 +386,9 @@ def test_the_explorer_is_drawn_in_both_themes(explorer, width):
             explorer.press("Escape", "x")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_saved_page_shows_every_head_without_kernel_and_network(tmp_path, open_page, theme):
+def test_a_saved_page_shows_every_head_without_kernel_and_network(tmp_path, open_page):
     widget = HeadExplorer(MODEL, TOKENIZER, layer=1, head=2, ablated=[(0, 1)])
-    page = open_page(widget.save_html(tmp_path / "heads.html"), theme=theme)
+    page = open_page(widget.save_html(tmp_path / "heads.html"), theme="dark")
     page.page.wait_for_selector(".llmlab-root [data-candidate]")
     explorer = Explorer(page)
     explorer.expect(TEXT, [(0, 1)])

@@ -1,5 +1,6 @@
 """The KV-cache stepper in a real JupyterLab, driven by keyboard and pointer; its numbers are compared with torch."""
 
+import itertools
 import os
 import re
 import time
@@ -101,10 +102,14 @@ class Stepper:
             assert [float(text.replace("−", "-")) for text in cells] == pytest.approx(expected.tolist(), abs=6e-3)
 
 
+@pytest.fixture(scope="module")
+def notebook(lab, open_shared_notebook):
+    return open_shared_notebook(lab.write("stepper.ipynb", CODE))
+
+
 @pytest.fixture
-def stepper(lab, open_notebook):
-    notebook = open_notebook(lab.write("stepper.ipynb", CODE))
-    notebook.run_all()
+def stepper(notebook):
+    notebook.run_afresh()
     notebook.page.wait_for_selector(".llmlab-root [data-candidate]")
     yield Stepper(notebook)
     assert notebook.cell_errors() == [] and notebook.console_errors == [] and notebook.requests_outside == []
@@ -204,13 +209,12 @@ def test_the_pointer_and_a_typed_prompt_reach_the_model(stepper):
     stepper.root.get_by_text("expected at most 48 together").wait_for()
 
 
-@pytest.mark.parametrize("width", [1000, 700])
-def test_the_stepper_is_drawn_in_both_themes(stepper, width):
+def test_the_stepper_is_drawn_in_both_themes(stepper):
     """At both widths of the window everything stays inside the widget, or scrolls within it."""
     folder = os.environ.get("LLMLAB_SCREENSHOTS")
-    stepper.page.set_viewport_size({"width": width, "height": 1700})
     stepper.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
-    for theme in ("light", "dark"):
+    for theme, width in itertools.product(("light", "dark"), (1000, 700)):
+        stepper.page.set_viewport_size({"width": width, "height": 1700})
         stepper.notebook.set_theme(theme)
         stepper.page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
         assert stepper.root.evaluate("node => node.scrollWidth <= node.clientWidth")
@@ -218,9 +222,8 @@ def test_the_stepper_is_drawn_in_both_themes(stepper, width):
             stepper.root.screenshot(path=Path(folder) / f"kv-cache-{theme}-{width}.png")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_saved_page_steps_without_kernel_and_network(tmp_path, open_page, theme):
-    page = open_page(KVCacheStepper(MODEL, TOKENIZER, PROMPT, N_NEW).save_html(tmp_path / "stepper.html"), theme=theme)
+def test_a_saved_page_steps_without_kernel_and_network(tmp_path, open_page):
+    page = open_page(KVCacheStepper(MODEL, TOKENIZER, PROMPT, N_NEW).save_html(tmp_path / "stepper.html"), theme="dark")
     page.page.wait_for_selector(".llmlab-root [data-candidate]")
     stepper = Stepper(page)
     stepper.check_pixels(stepper.check(N_NEW - 1), 0, 0)

@@ -1,29 +1,45 @@
-"""A learner who opens a notebook and runs it sees no error, in either theme."""
+"""A learner who opens a notebook and runs it sees no error.
 
+Of each chapter the first sitting runs whole. Of the others a browser adds nothing to what the notebook tests see but
+at widgets and exercises, so only those cells run, after the first.
+"""
+
+import os
 from pathlib import Path
 
+import nbformat
 import pytest
-from nbformat.v4 import new_markdown_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from sittings import cells_to_run, run_whole
 
 pytestmark = pytest.mark.browser
 
 NOTEBOOKS = sorted(path.name for path in (Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+WHOLE = run_whole(NOTEBOOKS)
+
+
+def run_as_a_learner(notebook, path, whole):
+    """Runs the notebook, or the cells that matter here, and looks at every output of what ran."""
+    chosen = range(len(notebook.cells())) if whole else cells_to_run(nbformat.read(path, as_version=4))
+    if whole:
+        notebook.run_all()
+    else:
+        notebook.run(*chosen)
+    cells = notebook.cells()
+    with_output = [index for index in chosen if cells[index]["outputs"]]
+    notebook.show(with_output)
+    assert notebook.cell_errors() == []
+    if os.environ.get("LLMLAB_SCREENSHOTS"):
+        for theme in ("light", "dark"):
+            notebook.set_theme(theme)
+            notebook.screenshots(f"{path.stem}-{theme}")
+    assert notebook.console_errors == [] and notebook.requests_outside == []
+    return with_output
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_runs_whole_without_an_error(open_notebook, name):
-    notebook = open_notebook(name)
-    notebook.run_all()
-    assert notebook.cell_errors() == []
-    for theme in ("light", "dark"):
-        notebook.set_theme(theme)
-        for index, cell in enumerate(notebook.cells()):
-            if cell["outputs"]:
-                notebook.scroll_to(index)
-                assert notebook.page.get_by_text("Error displaying widget").count() == 0
-        notebook.screenshots(f"{Path(name).stem}-{theme}")
-    assert notebook.console_errors == []
-    assert notebook.requests_outside == []
+def test_a_notebook_runs_without_an_error(lab, open_notebook, name):
+    assert run_as_a_learner(open_notebook(name), lab.root / name, whole=name in WHOLE)
 
 
 WIDGET = """
@@ -70,3 +86,22 @@ def test_widgets_are_alive_and_what_goes_wrong_is_seen(lab, open_notebook):
     assert planted.startswith("planted")
     assert unresolved and all("net::ERR_NAME_NOT_RESOLVED" in error for error in unresolved)
     assert set(notebook.requests_outside) == {"http://example.com/x.png"}
+
+
+def test_of_a_later_sitting_only_what_needs_a_browser_runs(lab, open_notebook):
+    shown = new_output("execute_result", {"text/plain": "AttentionStepper(5 tokens)"})
+    cells = [
+        "from llmlab.exercises import quiz\nfrom llmlab.widgets.attention import AttentionStepper",
+        new_code_cell("raise RuntimeError('this takes minutes')", execution_count=2),
+        new_code_cell("AttentionStepper()", execution_count=3, outputs=[shown]),
+        "quiz('attention.roles')",
+    ]
+    name = lab.write("99b_sitting.ipynb", *cells)
+    assert run_as_a_learner(open_notebook(name), lab.root / name, whole=False) == [2, 3]
+
+
+def test_a_widget_that_is_not_drawn_is_seen(lab, open_notebook):
+    notebook = open_notebook(lab.write("broken.ipynb", WIDGET.replace("el.append", "el.no_such_function")))
+    notebook.run_all()
+    with pytest.raises(pytest.fail.Exception, match=r"cells \[0\] are not drawn: .*no_such_function"):
+        notebook.show([0])

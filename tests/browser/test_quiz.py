@@ -51,13 +51,18 @@ CELLS = [
 ]
 
 
-@pytest.fixture
-def notebook(lab, open_notebook):
+@pytest.fixture(scope="module")
+def executed(lab, open_shared_notebook):
     (lab.root / "planted.py").write_text(TOPIC, encoding="utf-8")
-    notebook = open_notebook(lab.write("exercises.ipynb", *CELLS))
+    notebook = open_shared_notebook(lab.write("exercises.ipynb", *CELLS))
     notebook.run_all()
-    yield notebook
-    assert notebook.cell_errors() == [] and notebook.console_errors == [] and notebook.requests_outside == []
+    return notebook
+
+
+@pytest.fixture
+def notebook(executed):
+    yield executed
+    assert executed.cell_errors() == [] and executed.console_errors == [] and executed.requests_outside == []
 
 
 def focused(page):
@@ -119,12 +124,7 @@ def test_questions_and_predictions_are_answered_by_keyboard_and_pointer_and_reco
         "predictions": {"planted.bytes": {"guess": 1500}, "planted.growth": {"guess": "as `n²`"}},
     }
     store = Store(lab.root.parent / "llmlab")
-    for _ in range(100):  # the kernel records a moment later
-        found, _ = store.read()
-        if {part: found[part] for part in expected} == expected:
-            break
-        page.wait_for_timeout(50)
-    assert {part: found[part] for part in expected} == expected
+    notebook.until(lambda: {part: store.read()[0][part] for part in expected}, expected)  # a moment later
     notebook.set_theme("dark")
     notebook.screenshots("quiz-answered")
 

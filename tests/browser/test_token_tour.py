@@ -48,10 +48,14 @@ class Tour:
         self.page.wait_for_function(f"() => document.querySelectorAll('[data-token]').length === {count}")
 
 
+@pytest.fixture(scope="module")
+def notebook(lab, open_shared_notebook):
+    return open_shared_notebook(lab.write("tour.ipynb", CODE))
+
+
 @pytest.fixture
-def tour(lab, open_notebook):
-    notebook = open_notebook(lab.write("tour.ipynb", CODE))
-    notebook.run_all()
+def tour(notebook):
+    notebook.run_afresh()
     notebook.page.wait_for_selector(".llmlab-root [data-next]")
     tour = Tour(notebook.page)
     tour.notebook = notebook
