@@ -1,4 +1,7 @@
-"""Models for several tests: tiny, with every parameter random, so that no bias or norm can hide by being 0 or 1."""
+"""Models for several tests: tiny, with every parameter random, so that no bias or norm can hide by being 0 or 1.
+
+Also the label of a token as widgets show it.
+"""
 
 from __future__ import annotations
 
@@ -60,3 +63,12 @@ def maimed(model: Transformer, heads: list[tuple[int, int]]) -> Transformer:
         for layer, head in heads:
             model.blocks[layer].attention.o_proj.weight[:, head * size : (head + 1) * size] = 0
     return model
+
+
+def label(tokenizer, token: int) -> str:
+    """A token as widgets show it: its spaces and line ends visible, its bytes where they are no whole characters."""
+    data = tokenizer.decode_bytes([token])
+    try:
+        return data.decode().replace(" ", "·").replace("\n", "⏎")
+    except UnicodeDecodeError:
+        return f"0x{data.hex()}"

@@ -542,7 +542,9 @@ def test_the_test_command_is_one_pytest_over_the_folders_of_pyproject(course):
     assert command[-3:] == ["-k", "rope", "tests/test_rope.py"]
     assert command[3:-3] == lab.TEST_FLAGS
     flags = " ".join(lab.TEST_FLAGS)
-    assert all(flag in flags for flag in ("-n 2", "-p llmlab.notebooks.pytest_plugin", "--nbval", "--nbval-current-env"))
+    assert all(
+        flag in flags for flag in ("-n 2", "-p llmlab.notebooks.pytest_plugin", "--nbval", "--nbval-current-env")
+    )
 
 
 def test_arguments_after_test_go_to_pytest(course, monkeypatch):

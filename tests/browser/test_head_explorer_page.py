@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from models import maimed
+from models import label, maimed
 
 from llmlab import heads, load_model, model_card, trace
 from llmlab.widgets.heads import LONGEST, SCORES, TEXT, HeadExplorer
@@ -144,7 +144,7 @@ class Explorer:
             best = run[-1].softmax(-1).topk(5)
             for rank, (token, chance) in enumerate(zip(best.indices.tolist(), best.values.tolist(), strict=True)):
                 cells = self.root.locator(f'[data-candidate="{rank}"] td').all_text_contents()
-                assert cells[2 * side] == TOKENIZER.decode([token]).replace(" ", "·").replace("\n", "⏎")
+                assert cells[2 * side] == label(TOKENIZER, token)
                 assert number(cells[2 * side + 1]) == pytest.approx(chance, abs=1.1e-3)
 
     def wait_for_loss(self, text):
@@ -290,7 +290,7 @@ def test_a_typed_text_reaches_the_model(explorer):
     explorer.check_pictures()
     explorer.check_next()
     labels = explorer.root.locator('[data-kind="key"] .llmlab-mono').all_text_contents()
-    assert labels == [TOKENIZER.decode([i]).replace(" ", "·").replace("\n", "⏎") for i in explorer.ids]
+    assert labels == [label(TOKENIZER, i) for i in explorer.ids]
     field.press("x")  # a letter, not the key that takes a head out
     explorer.expect(text + "x", [])
     explorer.root.get_by_text(f"{len(explorer.ids)} tokens, <s> included").wait_for()

@@ -168,7 +168,7 @@ def test_answers_are_readable_in_both_themes(notebook):
         notebook.screenshots(f"exercises-{theme}")
     notebook.scroll_to(6)
     crash = notebook.page.locator(".llmlab-answer", has_text="stopped with an error")
-    assert "line 2: y = x.size\nAttributeError: 'int' object has no attribute 'size'" in crash.inner_text()
+    assert "line 2: y = x.size\nwith x = 2\nAttributeError: 'int' object has no attribute 'size'" in crash.inner_text()
 
 
 def test_a_saved_page_answers_without_a_kernel(browser, tmp_path):

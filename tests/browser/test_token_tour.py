@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from models import label
 
 from llmlab import load_model, trace
 
@@ -37,8 +38,7 @@ class Tour:
         grid = self.root.locator("[data-next] > span").all_text_contents()
         shown = [float(text.split()[0]) for text in grid[2::3]]
         assert shown == pytest.approx(best.values.tolist(), abs=6e-4)
-        names = [TOKENIZER.decode([token]).replace(" ", "·").replace("\n", "⏎") for token in best.indices.tolist()]
-        assert grid[1::3] == names
+        assert grid[1::3] == [label(TOKENIZER, token) for token in best.indices.tolist()]
         for head, row in enumerate(self.root.locator("tbody tr").all()):
             weights = seen[f"blocks.{layer}.attention.weights"][0, head, position, : position + 1]
             cells = [float(text or 0) for text in row.locator("td").all_text_contents()]
