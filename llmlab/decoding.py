@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .attention import fused_attention
 from .config import Cache
 from .ffn import FeedForward, GatedFeedForward
-from .linear import Linear, row_product
+from .linear import Linear, vector_product
 from .norms import LayerNorm, RMSNorm
 from .rope import rope_tables, rotate
 from .tap import tapped
@@ -25,7 +25,6 @@ from .transformer import Transformer
 PLAIN = (Linear, RMSNorm, LayerNorm, nn.Embedding, FeedForward, GatedFeedForward)
 JOINED = 2**18  # numbers of q, k and v together that are copied into one matrix at most
 AHEAD = 64  # positions whose RoPE tables are computed at once
-NOTHING = torch.zeros(())  # what a scaled product is added to
 
 
 def fits(model: Transformer) -> bool:
@@ -76,12 +75,12 @@ class Decoder:
                     _joined([attention.q_proj, attention.k_proj, attention.v_proj]),
                     attention.q_norm,
                     attention.k_norm,
-                    row_product(attention.o_proj.weight, attention.o_proj.bias),
+                    vector_product(attention.o_proj.weight, attention.o_proj.bias),
                     _norm(block.ffn_norm),
-                    row_product(ffn.gate.weight, ffn.gate.bias) if gated else None,
-                    row_product(ffn.up.weight, ffn.up.bias),
+                    vector_product(ffn.gate.weight, ffn.gate.bias) if gated else None,
+                    vector_product(ffn.up.weight, ffn.up.bias),
                     ffn.activation,
-                    row_product(ffn.down.weight, ffn.down.bias),
+                    vector_product(ffn.down.weight, ffn.down.bias),
                 )
             )
         self.final = _norm(model.norm)
@@ -89,12 +88,12 @@ class Decoder:
         self.versions = self._versions()
 
     def hidden(self, token: int, cache: Cache) -> Tensor:
-        """The same as `model.hidden([[token]], cache=cache)`, one token in a cache of one row: (1, D)."""
+        """The same as `model.hidden([[token]], cache=cache)`, one token in a cache of one row: (D,)."""
         model, position = self.model, int(cache.positions(1))
         mask = cache.mask(1)  # (1, S) or (1, 1, 1, S), or None where the query may see every key
-        x = model.embedding.weight[token : token + 1]  # (1, D)
+        x = model.embedding.weight[token]  # (D,)
         if model.position_embedding is not None:
-            x = x + model.position_embedding.weight[position]  # (1, D)
+            x = x + model.position_embedding.weight[position]  # (D,)
         tables = self._tables(position)
         for layer, (norm1, qkv, q_norm, k_norm, out, norm2, gate, up, activation, down) in enumerate(self.layers):
             heads = qkv(norm1(x)).view(self.shape)  # (1, H + 2G, 1, d): with one token, no transposition
@@ -109,11 +108,11 @@ class Decoder:
                 if tables is not None:
                     q, k = rotate(q, *tables, self.layout), rotate(k, *tables, self.layout)
             keys, values = cache.update(layer, k, v)  # (1, G, S, d)
-            found = _attend(q, keys, values) if mask is None else fused_attention(q, keys, values, mask)
-            x = out(found.reshape(1, -1), x)  # (1, D): added to the residual stream
-            normal = norm2(x)  # (1, D)
-            expanded = activation(up(normal)) if gate is None else activation(gate(normal)) * up(normal)  # (1, d_ff)
-            x = down(expanded, x)  # (1, D)
+            found = fused_attention(q, keys, values, mask)  # (1, H, 1, d)
+            x = out(found.view(-1), x)  # (D,): added to the residual stream
+            normal = norm2(x)  # (D,)
+            expanded = activation(up(normal)) if gate is None else activation(gate(normal)) * up(normal)  # (d_ff,)
+            x = down(expanded, x)  # (D,)
         cache.advance(1)
         return self.final(x)
 
@@ -141,39 +140,26 @@ class Decoder:
         return [*map(Tensor.data_ptr, self.weights), *[weight._version for weight in self.weights]]
 
 
-def _attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """One query in each head, every key visible. q (1, H, 1, d), keys and values (1, G, S, d) -> (G, H/G, d).
-
-    The heads of a group are the rows of one product, so nothing is repeated; three plain kernels start faster than
-    the fused one, and with one query there is no (T, S) matrix to save.
-    """
-    k, v = keys[0], values[0]  # (G, S, d)
-    rows = q.reshape(k.shape[0], -1, k.shape[2])  # (G, H/G, d)
-    scores = torch.baddbmm(NOTHING, rows, k.transpose(1, 2), beta=0, alpha=k.shape[2] ** -0.5)  # (G, H/G, S)
-    return torch.bmm(scores.softmax(-1), v)
-
-
 def _joined(layers: list[Linear]) -> Callable[[Tensor], Tensor]:
-    """The outputs of several layers of one input behind each other: (1, in) -> (1, sum of out).
+    """The outputs of several layers of one input behind each other: (in,) -> (sum of out,).
 
     One product starts faster than three. Large weights are not copied for that: there reading takes the time.
     """
     weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
     if sum(weight.numel() for weight in weights) <= JOINED:
-        return row_product(torch.cat(weights), None if biases[0] is None else torch.cat(biases))
-    products = [row_product(weight, bias) for weight, bias in zip(weights, biases, strict=True)]
+        return vector_product(torch.cat(weights), None if biases[0] is None else torch.cat(biases))
+    products = [vector_product(weight, bias) for weight, bias in zip(weights, biases, strict=True)]
     return lambda x: torch.cat([product(x) for product in products], dim=-1)
 
 
 def _norm(layer: RMSNorm | LayerNorm) -> Callable[[Tensor], Tensor]:
-    """The norm as a function of x alone, (1, D) -> (1, D)."""
+    """The norm as a function of x alone, (D,) -> (D,)."""
     weight, eps, shape = layer.weight, layer.eps, layer.weight.shape
     if isinstance(layer, LayerNorm):
         return lambda x: F.layer_norm(x, shape, weight, layer.bias, eps)
     floor, share = torch.tensor(eps), 1 / shape[0]
 
-    def rms_norm(x: Tensor) -> Tensor:
-        row = x.view(-1)  # (D,): a dot product is the sum of squares, in half the kernels of F.rms_norm
-        return x * torch.add(floor, torch.dot(row, row), alpha=share).rsqrt_() * weight
+    def rms_norm(x: Tensor) -> Tensor:  # a dot product is the sum of squares, in half the kernels of F.rms_norm
+        return x * torch.add(floor, torch.dot(x, x), alpha=share).rsqrt_() * weight
 
     return rms_norm

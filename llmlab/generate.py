@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from .config import Cache, whole
 from .decoding import Decoder, fits
@@ -83,14 +84,14 @@ def _steps(model, ids, max_new_tokens, *, processors, stop, cache, choice) -> It
         start = time.perf_counter()
         _tell_of_context(model, len(ids))
         with torch.inference_mode():
-            if decoder is not None and len(ids) - seen == 1 and not tapped():
+            if decoder is not None and len(ids) - seen == 1 and not (tapped() or is_in_torch_dispatch_mode()):
                 if decoder.stale():
                     decoder = Decoder(model)
-                hidden = decoder.hidden(ids[-1], cache)  # (1, D)
-            else:
+                hidden = decoder.hidden(ids[-1], cache)  # (D,)
+            else:  # listeners, and counters of operations, see the model itself
                 new = torch.tensor([ids[seen:]], device=device)  # (1, T): the whole prompt at first, then one token
-                hidden = model.hidden(new, cache=cache)[0, -1:]  # (1, D)
-            logits = model.head(hidden)[0]  # (V,)
+                hidden = model.hidden(new, cache=cache)[0, -1]  # (D,)
+            logits = model.head(hidden)  # (V,)
         with torch.no_grad():
             logits = logits.clone()  # outside of inference mode: a tensor that the caller may change
             shaped = logits.clone() if processors else logits

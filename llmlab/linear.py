@@ -101,19 +101,19 @@ def takes_blocks(weight: Tensor, n_rows: int) -> bool:
     return fits and kernel(n_rows) == "blocks"
 
 
-def row_product(weight: Tensor, bias: Tensor | None = None) -> Callable[..., Tensor]:
-    """The function (x, plus=None) -> x · weightᵀ + bias + plus of a single row: x (1, in), plus (1, out) -> (1, out).
+def vector_product(weight: Tensor, bias: Tensor | None = None) -> Callable[..., Tensor]:
+    """The function (x, plus=None) -> weight · x + bias + plus of vectors: x (in,), plus (out,) -> (out,).
 
     A decoding step is made of these. The kernel is chosen here, once, and a sum is part of the product's call.
     """
-    blocks, transposed = takes_blocks(weight, 1), weight.t()  # transposed (in, out)
+    blocks = takes_blocks(weight, 1)
 
     def multiply(x: Tensor, plus: Tensor | None = None) -> Tensor:
         if bias is not None:
             plus = bias if plus is None else plus + bias
         if blocks:
             return by_blocks(x, weight, plus)
-        return torch.mm(x, transposed) if plus is None else torch.addmm(plus, x, transposed)
+        return torch.mv(weight, x) if plus is None else torch.addmv(plus, weight, x)
 
     return multiply
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from models import TINY, TINY_LLAMA, random_model, random_tokens, relative
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from llmlab import decoding, linear, trace
 from llmlab.decoding import Decoder, fits
@@ -39,7 +40,7 @@ def test_decoding_equals_the_model(name, kind, joined, ahead, kernel, monkeypatc
     with torch.inference_mode():
         expected = model.hidden(tokens)
         parts = [model.hidden(tokens[:, :4], cache=cache)]
-        parts += [decoder.hidden(token, cache)[None] for token in tokens[0, 4:].tolist()]
+        parts += [decoder.hidden(token, cache)[None, None] for token in tokens[0, 4:].tolist()]
     assert relative(torch.cat(parts, dim=1), expected) < 1e-5
     assert cache.lengths.tolist() == [12]
 
@@ -98,6 +99,18 @@ def test_generation_uses_it_and_recording_in_the_middle_still_sees_every_tensor(
     with trace.record(model, ["blocks.0.attention.weights"]) as seen:
         next(steps)
     assert seen["blocks.0.attention.weights"].shape == (1, 4, 1, 5) and len(used) == 1
+
+
+def test_a_counter_of_operations_counts_all_products_of_a_generation():
+    """Two for each weight and token but the last token, and in the head for one token a step; attention apart."""
+    model, config = random_model(TINY_LLAMA), TINY_LLAMA
+    with FlopCounterMode(display=False) as counter:
+        list(generate(model, [1, 2, 3], 4))
+    counted = counter.get_flop_counts()["Global"]
+    products = sum(n for name, n in counted.items() if name in (torch.ops.aten.mm, torch.ops.aten.addmm))
+    head = config.vocab_size * config.d_model
+    layers = sum(weight.numel() for weight in model.blocks.parameters() if weight.dim() == 2)
+    assert products == 2 * (layers * 6 + head * 4)
 
 
 def in_place(weight):

@@ -63,10 +63,10 @@ def test_outputs_and_gradients_equal_pytorchs(shape, n_out, bias, pin, monkeypat
 def test_the_product_of_a_decoding_step_equals_pytorchs_and_adds_what_it_is_given(n_out, plus, bias, pin, monkeypatch):
     monkeypatch.setenv(linear.PIN, pin)
     torch.manual_seed(0)
-    weight, x = torch.randn(n_out, 24), torch.randn(1, 24)
-    b, p = torch.randn(n_out) if bias else None, torch.randn(1, n_out) if plus else None
+    weight, x = torch.randn(n_out, 24), torch.randn(24)
+    b, p = torch.randn(n_out) if bias else None, torch.randn(n_out) if plus else None
     expected = F.linear(x, weight, b) + (p if plus else 0)
-    torch.testing.assert_close(linear.row_product(weight, b)(x, p), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(linear.vector_product(weight, b)(x, p), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_blocks_are_for_few_rows_of_large_float32_matrices_that_they_divide(monkeypatch):
@@ -134,12 +134,9 @@ def test_kernels_of_notebooks_that_run_by_machine_are_pinned_to_plain(tmp_path):
 
 def test_a_counter_of_operations_counts_the_product_and_no_measurement(measuring):
     calls = measuring(SLOW, FAST)
-    weight, x = torch.ones(16, 24), torch.ones(1, 24)
     with FlopCounterMode(display=False) as counter:
-        Linear(24, 16)(x)
-        linear.row_product(weight)(x)
-        linear.row_product(weight)(x, torch.ones(1, 16))
-    assert counter.get_total_flops() == 3 * 2 * 24 * 16 and not calls
+        Linear(24, 16)(torch.ones(1, 24))
+    assert counter.get_total_flops() == 2 * 24 * 16 and not calls
 
 
 def test_what_is_measured_are_both_kernels_in_turns(monkeypatch):
