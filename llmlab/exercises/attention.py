@@ -740,8 +740,8 @@ def _beside(weights, offset=-1):
 find_previous_token_head.plant({
     "this head looks at the token itself; the token before is one place left of the diagonal":
         lambda weights: _best(_beside(weights, 0).mean(-1)),
-    "every head has the same score here, so that argmax takes the first: one place right of the diagonal (offset=1) "
-    "all weights are 0; the token before stands left of it (offset=-1)":
+    "the answer is (0, 0) every time, as where all heads score alike: one place right of the diagonal, for one, all "
+    "weights are 0. The token before is weights.diagonal(offset=-1, dim1=-2, dim2=-1)":
         lambda weights: _best(_beside(weights, 1).mean(-1)),
     "layers and heads are counted from 0 here, as Python counts":
         lambda weights: tuple(1 + number for number in _best(_beside(weights).mean(-1))),

@@ -42,16 +42,32 @@ def _of_lists(expected: list[Any], got: Any, scale: float) -> str:
         got = list(got) if any(isinstance(one, Tensor) for one in expected) else got.tolist()
     if not isinstance(got, list):
         return f"expected {_things(expected)}, got {named(got)}"
+    whole = all(isinstance(each, int) for each in (*expected, *got))
     if len(got) != len(expected):
-        return f"expected {_things(expected)}, got {len(got)}: {shown(got)}"
+        early = whole and got == expected[: len(got)]
+        late = whole and got[: len(expected)] == expected
+        how = "it ends too early: " if early else "it goes on too long: " if late else ""
+        return (
+            f"{how}expected {_things(expected)}{', ' + shown(expected) if whole else ''}, got {len(got)}: {shown(got)}"
+        )
     for number, (one, other) in enumerate(zip(expected, got, strict=True), 1):
         if found := difference(one, other, scale=scale):
-            if all(isinstance(each, int) for each in (*expected, *got)):
-                return f"expected {shown(expected)}, got {shown(got)}"
+            if whole:
+                return f"{_where(expected, got)}: expected {shown(expected)}, got {shown(got)}"
             if len(expected) == 1:
                 return found
             return f"in part {number} of {len(expected)}: {found}"
     return ""
+
+
+def _where(expected: list[int], got: list[int]) -> str:
+    """Which of several whole numbers are wrong, in words."""
+    wrong = [number for number, (one, other) in enumerate(zip(expected, got, strict=True), 1) if one != other]
+    if len(expected) == 2:
+        return {1: "the first number is wrong, the second right", 2: "the first number is right, the second wrong"}.get(
+            wrong[0] if len(wrong) == 1 else 0, "both numbers are wrong"
+        )
+    return f"number {wrong[0]} of {len(expected)} is the first wrong one"
 
 
 def _things(values: list[Any]) -> str:

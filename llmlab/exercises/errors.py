@@ -17,8 +17,8 @@ MEANINGS = (
     (
         r"mat1 and mat2 shapes cannot be multiplied|size mismatch, got input|inconsistent tensor size|"
         r"[Ee]xpected size for first two dimensions of batch2|dot : expected both|vector and matrix",
-        "In a product a @ b the last dimension of a must be as long as the last but one of b. To exchange the last two "
-        "dimensions of b, write b.transpose(-2, -1).",
+        "In a product a @ b the last dimension of a must be as long as the last but one of b. Where b lies the other "
+        "way, b.transpose(-2, -1) exchanges its last two dimensions.",
     ),
     (
         r"shape '(.*)' is invalid for input of size (\d+)|[Uu]nflatten.*|[Cc]annot reshape",
@@ -48,6 +48,20 @@ MEANINGS = (
         r"shape of the mask|The expanded size|attn_mask|[Mm]ask.*must",
         "A mask must have the shape of the scores, or fit it from the right with dimensions of size 1.",
     ),
+    (
+        r"too many indices|[Dd]imension out of range",
+        "There are more indices than dimensions: this tensor has fewer than the line takes it to have.",
+    ),
+    (
+        r"cannot be converted to Scalar|only one element tensors can be converted|only length-1 arrays",
+        "One number is wanted here, and this is a tensor of several; PyTorch's functions work on all of them at once.",
+    ),
+    (
+        r"type must be tuple of ints|cannot be interpreted as an integer",
+        "Sizes are whole numbers: `//` divides to one.",
+    ),
+    (r"iteration over a 0-d tensor", "This tensor is a single number, which cannot be gone through."),
+    (r"has no setter|can't set attribute", "This can be read and not set; look for a function that changes it."),
     (r"index .* out of (range|bounds)|IndexError", "An index counts from 0, so the last of n is n − 1, or −1."),
     (r"name '(\w+)' is not defined|cannot access local variable '(\w+)'", "This name has no value yet at that line."),
     (r"takes \d+ positional argument|missing \d+ required", "A function is called with another number of arguments."),

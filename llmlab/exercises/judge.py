@@ -206,6 +206,8 @@ def _explained(
             words = [found]
             break
     n_right = faults.count("")
+    if _always_the_same(trials, expected):
+        words.append("it gives the same for every input, whatever the arguments")
     if n_right:
         words.append(f"{n_right} of {len(faults)} inputs come out right; the smallest that does not is this one")
     if isinstance(trial.value, Tensor) and isinstance(expected[first].value, Tensor):
@@ -213,6 +215,14 @@ def _explained(
         if small and not trial_is_banned and trial.value.shape == expected[first].value.shape:
             here += f": expected {shown(expected[first].value)}, got {shown(trial.value)}"
     return Verdict(WRONG, ". ".join([*words, here]))
+
+
+def _always_the_same(trials: list[Trial], expected: list[Trial]) -> bool:
+    """Whether every result is equal though they should not be."""
+    if any(trial.error is not None or trial.value is None for trial in (*trials, *expected)):
+        return False
+    same = [all(not difference(each[0].value, trial.value) for trial in each[1:]) for each in (trials, expected)]
+    return len(trials) > 1 and same[0] and not same[1]
 
 
 def _on_input(exercise: Exercise, trial: Trial) -> str:

@@ -649,6 +649,7 @@ rollback.plant({
             lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - n_drafted + accepted.max()),
             lambda cache, n_drafted, accepted: cache.truncate(int((cache.lengths - n_drafted + accepted).min())),
             lambda cache, n_drafted, accepted: cache.truncate(int(cache.lengths[0]) - n_drafted + int(accepted[0])),
+            lambda cache, n_drafted, accepted: _one_by_one_row(cache, n_drafted, accepted),
         ),
     "rows may hold different numbers of tokens before: take each row's own length, cache.lengths":
         (
@@ -680,6 +681,12 @@ rollback.plant({
         (lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - n_drafted - accepted),
          lambda cache, n_drafted, accepted: cache.truncate(cache.lengths - accepted + n_drafted)),
 })  # fmt: skip
+
+
+def _one_by_one_row(cache, n_drafted, accepted):
+    for row in range(len(accepted)):
+        cache.truncate(int(cache.lengths[row]) - n_drafted + int(accepted[row]))
+
 
 EXERCISES = (decode_row, count_keys, append, chunk_mask, my_generate, cache_bytes, rollback)
 

@@ -232,6 +232,8 @@ write.plant({
         lambda model, ids, n, end: _flattened(model, ids, n, end),
     "only the first new token comes back; go on to n tokens":
         lambda model, ids, n, end: _greedy(model, ids, 1, end),
+    "the prompt's last token is taken for the end; only a new token ends the text":
+        lambda model, ids, n, end: [] if ids[-1] == end else _greedy(model, ids, n, end),
     "the end token is looked for in the prompt too; only a new one ends the text":
         lambda model, ids, n, end: [] if end in ids else _greedy(model, ids, n, end),
 })  # fmt: skip
