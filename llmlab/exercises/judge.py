@@ -62,13 +62,24 @@ def judge(exercise: Exercise, candidate: Any, *, seed: int = 0) -> Verdict:
         return Verdict(RIGHT)
     if own is not None and _still_open(exercise, own, trials):
         return Verdict(NOT_ATTEMPTED)
+    if reason := named_mistake(exercise, trials, seed=seed):
+        return Verdict(WRONG, reason)
+    return _explained(exercise, candidate, trials, expected, faults)
+
+
+def named_mistake(exercise: Exercise, trials: list[Trial], *, seed: int = 0) -> str:
+    """The reason of the planted mistake that these trials equal, or "" where there is none or the trials are right."""
+    expected = known_trials(exercise, exercise.answer, seed)
+    faults = [_fault(exercise, *pair) for pair in zip(expected, trials, strict=True)]
+    if not any(faults):
+        return ""
     for mistake in exercise.mistakes:
         if _alike(exercise, known_trials(exercise, mistake.function, seed), trials, expected):
-            return Verdict(WRONG, mistake.reason)
+            return mistake.reason
     for mistake in exercise.mistakes:
         if _alike_but_overflowing(exercise, known_trials(exercise, mistake.function, seed), trials, expected, faults):
-            return Verdict(WRONG, f"{mistake.reason}. Besides, large numbers overflow")
-    return _explained(exercise, candidate, trials, expected, faults)
+            return f"{mistake.reason}. Besides, large numbers overflow"
+    return ""
 
 
 @lru_cache(maxsize=256)
