@@ -10,7 +10,7 @@ tell heads apart. A high score says where a head looks, not that the model needs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -124,6 +124,40 @@ def without_heads(model: Transformer, heads: Iterable[tuple[int, int]]) -> Itera
         return change
 
     with trace.patch(model, {f"blocks.{layer}.attention.heads": silence(of) for layer, of in taken.items()}):
+        yield
+
+
+@torch.no_grad()
+def attention_means(model: Transformer, batches: Iterable[Tensor]) -> Tensor:
+    """What each layer's attention adds to the residual stream, on average over all tokens of batches (B, T): (L, D)."""
+    names = [f"blocks.{layer}.attention.out" for layer in range(model.config.n_layers)]
+    sums, n_tokens = torch.zeros(model.config.n_layers, model.config.d_model), 0
+    for tokens in batches:
+        with trace.record(model, names) as seen:
+            model(tokens)
+        sums += torch.stack([seen[name].sum((0, 1)) for name in names])
+        n_tokens += tokens.numel()
+    return sums / n_tokens
+
+
+@contextmanager
+def attention_replaced(model: Transformer, added: Mapping[int, Tensor]) -> Iterator[None]:
+    """Within the block, the attention of these layers adds a fixed vector (D,) at every position, whatever it reads.
+
+    Zeros take the layer's attention out; its mean (`attention_means`) leaves what does not depend on the text.
+    Raises ValueError for a layer that the model does not have.
+    """
+    config = model.config
+    for layer, vector in added.items():
+        if not 0 <= layer < config.n_layers:
+            raise ValueError(f"no layer {layer}; expected one from 0 to {config.n_layers - 1}")
+        if vector.shape != (config.d_model,):
+            raise ValueError(f"expected a vector of shape ({config.d_model},), got {tuple(vector.shape)}")
+    changes = {
+        f"blocks.{layer}.attention.out": lambda out, vector=vector: vector.to(out).expand_as(out)
+        for layer, vector in added.items()
+    }
+    with trace.patch(model, changes):
         yield
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import heads, patching, world
+from . import heads, patching, repetition, world
 from .generate import generate_batch
 from .tokenization import BPETokenizer
 from .training import WorldBatches, validation_loss
@@ -169,13 +169,53 @@ def cost_of(
     n_batches: int = 2,
 ) -> dict[str, float]:
     """What is left without some heads: the loss on unseen documents in nats a token, and the scores of skills."""
-    unseen = WorldBatches(tokenizer, 8, model.config.max_seq_len, seed=UNSEEN)
     with heads.without_heads(model, taken):
-        left = {"loss": validation_loss(model, unseen, n_batches)}
-        if skills:
-            scores = world.evaluate(model, skills, n, tokenizer=tokenizer)
-            left |= {skill: score.accuracy for skill, score in scores.items()}
+        return _what_is_left(model, tokenizer, skills, n, n_batches)
+
+
+def _what_is_left(
+    model: Transformer, tokenizer: BPETokenizer, skills: Sequence[str], n: int, n_batches: int
+) -> dict[str, float]:
+    unseen = WorldBatches(tokenizer, 8, model.config.max_seq_len, seed=UNSEEN)
+    left = {"loss": validation_loss(model, unseen, n_batches)}
+    if skills:
+        scores = world.evaluate(model, skills, n, tokenizer=tokenizer)
+        left |= {skill: score.accuracy for skill, score in scores.items()}
     return left
+
+
+def cost_of_layers(
+    model: Transformer, tokenizer: BPETokenizer, *, skills: Sequence[str] = (), n: int = 100, n_batches: int = 4
+) -> dict[str, Any]:
+    """What is left where the attention of one whole layer adds nothing ("zero"), or its mean over other unseen
+    documents ("mean"): for each layer, and for the untouched model ("whole"), a dict as of `cost_of`, with how often
+    tokens said twice are continued (`repetition.scores_by_pool`). Four batches are 8,192 tokens."""
+    documents = WorldBatches(tokenizer, 8, model.config.max_seq_len, seed=UNSEEN + 1)
+    means = heads.attention_means(model, (documents(number).tokens for number in range(n_batches)))
+
+    def left(added: dict[int, Tensor]) -> dict[str, float]:
+        with heads.attention_replaced(model, added):
+            again = repetition.scores_by_pool(model, tokenizer)
+            measured = _what_is_left(model, tokenizer, skills, n, n_batches)
+            return measured | {pool: score.accuracy for pool, score in again.items()}
+
+    layers = range(model.config.n_layers)
+    return {
+        "whole": left({}),
+        "zero": [left({layer: torch.zeros(model.config.d_model)}) for layer in layers],
+        "mean": [left({layer: means[layer]}) for layer in layers],
+    }
+
+
+def cost_of_random_heads(
+    model: Transformer, tokenizer: BPETokenizer, taken: Sequence[Head], *, n_sets: int = 5, **measured: Any
+) -> list[dict[str, float]]:
+    """The control for taking out some heads: as many others, drawn `n_sets` times at random; for each set `cost_of`,
+    which `measured` goes to."""
+    every = [(layer, head) for layer in range(model.config.n_layers) for head in range(model.config.n_heads)]
+    others = [head for head in every if head not in set(taken)]
+    sets = (Random(f"llmlab.model_card: heads {seed}").sample(others, len(taken)) for seed in range(n_sets))
+    return [cost_of(model, tokenizer, drawn, **measured) for drawn in sets]
 
 
 def where_facts_are(

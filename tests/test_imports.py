@@ -12,6 +12,7 @@ FLOORS = [
     {"trace", "costs", "sampling", "checkpoint", "decoding"},
     {"generate", "heads", "patching", "published"},
     {"world"},
+    {"repetition"},
     {"training"},
     {"model_card"},
     {"plots"},

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from models import TINY_LLAMA, random_model, random_tokens, relative
 
 from llmlab import checkpoint, training, world
+from llmlab.cli import train
 from llmlab.cli.train import PROMPTS, RECIPES, add_arguments, chosen
 from llmlab.tokenization import BPETokenizer
 from llmlab.training import Batch, Trainer, TrainingConfig, WorldBatches, batches, new_model, pack
@@ -593,8 +594,9 @@ def test_written_out_adamw_and_clipping_train_like_the_trainer():
 # The command --------------------------------------------------------------------------------------------------------
 
 TINY_RUN = [
-    "--steps=40", "--documents=200", "--save-every=7", "--check-every=1000",
+    "--steps=24", "--documents=200", "--save-every=7", "--check-every=1000",
     "--set", "vocab_size=400", "d_model=32", "n_heads=2", "n_kv_heads=1", "n_layers=2", "batch_size=2", "seq_len=48",
+    "second.n_steps=16", "second.batch_size=2", "second.seq_len=48",
 ]  # fmt: skip
 
 
@@ -613,7 +615,8 @@ sys.exit(main(arguments))
 
 
 def train_command(folder, *, ends_itself=None):
-    """A run of forty steps; `ends_itself`: a step, and the signal that the run gets when that step is logged."""
+    """A run of 24 steps and 16 more of the second reading; `ends_itself`: a step, and the signal that the run gets when
+    that step is logged."""
     start = ["-m", "llmlab"] if ends_itself is None else ["-c", ENDS_ITSELF, *(str(int(part)) for part in ends_itself)]
     return [sys.executable, *start, "train", f"--run={folder}", *TINY_RUN]
 
@@ -627,22 +630,87 @@ def check_what_a_run_says_and_publishes(text, folder):
     assert last["step"] == 40 and last["validation_loss"] > 0 and set(last["skills"]) == set(world.EVALUATIONS)
 
 
-def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path):
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    publish = [*train_command(tmp_path / "whole"), f"--publish={tmp_path / 'published'}"]
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run that was never stopped, published beside it."""
+    folder = tmp_path_factory.mktemp("whole")
+    publish = [*train_command(folder), f"--publish={folder / 'published'}"]
     said = subprocess.run(publish, check=True, capture_output=True, encoding="utf-8")
-    check_what_a_run_says_and_publishes(said.stdout + said.stderr, tmp_path / "published")
-    killed = subprocess.run(train_command(tmp_path / "killed", ends_itself=(10, signal.SIGKILL)), **quiet)
-    assert killed.returncode == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "model.safetensors").exists()
-    subprocess.run(train_command(tmp_path / "killed"), check=True, **quiet)
-    whole, resumed = (checkpoint.load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("whole", "killed"))
-    assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
-    curves = [
-        [(line["step"], line["loss"]) for line in map(json.loads, (tmp_path / name / "log.jsonl").open())]
-        for name in ("whole", "killed")
-    ]
-    assert curves[0] == curves[1] and len(curves[0]) == 40
+    check_what_a_run_says_and_publishes(said.stdout + said.stderr, folder / "published")
+    return folder
+
+
+def check_weights_are_alike(one, other, names):
+    for name in names:
+        ours, theirs = (checkpoint.load_tensors(folder / name) for folder in (one, other))
+        assert ours[1] == theirs[1] and ours[0].keys() == theirs[0].keys()
+        assert all(torch.equal(ours[0][key], theirs[0][key]) for key in ours[0]), name
+
+
+def lines_of(curve):
+    """The lines of a run's log without what depends on the clock."""
+    return [{**line, "seconds": None} for line in map(json.loads, curve.read_text().splitlines())]
+
+
+def test_a_killed_and_resumed_run_ends_with_the_same_weights(whole, tmp_path):
+    for step in (10, 33):  # in the first reading, and in the second
+        killed = subprocess.run(train_command(tmp_path, ends_itself=(step, signal.SIGKILL)), **QUIET)
+        assert killed.returncode == -signal.SIGKILL and not (tmp_path / "model.safetensors").exists()
+        assert (tmp_path / "first.safetensors").exists() == (step > 24)
+    subprocess.run(train_command(tmp_path), check=True, **QUIET)
+    snapshots, resumed = (sorted(p.name for p in (folder / "snapshots").iterdir()) for folder in (whole, tmp_path))
+    assert snapshots == resumed and {"step_000024.safetensors", "step_000040.safetensors"} < set(snapshots)
+    names = [f"snapshots/{name}" for name in snapshots]
+    check_weights_are_alike(whole, tmp_path, ["model.safetensors", "first.safetensors", *names])
+    ours, theirs = (lines_of(folder / "log.jsonl") for folder in (whole, tmp_path))
+    assert ours == theirs and [line["step"] for line in ours] == list(range(1, 41))
+    assert [line["reading"] for line in ours] == 24 * [1] + 16 * [2]
+
+
+def test_the_second_reading_goes_on_from_the_published_weights_of_the_first(whole, tmp_path):
+    """A run of the first reading alone publishes what the second begins with, so that both ways end alike."""
+    published = tmp_path / "published"
+    only_first = [*train_command(tmp_path / "first"), "second.n_steps=0", f"--publish={published}"]
+    subprocess.run(only_first, check=True, **QUIET)
+    _, metadata = checkpoint.load_tensors(published / "model.safetensors")
+    assert metadata["training"]["n_steps"] == 24 and "second" not in metadata
+    go_on = [*train_command(tmp_path / "on"), f"--from={published / 'model.safetensors'}", f"--publish={published}"]
+    subprocess.run(go_on, check=True, **QUIET)
+    check_weights_are_alike(whole, tmp_path / "on", ["model.safetensors", "snapshots/step_000032.safetensors"])
+    check_weights_are_alike(whole / "published", published, ["model.safetensors"])
+    ours, theirs = (lines_of(folder / "training.jsonl") for folder in (whole / "published", published))
+    assert [line["step"] for line in ours] == [10, 20, 24, 30, 40] and ours == theirs
+    _, metadata = checkpoint.load_tensors(published / "model.safetensors")
+    assert metadata["training"]["n_steps"] == 24 and metadata["second"]["n_steps"] == 16
+
+
+def test_a_second_reading_of_another_recipe_is_refused(whole, tmp_path):
+    made, folder = recipe(*TINY_RUN), tmp_path / "on"
+    train.begin_with(whole / "first.safetensors", folder)
+    tokenizer = BPETokenizer.load(folder / "tokenizer.json")
+    assert train.second_reading(made, "model", tokenizer, folder).n_done == 24
+    for changes, message in (
+        ({"lists_first": 7}, "was made with lists_first=1400; this run has 7"),
+        ({"training": dataclasses.replace(made.training, seed=5)}, "was made with seed=0; this run has 5"),
+        ({"model": dataclasses.replace(made.model, n_layers=1)}, "was made with config=.*'n_layers': 2.*'n_layers': 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train.second_reading(dataclasses.replace(made, **changes), "model", tokenizer, folder)
+    other = random_model(checkpoint.load(whole / "first.safetensors").config)
+    checkpoint.save(other, whole / "other.safetensors")
+    with pytest.raises(
+        ValueError, match=r"was begun with other weights than those of .*other.safetensors; give another"
+    ):
+        train.begin_with(whole / "other.safetensors", folder)
+    with pytest.raises(ValueError, match="holds a run that began with the first reading; give another --run"):
+        (tmp_path / "state.safetensors").touch()
+        train.begin_with(whole / "other.safetensors", tmp_path)
+    checkpoint.save(other, whole / "other.safetensors", second={"n_steps": 16})
+    with pytest.raises(ValueError, match=r"expected a model after its first reading; .* has had its second one"):
+        train.begin_with(whole / "other.safetensors", folder)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
@@ -665,5 +733,9 @@ def test_settings_reach_the_model_and_the_training():
     model, run = made.model, made.training
     assert (model.d_model, model.head_dim, model.ffn, run.batch_size, run.n_steps) == (64, 16, "gelu", 3, 5)
     assert made.lists_first == 2 and recipe() == RECIPES["model"]
+    second = recipe("--seed=3", "--set", "second.n_steps=7", "n_layers=2").second
+    assert (second.n_steps, second.seed, second.batch_size) == (7, 3, RECIPES["model"].second.batch_size)
+    assert recipe("--set", "second.n_steps=0").second is None
+    assert recipe("--which=draft").second is RECIPES["draft"].second
     with pytest.raises(ValueError, match=r"expected --set FIELD=VALUE with a field of .*vocab_size.*got 'layers=3'"):
         recipe("--set", "layers=3")

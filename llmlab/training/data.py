@@ -5,15 +5,16 @@ Every source of batches is a function of the step alone, so that a run can be st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from itertools import islice
+from itertools import count, islice
+from random import Random
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .. import world
+from .. import heads, repetition, world
 from ..attention import document_mask
 from ..tokenization import SINGLE_DIGIT_PATTERN, BPETokenizer
 
@@ -115,6 +116,9 @@ class WorldBatches:
     With `lists_first` = n the first n steps read lists only: words said over and over in the first half, lists to copy
     in the second. Heads that look up what followed the last time (induction heads) serve many skills; where other texts
     are mixed in from the start, they do not form for long.
+
+    `reading` is that of `world.documents`. Of all documents, a share of `token_lists` are no texts but tokens of the
+    vocabulary said over and over (`repetition.training_list`), so that looking up works for any token.
     """
 
     def __init__(
@@ -126,12 +130,18 @@ class WorldBatches:
         seed: int = 0,
         skills: Sequence[str] | None = None,
         lists_first: int = 0,
+        reading: int = 1,
+        token_lists: float = 0.0,
         device: torch.device | str | None = None,
     ):
         _check_size(batch_size, seq_len)
+        if not 0 <= token_lists <= 1:
+            raise ValueError(f"expected token_lists, a share, from 0 to 1, got {token_lists}")
         self.tokenizer, self.batch_size, self.seq_len = tokenizer, batch_size, seq_len
         self.seed, self.skills, self.lists_first, self.device = seed, skills, lists_first, device
+        self.reading, self.token_lists = reading, token_lists
         self.start_id, self.end_id = (tokenizer.special_tokens[name] for name in ("<s>", "</s>"))
+        self.drilled, self.merged = heads.word_tokens(tokenizer, world.EVERYDAY), repetition.merged_tokens(tokenizer)
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step; no document is used in two steps."""
@@ -139,9 +149,18 @@ class WorldBatches:
         skills = self.skills
         if step < self.lists_first:
             skills = "repeating" if 2 * step < self.lists_first else "copying"
-        texts = world.documents(self.seed, start=first, skills=skills)
-        encoded = ([self.start_id, *self.tokenizer.encode(document.text), self.end_id] for document in texts)
+        encoded = ([self.start_id, *ids, self.end_id] for ids in self._documents(first, skills))
         return pack(encoded, self.batch_size, self.seq_len).to(self.device)
+
+    def _documents(self, first: int, skills: Sequence[str] | None) -> Iterator[list[int]]:
+        """The token ids of the documents from number `first` on. A list stands in the place of the text it replaces."""
+        for number in count(first):
+            rng = Random(f"llmlab.training: lists of tokens, reading {self.reading}, {self.seed}/{number}")
+            if rng.random() < self.token_lists:
+                yield repetition.training_list(rng, self.drilled, self.merged)
+            else:
+                text = world.document(self.seed, number, skills=skills, reading=self.reading).text
+                yield self.tokenizer.encode(text)
 
 
 def masked(batch: Batch, *, share: float, mask_id: int, vocab_size: int, generator: torch.Generator) -> Batch:

@@ -24,7 +24,7 @@ from . import stories as _stories
 from . import sums as _sums
 from . import translation as _translation
 from .copying import EVERYDAY
-from .documents import MIXTURE, SKILLS, document, documents, sample
+from .documents import MIXTURE, SECOND_MIXTURE, SKILLS, document, documents, sample
 from .evaluate import EVALUATIONS, Score, answers, evaluate, items
 from .facts import Person, invented_facts, people, told_items, true_facts
 from .grammar import Grammar, Parse, split_sentences
@@ -36,6 +36,7 @@ __all__ = [
     "EVALUATIONS",
     "EVERYDAY",
     "MIXTURE",
+    "SECOND_MIXTURE",
     "SKILLS",
     "Document",
     "Fact",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import accumulate, count
 from random import Random
+from typing import NamedTuple
 
 from . import copying, facts, finding, pronouns, relations, senses, steps, stories, sums, translation
 from .records import SPLITS, Document, chosen
@@ -28,6 +30,12 @@ _WRITERS: dict[str, Callable[[Random, str], str]] = {
 }
 SKILLS = tuple(_WRITERS)
 
+# What a model reads after that, to do in general what it has learned on few words: facts in more wordings, and notes
+# in which one of several facts of a kind is asked for. The other skills go on, so that none is forgotten.
+_SECOND_WRITERS: dict[str, Callable[[Random, str], str]] = {
+    **_WRITERS,
+}
+
 # The share of documents of each skill. Stories and questions need attention to learn, which takes long; invented facts
 # need many tellings so that rare people are met at all; sums need examples of every pair of digits. The rest are small
 # closed sets that a few percent teach.
@@ -47,43 +55,91 @@ MIXTURE = {
     "steps": 0.05,
     "finding": 0.02,
 }
-_DEFAULT = (SKILLS, tuple(accumulate(MIXTURE[skill] for skill in SKILLS)))
+SECOND_MIXTURE = {
+    "stories": 0.12,
+    "pronouns": 0.05,
+    "facts_true": 0.11,
+    "facts_invented": 0.21,
+    "senses": 0.02,
+    "analogies": 0.02,
+    "paraphrases": 0.03,
+    "sums": 0.08,
+    "copying": 0.05,
+    "repeating": 0.01,
+    "questions": 0.09,
+    "translation": 0.05,
+    "steps": 0.05,
+    "finding": 0.11,
+}
 
 
-def _choice(skills: Iterable[str] | None) -> tuple[tuple[str, ...], tuple[float, ...]]:
+class _Reading(NamedTuple):
+    """A stream of documents: who writes them, in which shares, and the name that its random numbers start from."""
+
+    writers: dict[str, Callable[[Random, str], str]]
+    mixture: dict[str, float]
+    name: str
+
+
+_READINGS = {
+    1: _Reading(_WRITERS, MIXTURE, "llmlab.world"),
+    2: _Reading(_SECOND_WRITERS, SECOND_MIXTURE, "llmlab.world, second reading"),
+}
+
+
+class _Choice(NamedTuple):
+    """Some skills of a reading with the sums of their shares."""
+
+    reading: _Reading
+    skills: tuple[str, ...]
+    cumulative: tuple[float, ...]
+
+
+@cache
+def _all_of(reading: int) -> _Choice:
+    return _choice(reading, tuple(_READINGS[reading].mixture))
+
+
+def _choice(reading: int, skills: Iterable[str] | None) -> _Choice:
+    if reading not in _READINGS:
+        raise ValueError(f"unknown reading {reading!r}; expected one of: {', '.join(map(str, _READINGS))}")
     if skills is None:
-        return _DEFAULT
-    names = chosen(skills, _WRITERS, "skills")
-    return names, tuple(accumulate(MIXTURE[skill] for skill in names))
+        return _all_of(reading)
+    mixture = _READINGS[reading].mixture
+    names = chosen(skills, mixture, "skills")
+    return _Choice(_READINGS[reading], names, tuple(accumulate(mixture[skill] for skill in names)))
 
 
-def _write(seed: int, index: int, split: str, mixture: tuple[tuple[str, ...], tuple[float, ...]]) -> Document:
-    names, cumulative = mixture
-    rng = Random(f"llmlab.world: {split} document {seed}/{index}")
-    skill = names[min(bisect(cumulative, rng.random() * cumulative[-1]), len(names) - 1)]
-    return Document(skill, _WRITERS[skill](rng, split))
+def _write(seed: int, index: int, split: str, choice: _Choice) -> Document:
+    reading, skills, cumulative = choice
+    rng = Random(f"{reading.name}: {split} document {seed}/{index}")
+    skill = skills[min(bisect(cumulative, rng.random() * cumulative[-1]), len(skills) - 1)]
+    return Document(skill, reading.writers[skill](rng, split))
 
 
-def document(seed: int, index: int, *, split: str = "train", skills: Iterable[str] | None = None) -> Document:
+def document(
+    seed: int, index: int, *, split: str = "train", skills: Iterable[str] | None = None, reading: int = 1
+) -> Document:
     """Document number `index` of a stream: the same for the same arguments, on every machine.
 
-    `split` is "train" or "held_out"; `skills` restricts the stream to some skills, in their usual
-    proportions. Raises ValueError for an unknown split or skill.
+    `split` is "train" or "held_out"; `skills` restricts the stream to some skills, in their usual proportions;
+    `reading` is 1 or 2: what a model is trained on first (`MIXTURE`), and what it reads after that
+    (`SECOND_MIXTURE`). Raises ValueError for an unknown split, skill or reading.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; expected one of: {', '.join(SPLITS)}")
     if index < 0:
         raise ValueError(f"expected an index of at least 0, got {index}")
-    return _write(seed, index, split, _choice(skills))
+    return _write(seed, index, split, _choice(reading, skills))
 
 
 def documents(
-    seed: int, *, start: int = 0, split: str = "train", skills: Iterable[str] | None = None
+    seed: int, *, start: int = 0, split: str = "train", skills: Iterable[str] | None = None, reading: int = 1
 ) -> Iterator[Document]:
-    """The endless stream of documents from number `start` on."""
-    document(seed, start, split=split, skills=skills)  # bad arguments raise here, before the first document
-    mixture = _choice(skills)
-    return (_write(seed, index, split, mixture) for index in count(start))
+    """The endless stream of documents from number `start` on; the arguments are those of `document`."""
+    document(seed, start, split=split, skills=skills, reading=reading)  # bad arguments raise before the first document
+    choice = _choice(reading, skills)
+    return (_write(seed, index, split, choice) for index in count(start))
 
 
 def sample(seed: int = 0, per_skill: int = 2) -> str:
