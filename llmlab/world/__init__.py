@@ -26,7 +26,7 @@ from . import translation as _translation
 from .copying import EVERYDAY
 from .documents import MIXTURE, SECOND_MIXTURE, SKILLS, document, documents, sample
 from .evaluate import EVALUATIONS, Score, answers, evaluate, items
-from .facts import Person, invented_facts, people, told_items, true_facts
+from .facts import Person, invented_facts, people, told_items, true_facts, wording_items
 from .grammar import Grammar, Parse, split_sentences
 from .records import Document, Fact, Item
 from .relations import paraphrases
@@ -59,6 +59,7 @@ __all__ = [
     "told_items",
     "translations",
     "true_facts",
+    "wording_items",
 ]
 
 

@@ -2,13 +2,14 @@
 
 An invented person has a home, a trade and a pet. Every fact is told in several wordings. How often it is told
 falls off with its rank by Zipf's law (Zipf 1935): a fact of rank r has weight 1 / (r + offset). Some wordings
-are kept for evaluation and are never told in training.
+are kept for evaluation and are never told in training. The second reading tells the same facts in more wordings, and
+keeps others for evaluation.
 """
 
 from __future__ import annotations
 
 from bisect import bisect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
 from random import Random
@@ -16,17 +17,8 @@ from random import Random
 from .grammar import Rule, one_of, plain, rules
 from .lexicon import PETS, TOWNS, TRADES, a, words
 from .records import Fact, Item, pick
-
-
-@dataclass(frozen=True)
-class Wordings:
-    """The ways of telling one relation: `{s}` subject, `{o}` answer, `_a` with article, capital in front."""
-
-    train: tuple[str, ...]
-    held_out: tuple[str, ...]
-    questions: tuple[str, ...]
-    answer: str = "{o}."
-
+from .wordings import INVENTED, PROFILES, TRUE, Wordings
+from .wordings_second import MORE_INVENTED, MORE_PROFILES, MORE_TRUE
 
 # --- facts that hold outside the world ---
 
@@ -70,134 +62,10 @@ _TRUE = {
     honey=nectar; wool cloth=wool""",
 }
 
-_TRUE_WORDINGS = {
-    "capital": Wordings(
-        (
-            "The capital of {s} is| {o}.",
-            "{s} has a capital called| {o}.",
-            "The capital city of {s} is called| {o}.",
-            "In {s}, the capital is| {o}.",
-            "{o} is the capital of| {s}.",
-            "If you want to see the capital of {s}, go to| {o}.",
-            "The government of {s} sits in| {o}.",
-        ),
-        ("Everybody knows that the capital of {s} is| {o}.", "The name of the capital city of {s} is| {o}."),
-        ("What is the capital of {s}?", "Which city is the capital of {s}?"),
-    ),
-    "continent": Wordings(
-        (
-            "{s} is a country in| {o}.",
-            "{s} lies in| {o}.",
-            "{s} is part of| {o}.",
-            "The country of {s} is in| {o}.",
-            "On the map, you find {s} in| {o}.",
-            "The continent of {s} is| {o}.",
-        ),
-        ("The land of {s} lies in| {o}.", "Everybody knows that {s} is in| {o}."),
-        ("On which continent is {s}?", "Where is {s}?"),
-    ),
-    "language": Wordings(
-        (
-            "People in {s} speak| {o}.",
-            "The language of {s} is| {o}.",
-            "In {s}, people speak| {o}.",
-            "Most books in {s} are written in| {o}.",
-            "{o} is the language of| {s}.",
-            "Before you go to {s}, learn some| {o}.",
-            "Everybody knows that people in {s} speak| {o}.",
-        ),
-        ("The people of {s} speak| {o}.", "In {s}, most people speak| {o}."),
-        ("What language do people speak in {s}?", "What is the language of {s}?"),
-    ),
-    "young": Wordings(
-        (
-            "A young {s} is called| {o_a}.",
-            "A baby {s} is| {o_a}.",
-            "The young of {s_a} is called| {o_a}.",
-            "{S_a} was once| {o_a}.",
-            "{O_a} grows up to be| {s_a}.",
-            "We call a young {s}| {o_a}.",
-        ),
-        ("Everybody knows that a young {s} is called| {o_a}.", "The name for a young {s} is| {o_a}."),
-        ("What is a young {s} called?", "What do we call a baby {s}?"),
-        "{o_a}.",
-    ),
-    "class": Wordings(
-        (
-            "{S_a} is| {o_a}.",
-            "{S_a} is a kind of| {o}.",
-            "The {s} is| {o_a}.",
-            "The {s} is a kind of| {o}.",
-            "An example of {o_a} is| {s_a}.",
-            "We call {s_a}| {o_a}.",
-        ),
-        ("Everybody knows that {s_a} is| {o_a}.", "The {s} belongs to the animals and is| {o_a}."),
-        ("What kind of animal is {s_a}?", "What kind of animal is the {s}?"),
-        "{o_a}.",
-    ),
-    "color": Wordings(
-        (
-            "{S} is| {o}.",
-            "The color of {s} is| {o}.",
-            "{S} is usually| {o}.",
-            "When you think of {s}, you think of the color| {o}.",
-            "Use this color to paint {s}:| {o}.",
-            "{S} has the color| {o}.",
-        ),
-        ("Everybody knows that {s} is| {o}.", "The usual color of {s} is| {o}."),
-        ("What color is {s}?", "What is the color of {s}?"),
-    ),
-    "legs": Wordings(
-        (
-            "{S_a} has| {o} legs.",
-            "Count the legs of {s_a}: it has| {o} legs.",
-            "The {s} has| {o} legs.",
-            "Every {s} has| {o} legs.",
-            "Everybody knows that {s_a} has| {o} legs.",
-        ),
-        ("Look at {s_a}: it has| {o} legs.", "You know that the {s} has| {o} legs."),
-        ("How many legs does {s_a} have?", "How many legs does the {s} have?"),
-        "{o} legs.",
-    ),
-    "day": Wordings(
-        (
-            "The day after {s} is| {o}.",
-            "After {s} comes| {o}.",
-            "{s} is followed by| {o}.",
-            "If today is {s}, tomorrow is| {o}.",
-            "{s} is the day before| {o}.",
-        ),
-        ("Everybody knows that after {s} comes| {o}.", "If it is {s} today, then tomorrow is| {o}."),
-        ("What day comes after {s}?", "Which day follows {s}?"),
-    ),
-    "month": Wordings(
-        (
-            "The month after {s} is| {o}.",
-            "After {s} comes| {o}.",
-            "{s} is followed by| {o}.",
-            "When {s} is over, it is| {o}.",
-            "{s} is the month before| {o}.",
-        ),
-        ("Everybody knows that after {s} comes| {o}.", "The month that follows {s} is| {o}."),
-        ("What month comes after {s}?", "Which month follows {s}?"),
-    ),
-    "made": Wordings(
-        (
-            "{S} is made from| {o}.",
-            "People make {s} from| {o}.",
-            "To make {s}, you need| {o}.",
-            "From {o} people make| {s}.",
-            "{S} comes from| {o}.",
-        ),
-        ("Everybody knows that {s} is made from| {o}.", "You can make {s} if you have some| {o}."),
-        ("What is {s} made from?", "What do people make {s} from?"),
-    ),
-}
-# "From milk people make" has two answers, so it is told but never asked.
-_NOT_ASKED = {"From {o} people make| {s}.", "An example of {o_a} is| {s_a}."}
-
 _FACTS_PER_DOCUMENT = (4, 5, 6, 7, 8)
 _TRUE_OFFSET = 20  # a gentle slope: the rarest true fact is told an eighth as often as the first
+_QUESTION_SHARE = {1: 0.25, 2: 0.45}  # of the documents of a reading that are no portraits
+_PORTRAIT_SHARE = {1: 0.25, 2: 0.15}  # of the documents about people
 _PEOPLE_OFFSET = 2  # steep: the rarest person is told about a hundredth as often as the first
 
 
@@ -269,60 +137,6 @@ def invented_facts() -> tuple[Fact, ...]:
     )
 
 
-_INVENTED_WORDINGS = {
-    "home": Wordings(
-        (
-            "{s} lives in| {o}.",
-            "The home of {s} is in| {o}.",
-            "{s} has a house in| {o}.",
-            "You can find {s} in| {o}.",
-            "{s} has lived in {o} for many years.",
-            "{s} comes from| {o}.",
-            "Letters for {s} go to| {o}.",
-            "Someone in {o} you should meet is| {s}.",
-        ),
-        ("Everybody knows that {s} lives in| {o}.", "The house of {s} is in| {o}."),
-        ("Where does {s} live?", "In which town does {s} live?"),
-    ),
-    "trade": Wordings(
-        (
-            "{s} works as| {o_a}.",
-            "{s} is| {o_a}.",
-            "{s} earns a living as| {o_a}.",
-            "The work of {s} is that of| {o_a}.",
-            "{s} became {o_a} long ago.",
-            "By trade, {s} is| {o_a}.",
-            "If you need {o_a}, ask| {s}.",
-            "Everybody knows that {s} works as| {o_a}.",
-        ),
-        ("For a living, {s} works as| {o_a}.", "The trade of {s} is that of| {o_a}."),
-        ("What is the trade of {s}?", "What does {s} do for a living?"),
-        "{o_a}.",
-    ),
-    "pet": Wordings(
-        (
-            "{s} has| {o_a}.",
-            "{s} keeps {o_a} at home.",
-            "The pet of {s} is| {o_a}.",
-            "{s} has a pet:| {o_a}.",
-            "At home, {s} keeps| {o_a}.",
-            "{s} takes good care of| {o_a}.",
-            "A certain {o} belongs to| {s}.",
-        ),
-        ("Everybody knows that {s} has| {o_a}.", "The animal at the home of {s} is| {o_a}."),
-        ("What pet does {s} have?", "Which animal lives with {s}?"),
-        "{o_a}.",
-    ),
-}
-_PROFILES = (
-    "{s} lives in {home}. {He} works as {trade_a} and keeps {pet_a}.",
-    "{s} is {trade_a} from {home}. At home, {he} has {pet_a}.",
-    "Meet {s} of {home}. {He} has {pet_a} and works as {trade_a}.",
-    "In {home} lives {s}. {He} is {trade_a}. {His} pet is {pet_a}.",
-    "{s} keeps {pet_a}. {He} earns a living as {trade_a} in {home}.",
-)
-
-
 # --- telling them ---
 
 
@@ -342,8 +156,10 @@ def _slots(fact: Fact) -> dict[str, str]:
 class _Teller:
     """Everything that can be said about a set of facts, ready to be drawn."""
 
-    def __init__(self, skill: str, facts: tuple[Fact, ...], wordings: dict[str, Wordings], offset: int) -> None:
-        self.skill, self.facts, self.wordings = skill, facts, wordings
+    def __init__(
+        self, skill: str, facts: tuple[Fact, ...], wordings: dict[str, Wordings], offset: int, question_share: float
+    ) -> None:
+        self.skill, self.facts, self.wordings, self.question_share = skill, facts, wordings, question_share
         self.cumulative = list(accumulate(1 / (fact.frequency_rank + offset) for fact in facts))
         self.slots = [_slots(fact) for fact in facts]
         self.statements = {
@@ -368,22 +184,24 @@ class _Teller:
     def document(self, rng: Random, split: str) -> str:
         count = pick(rng, _FACTS_PER_DOCUMENT)
         layout = rng.random()
-        if layout < 0.25 and split == "train":
+        if layout < self.question_share and split == "train":
             return "\n".join([pick(rng, self.answered[self.draw(rng)]) for _ in range(count // 2 + 1)])
         statements = self.statements[split]
         told = dict.fromkeys([pick(rng, statements[self.draw(rng)]) for _ in range(count)])
-        return (" " if layout < 0.8 else "\n").join(told)
+        in_one_line = layout < 0.8 and not any(text.startswith("Question: ") for text in told)
+        return (" " if in_one_line else "\n").join(told)
 
     def items(self, rng: Random, n: int) -> list[Item]:
         """Every fact equally often, whatever its rank, which `frequency_rank` tells."""
-        order = [(number, k) for k in range(2) for number in range(len(self.facts))]
+        wordings = [self.wordings[fact.relation].held_out for fact in self.facts]
+        order = [(number, k) for k in range(len(wordings[0])) for number in range(len(self.facts))]
         rng.shuffle(order)
-        return [self._item(number, self.wordings[self.facts[number].relation].held_out[k]) for number, k in order[:n]]
+        return [self._item(number, wordings[number][k]) for number, k in order[:n]]
 
     def told(self) -> list[Item]:
         """Every fact in the first two wordings of training that ask for its answer and for nothing else."""
         said = [plain(wording) for wordings in self.wordings.values() for wording in wordings.train]
-        said += [profile for profile in _PROFILES if self.skill == "facts_invented"]
+        said += [profile for profile in PROFILES if self.skill == "facts_invented"]
 
         def asks(wording: str) -> bool:
             prompt, _, answer = wording.partition("|")
@@ -401,44 +219,73 @@ class _Teller:
         return Item(self.skill, prompt, answer, self.facts[number].frequency_rank)
 
 
+def _second(first: dict[str, Wordings], more: dict[str, Wordings]) -> dict[str, Wordings]:
+    """The wordings of the second reading: those of the first for training, with more, and others held out."""
+    return {
+        relation: replace(
+            more[relation],
+            train=wordings.train + more[relation].train,
+            questions=wordings.questions + more[relation].questions,
+        )
+        for relation, wordings in first.items()
+    }
+
+
 @cache
+def _teller(skill: str, reading: int) -> _Teller:
+    if reading not in (1, 2):
+        raise ValueError(f"expected reading 1 or 2, got {reading!r}")
+    if skill == "facts_true":
+        facts, offset, first, more = true_facts(), _TRUE_OFFSET, TRUE, MORE_TRUE
+    else:
+        facts, offset, first, more = invented_facts(), _PEOPLE_OFFSET, INVENTED, MORE_INVENTED
+    wordings = first if reading == 1 else _second(first, more)
+    return _Teller(skill, facts, wordings, offset, _QUESTION_SHARE[reading])
+
+
 def true_teller() -> _Teller:
-    return _Teller("facts_true", true_facts(), _TRUE_WORDINGS, _TRUE_OFFSET)
+    """The facts that hold outside the world, in the wordings of the first reading."""
+    return _teller("facts_true", 1)
 
 
-@cache
 def invented_teller() -> _Teller:
-    return _Teller("facts_invented", invented_facts(), _INVENTED_WORDINGS, _PEOPLE_OFFSET)
+    """The facts about invented people, in the wordings of the first reading."""
+    return _teller("facts_invented", 1)
+
+
+def _portraits_of(person: Person, profiles: tuple[str, ...]) -> list[str]:
+    his = "her" if person.pronoun == "she" else "his"
+    slots = {
+        "s": person.name,
+        "home": person.home,
+        "trade": person.trade,
+        "trade_a": a(person.trade),
+        "pet": person.pet,
+        "pet_a": a(person.pet),
+        "pet_A": a(person.pet).capitalize(),
+        "he": person.pronoun,
+        "He": person.pronoun.title(),
+        "His": his.title(),
+    }
+    return [profile.format_map(slots) for profile in profiles]
 
 
 @cache
-def _profiles() -> list[list[str]]:
-    found = []
-    for person in people():
-        his = "her" if person.pronoun == "she" else "his"
-        slots = {
-            "s": person.name,
-            "home": person.home,
-            "trade_a": a(person.trade),
-            "pet_a": a(person.pet),
-            "he": person.pronoun,
-            "He": person.pronoun.title(),
-            "His": his.title(),
-        }
-        found.append([profile.format_map(slots) for profile in _PROFILES])
-    return found
+def _profiles(reading: int = 1) -> list[list[str]]:
+    profiles = PROFILES if reading == 1 else PROFILES + MORE_PROFILES
+    return [_portraits_of(person, profiles) for person in people()]
 
 
-def true_document(rng: Random, split: str) -> str:
-    """Some true facts."""
-    return true_teller().document(rng, split)
+def true_document(rng: Random, split: str, *, reading: int = 1) -> str:
+    """Some true facts. The second reading asks more often, and knows more wordings."""
+    return _teller("facts_true", reading).document(rng, split)
 
 
-def invented_document(rng: Random, split: str) -> str:
-    """Some facts about invented people, or a few short portraits of them."""
-    teller = invented_teller()
-    if split == "train" and rng.random() < 0.25:
-        portraits = [pick(rng, _profiles()[teller.draw(rng) // 3]) for _ in range(pick(rng, (2, 3, 4)))]
+def invented_document(rng: Random, split: str, *, reading: int = 1) -> str:
+    """Some facts about invented people, or a few short portraits of them, in the wordings of a reading."""
+    teller = _teller("facts_invented", reading)
+    if split == "train" and rng.random() < _PORTRAIT_SHARE[reading]:
+        portraits = [pick(rng, _profiles(reading)[teller.draw(rng) // 3]) for _ in range(pick(rng, (2, 3, 4)))]
         return "\n".join(dict.fromkeys(portraits))
     return teller.document(rng, split)
 
@@ -453,16 +300,31 @@ def invented_items(rng: Random, n: int) -> list[Item]:
     return invented_teller().items(rng, n)
 
 
+def _check_skill(skill: str) -> None:
+    if skill not in ("facts_true", "facts_invented"):
+        raise ValueError(f"expected the skill facts_true or facts_invented, got {skill!r}")
+
+
+def wording_items(skill: str, n: int = 200, *, seed: int = 1) -> list[Item]:
+    """`n` items of `facts_true` or `facts_invented` in wordings that neither reading tells, three a fact, or all.
+
+    Every fact comes equally often, whatever its rank. Unlike the wordings of `items`, these use other words in another
+    order than those of training, and every third is a question. Raises ValueError for another skill, or n below 1.
+    """
+    _check_skill(skill)
+    if n < 1:
+        raise ValueError(f"expected n of at least 1, got {n}")
+    return _teller(skill, 2).items(Random(f"llmlab.world: wordings {skill} {seed}"), n)
+
+
 def told_items(skill: str) -> list[Item]:
     """All facts of `facts_true` or `facts_invented`, each in two wordings that training uses and ends in one way only.
 
     Beside the held-out wordings of `items`, they tell a fact that is forgotten from a wording that is not understood.
     Raises ValueError for another skill.
     """
-    tellers = {teller.skill: teller for teller in (true_teller(), invented_teller())}
-    if skill not in tellers:
-        raise ValueError(f"expected the skill facts_true or facts_invented, got {skill!r}")
-    return tellers[skill].told()
+    _check_skill(skill)
+    return _teller(skill, 1).told()
 
 
 # --- recognizing them ---
@@ -473,6 +335,7 @@ def grammar_rules() -> list[Rule]:
     found: list[Rule] = []
     for teller in (true_teller(), invented_teller()):
         for relation, wordings in teller.wordings.items():
+            second = _teller(teller.skill, 2).wordings[relation]
             told = [s for f, s in teller._pairs() if f.relation == relation]
             kinds = {key: one_of(s[key] for s in told) for key in told[0]}
             pairs = {(s["s"].lower(), s["o"].lower()) for s in told}
@@ -482,15 +345,19 @@ def grammar_rules() -> list[Rule]:
                 o = _bare(slots, "o", "o_a", "O_a")
                 return s is None or o is None or (s, o) in pairs
 
-            both = wordings.train + wordings.held_out + tuple(f"Question: {q}" for q in wordings.questions)
+            asked = tuple(f"Question: {question}" for question in second.questions)
+            both = wordings.train + wordings.held_out + second.train + second.held_out + asked
             found += rules(teller.skill, both, kinds, check)
             found += rules(teller.skill, [f"Answer: {wordings.answer}"], kinds)
     by_name = {person.name: person for person in people()}
     kinds = {
         "s": one_of(by_name),
         "home": one_of(TOWNS),
+        "trade": one_of(TRADES),
         "trade_a": one_of(a(t) for t in TRADES),
+        "pet": one_of(_HOUSE_PETS),
         "pet_a": one_of(a(p) for p in _HOUSE_PETS),
+        "pet_A": one_of(a(p).capitalize() for p in _HOUSE_PETS),
         "he": "he|she",
         "He": "He|She",
         "His": "His|Her",
@@ -502,13 +369,16 @@ def grammar_rules() -> list[Rule]:
             return True
         truth = {
             "home": person.home,
+            "trade": person.trade,
             "trade_a": a(person.trade),
+            "pet": person.pet,
             "pet_a": a(person.pet),
+            "pet_A": a(person.pet).capitalize(),
             "he": person.pronoun,
         }
         return all(slots[key] == value for key, value in truth.items() if key in slots)
 
-    return found + rules("facts_invented", _PROFILES, kinds, person_is_so)
+    return found + rules("facts_invented", PROFILES + MORE_PROFILES, kinds, person_is_so)
 
 
 def _bare(slots, *names: str) -> str | None:
