@@ -1,9 +1,11 @@
 """Long texts with something to find: the answer stands once, where it should, among facts of the same kind."""
 
+import hashlib
 import re
 import subprocess
 import sys
 from collections import Counter
+from itertools import islice
 from random import Random
 
 import pytest
@@ -259,11 +261,106 @@ def test_items_do_not_depend_on_memory():
     assert sum(len(found) > 1 for found in answers.values()) > 60
 
 
+def test_items_by_depth_are_enough_and_stand_where_they_should(tokenizer):
+    by_depth = finding.items_by_depth(Random("depths"), 300)
+    assert list(by_depth) == [0, 0.25, 0.5, 0.75, 1]
+    assert len({item.prompt for items in by_depth.values() for item in items}) == 1_500
+    for depth, items in by_depth.items():
+        for item in items:
+            found, sentences = read(item.prompt)
+            kind, subject = asked(re.search(r"\nQuestion: (.+)\nAnswer:$", item.prompt)[1])
+            [number] = [at for k, s, _, at in found if (k, s) == (kind, subject)]
+            assert abs(number / (len(sentences) - 1) - depth) <= 0.5 / (len(sentences) - 1) + 1e-9
+            assert len(tokenizer.encode(item.prompt + item.answer)) < 240
+    longer = finding.items_by_depth(Random("longer"), 3, n_sentences=30)
+    assert all(len(read(item.prompt)[1]) == 30 for items in longer.values() for item in items)
+
+
+# --- the second reading ---
+
+
+@pytest.fixture(scope="module")
+def practiced():
+    return {
+        split: [finding.second_document(Random(f"second {split} {i}"), split) for i in range(2_000)]
+        for split in ("train", "held_out")
+    }
+
+
+def test_the_first_reading_is_what_it_was():
+    """The published model was trained on these documents: the digests were taken when it was published."""
+    digests = []
+    for split in ("train", "held_out"):
+        digest = hashlib.sha256()
+        for document in islice(world.documents(0, split=split), 20_000):
+            digest.update(f"{document.skill}\n{document.text}\n\n".encode())
+        digests.append(digest.hexdigest())
+    assert digests == [
+        "ef261987a9c9fcb3fe449a3595feafa4e38b39b9b4f0fa589636d6f580f9475c",
+        "d7ec16d3563b342eb4e17ed80f4c6cbf9823d66df30fbeeeb2617947497be15e",
+    ]
+
+
+def test_each_question_of_a_practice_text_has_one_answer_in_it(practiced):
+    kinds_in_text, facts_of_kind, asked_for = Counter(), Counter(), Counter()
+    for split, documents in practiced.items():
+        for text in documents:
+            found, sentences = read(text)
+            body = " ".join(sentences)
+            of_kind = Counter(kind for kind, *_ in found)
+            assert len({fact[:2] for fact in found}) == len(found) and len(set(sentences)) == len(sentences)
+            assert len({answer for _, _, answer, _ in found}) == len(found)
+            kinds_in_text[len(of_kind)] += 1
+            facts_of_kind.update(of_kind.values())
+            pairs = questions(text)
+            assert len(pairs) == (1 if split == "held_out" else min(len(found), 4))
+            assert len({asked(question) for question, _ in pairs}) == len(pairs)
+            for question, answer in pairs:
+                [(kind, right)] = [(k, a) for k, s, a, _ in found if (k, s) == asked(question)]
+                assert BEFORE.get(kind, "") + right == answer
+                assert said(right, body) == 1, (right, body)
+                asked_for[kind] += 1
+    assert set(kinds_in_text) == {1, 2} and set(facts_of_kind) == {1, 2, 3}
+    assert facts_of_kind[3] > facts_of_kind[1] + facts_of_kind[2]
+    assert set(asked_for) == set(TELLS) and min(asked_for.values()) > 1_000
+
+
+def test_the_order_of_the_questions_says_nothing_about_the_place_of_the_answers(practiced):
+    order = Counter()
+    for text in practiced["train"]:
+        found, _ = read(text)
+        if len(found) == 3:
+            places = {fact[:2]: number for number, fact in enumerate(found)}
+            order[tuple(places[asked(question)] for question, _ in questions(text))] += 1
+    expected = order.total() / 6
+    # Chi-squared with 5 degrees of freedom: above 20.5 in one case of a thousand.
+    assert len(order) == 6 and sum((n - expected) ** 2 / expected for n in order.values()) < 20.5
+
+
+def test_practice_tells_no_fact_that_is_examined(practiced):
+    trained = {fact[:3] for text in practiced["train"] for fact in read(text)[0]}
+    asked_for = set()
+    for item in finding.items(Random("examined"), 1_500):
+        asked_of = asked(re.search(r"\nQuestion: (.+)\nAnswer:$", item.prompt)[1])
+        asked_for |= {fact[:3] for fact in read(item.prompt)[0] if fact[:2] == asked_of}
+    for text in practiced["held_out"]:
+        [(question, _)] = questions(text)
+        asked_for |= {fact[:3] for fact in read(text)[0] if fact[:2] == asked(question)}
+    assert len(trained) > 1_500 and len(asked_for) > 100 and not trained & asked_for
+
+
+def test_practice_texts_are_short_and_long_within_the_context(practiced, tokenizer):
+    texts = practiced["train"] + practiced["held_out"]
+    assert max(len(tokenizer.encode(text)) for text in texts) < 240
+    fillers = [len(sentences) - len(found) for found, sentences in map(read, practiced["train"])]
+    assert sum(n <= 2 for n in fillers) > 900 and sum(n >= 5 for n in fillers) > 300
+
+
 # --- the grammar ---
 
 
-def test_the_world_says_every_sentence(told):
-    for text in told["train"] + told["held_out"]:
+def test_the_world_says_every_sentence(told, practiced):
+    for text in told["train"] + told["held_out"] + practiced["train"] + practiced["held_out"]:
         for sentence in world.split_sentences(text):
             assert world.is_world_sentence(sentence), sentence
 

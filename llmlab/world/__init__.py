@@ -16,6 +16,7 @@ from functools import cache
 from . import copying as _copying
 from . import facts as _facts
 from . import finding as _finding
+from . import hops as _hops
 from . import pronouns as _pronouns
 from . import relations as _relations
 from . import senses as _senses
@@ -65,7 +66,7 @@ __all__ = [
 
 @cache
 def _grammar() -> Grammar:
-    modules = (_stories, _facts, _pronouns, _senses, _relations, _sums, _copying, _translation, _steps, _finding)
+    modules = (_stories, _facts, _pronouns, _senses, _relations, _sums, _copying, _translation, _steps, _finding, _hops)
     return Grammar([rule for module in modules for rule in module.grammar_rules()])
 
 

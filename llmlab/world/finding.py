@@ -15,131 +15,17 @@ from random import Random
 from string import Formatter
 
 from .facts import invented_teller, people
+from .finding_facts import FACTS, HOURS
 from .finding_sentences import FRAMES, TITLES, VISITS
 from .grammar import Rule, one_of, rules
-from .lexicon import COLORS, FOODS, INDOORS, NAMES, NUMBERS, OUTDOORS, PERSON, PLACES, THINGS, TOWNS, WITH_ARTICLE, a
-from .records import SPLITS, Item, distinct, held_out, pick, pick_other
+from .lexicon import COLORS, FOODS, INDOORS, NAMES, OUTDOORS, PERSON, PLACES, THINGS, TOWNS, WITH_ARTICLE, a
+from .records import SPLITS, Item, distinct, held_out, pick, pick_other, shuffled
 from .stories import KINDS as STORY_KINDS
 
 SHORTEST, LONGEST = 6, 50  # sentences between title and question; about 15 tokens each
 LONGEST_PROMPT = 700  # characters of an item whose length is left open, as for the other skills
-
-BOATS = (
-    "Swallow",
-    "Seagull",
-    "Dolphin",
-    "Sea Star",
-    "Moonlight",
-    "North Wind",
-    "Lucky Day",
-    "Sunrise",
-    "Little Wave",
-    "Heron",
-    "Pearl",
-    "Kingfisher",
-    "Evening Song",
-    "Dragonfly",
-    "Snowflake",
-    "Old Friend",
-)
-KEY_PLACES = (
-    "under the doormat",
-    "under the flowerpot",
-    "under the flat stone",
-    "under the stairs",
-    "behind the clock",
-    "behind the mirror",
-    "behind the bookcase",
-    "behind the rain barrel",
-    "in the teapot",
-    "in the watering can",
-    "in the old boot",
-    "in the sugar bowl",
-    "in the mailbox",
-    "in the sewing basket",
-    "on the windowsill",
-    "on the piano",
-)
-ROOMS = ("kitchen", "attic", "cellar", "barn", "library", "workshop", "office", "shed", "garage", "boathouse")
-HOURS = NUMBERS[2:]  # "one" is also a pronoun
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """A kind of fact: whom or what it is about, its answers, how it is told, how it is asked and answered."""
-
-    slot: str
-    subjects: Sequence[str]
-    answers: Sequence[str]
-    told: tuple[str, ...]
-    asked: tuple[str, ...]
-    answer: str = "{answer}."
-
-
-FACTS = {
-    "locker": _Kind(
-        "A",
-        NAMES,
-        tuple(map(str, range(10, 100))),
-        (
-            "The locker of {A} has the number {answer}.",
-            "At the swimming pool, {A} always uses locker number {answer}.",
-            "Locker number {answer} belongs to {A}.",
-            "{A} has a locker at the station, and its number is {answer}.",
-        ),
-        ("What is the number of the locker of {A}?", "What number does the locker of {A} have?"),
-    ),
-    "box": _Kind(
-        "A",
-        NAMES,
-        COLORS,
-        (
-            "The box of {A} is {answer}.",
-            "{A} keeps old letters in a wooden box, and the box is {answer}.",
-            "{A} has a box for buttons that is painted {answer}.",
-            "The {answer} box belongs to {A}.",
-        ),
-        ("What color is the box of {A}?", "What is the color of the box of {A}?"),
-    ),
-    "boat": _Kind(
-        "A",
-        NAMES,
-        BOATS,
-        (
-            "The boat of {A} is called the {answer}.",
-            "{A} has a small boat, and its name is the {answer}.",
-            "The little boat with the name {answer} belongs to {A}.",
-            "{A} owns a boat by the name of {answer}.",
-        ),
-        ("What is the name of the boat of {A}?", "What is the boat of {A} called?"),
-        "the {answer}.",
-    ),
-    "key": _Kind(
-        "room",
-        ROOMS,
-        KEY_PLACES,
-        (
-            "The key to the {room} is {answer}.",
-            "The key to the {room} is always kept {answer}.",
-            "To open the {room}, take the key that is {answer}.",
-            "Anyone who needs the key to the {room} will find it {answer}.",
-        ),
-        ("Where is the key to the {room}?", "Where can you find the key to the {room}?"),
-    ),
-    "bus": _Kind(
-        "w",
-        TOWNS,
-        HOURS,
-        (
-            "The bus to {w} leaves at {answer}.",
-            "The only bus to {w} goes at {answer}.",
-            "To visit {w}, take the bus at {answer}.",
-            "At {answer}, the bus leaves for {w}.",
-        ),
-        ("When does the bus to {w} leave?", "At what time is there a bus to {w}?"),
-        "at {answer}.",
-    ),
-}
+LONGEST_SECOND = 830  # characters of a document of the second reading, questions included: up to about 230 tokens
+DEPTHS = (0, 0.25, 0.5, 0.75, 1)
 
 _THINGS = tuple(thing for thing in THINGS if thing not in ("key", "letter"))
 _POOLS = {"p": PLACES, "o": OUTDOORS, "i": INDOORS, "f": FOODS, "c": COLORS, "h": HOURS, "t": _THINGS, "w": TOWNS}
@@ -191,6 +77,12 @@ def _draw_fact(rng: Random, kind: str, used: set[str], want_held_out: bool | Non
             return subject, answer
 
 
+def _told(rng: Random, fact: Found) -> str:
+    """The sentence that tells a fact."""
+    kind = FACTS[fact.kind]
+    return pick(rng, kind.told).format_map({kind.slot: fact.subject, "answer": fact.answer})
+
+
 # --- the sentences around them ---
 
 
@@ -207,15 +99,6 @@ _NEEDS = {
     for template in sentences
     if template not in VISITS
 }
-
-
-def _shuffled(rng: Random, options: Sequence) -> list:
-    """The options in a random order."""
-    order = list(options)
-    for last in range(len(order) - 1, 0, -1):
-        other = int(rng.random() * (last + 1))
-        order[last], order[other] = order[other], order[last]
-    return order
 
 
 def _fill(rng: Random, template: str, town: str, writer: str, answers: set[str]) -> str:
@@ -243,14 +126,37 @@ def _fill(rng: Random, template: str, town: str, writer: str, answers: set[str])
 
 def _walk(rng: Random, topics: Sequence[Sequence[str]]) -> Iterator[tuple[str, bool]]:
     """Templates topic by topic, none twice, and whether each begins a paragraph."""
-    left = [_shuffled(rng, sentences) for sentences in topics]
+    left = [shuffled(rng, sentences) for sentences in topics]
     while any(left):
-        for sentences in _shuffled(rng, [sentences for sentences in left if sentences]):
+        for sentences in shuffled(rng, [sentences for sentences in left if sentences]):
             for number in range(min(len(sentences), 3 + int(rng.random() * 3))):
                 yield sentences.pop(), number == 0
 
 
 # --- a whole text ---
+
+
+def _around(
+    rng: Random,
+    frame: str,
+    town: str,
+    writer: str,
+    sentences: dict[int, str],
+    n_sentences: int,
+    told: Sequence[Found],
+) -> Notes:
+    """The text of `n_sentences` in which the given sentences have their numbers and others fill the places left."""
+    answers = {fact.answer for fact in told}
+    sentences = dict(sentences)
+    breaks = set()
+    walk = _walk(rng, FRAMES[frame])
+    for number in sorted(set(range(n_sentences)).difference(sentences)):
+        template, begins = next(walk)
+        sentences[number] = _fill(rng, template, town, writer if frame == "diary" else "", answers)
+        if begins:
+            breaks.add(number)
+    title = pick(rng, TITLES[frame]).format(w=town, A=writer)
+    return Notes(title, tuple(sentences[k] for k in range(n_sentences)), frozenset(breaks), tuple(told))
 
 
 def notes(
@@ -298,18 +204,9 @@ def notes(
         places.remove(at)
         subject, answer = _draw_fact(rng, kind, used, (True if number == 0 else None) if want else False)
         told.append(Found(kind, subject, answer, at))
-        sentences[at] = pick(rng, FACTS[kind].told).format_map({FACTS[kind].slot: subject, "answer": answer})
+        sentences[at] = _told(rng, told[-1])
 
-    answers = {fact.answer for fact in told}
-    breaks = set()
-    walk = _walk(rng, FRAMES[frame])
-    for number in sorted(places):
-        template, begins = next(walk)
-        sentences[number] = _fill(rng, template, town, writer if frame == "diary" else "", answers)
-        if begins:
-            breaks.add(number)
-    title = pick(rng, TITLES[frame]).format(w=town, A=writer)
-    return Notes(title, tuple(sentences[k] for k in range(n_sentences)), frozenset(breaks), tuple(told))
+    return _around(rng, frame, town, writer, sentences, n_sentences, told)
 
 
 def _asked(rng: Random, fact: Found) -> tuple[str, str]:
@@ -337,6 +234,39 @@ def short_document(rng: Random, split: str) -> str:
     return document(rng, split, n_sentences=SHORTEST + int(rng.random() * 3))
 
 
+def _second_document(rng: Random, split: str) -> str:
+    kinds = shuffled(rng, FACTS)[: 1 if rng.random() < 0.7 else 2]
+    frame = pick(rng, tuple(FRAMES))
+    town, writer = pick(rng, TOWNS), pick(rng, NAMES)
+    want = split == "held_out"
+    drawn: list[tuple[str, str, str]] = []
+    for kind in kinds:
+        used = {town, writer}
+        for _ in range(pick(rng, (1, 2, 3, 3, 3))):
+            drawn.append((kind, *_draw_fact(rng, kind, used, (None if drawn else True) if want else False)))
+    n_sentences = max(2, len(drawn) + int(rng.random() * (3 if rng.random() < 0.5 else 10)))
+    told = [Found(*fact, at) for fact, at in zip(drawn, shuffled(rng, range(n_sentences)), strict=False)]
+    sentences = {fact.at: _told(rng, fact) for fact in told}
+    lines = [_around(rng, frame, town, writer, sentences, n_sentences, told).text()]
+    for fact in told[:1] if want else shuffled(rng, told)[:4]:
+        question, answer = _asked(rng, fact)
+        lines += [f"Question: {question}", f"Answer: {answer}"]
+    return "\n".join(lines)
+
+
+def second_document(rng: Random, split: str) -> str:
+    """Notes of one or two kinds of facts, up to three of each, and questions about up to four of them in any order.
+
+    Half of the notes hold hardly more than the facts, so that an answer differs from the others by its subject alone;
+    the others are longer, up to about 230 tokens. Two kinds may be about the same person. In the held-out split the
+    one question is about a fact that training never tells.
+    """
+    text = _second_document(rng, split)
+    while len(text) > LONGEST_SECOND:
+        text = _second_document(rng, split)
+    return text
+
+
 def items(rng: Random, n: int, *, depth: float | None = None, n_sentences: int | None = None) -> list[Item]:
     """Questions about one of three facts of the same kind in a text; the asked one is held out of training.
 
@@ -362,6 +292,11 @@ def items(rng: Random, n: int, *, depth: float | None = None, n_sentences: int |
     if n_sentences is not None and not SHORTEST <= n_sentences <= LONGEST:
         raise ValueError(f"expected n_sentences from {SHORTEST} to {LONGEST}, got {n_sentences}")
     return distinct(draw, n)
+
+
+def items_by_depth(rng: Random, n: int, *, n_sentences: int | None = None) -> dict[float, list[Item]]:
+    """`n` items for each of five depths, from the first sentence to the last; otherwise as `items`."""
+    return {depth: items(rng, n, depth=depth, n_sentences=n_sentences) for depth in DEPTHS}
 
 
 # --- recognizing them ---

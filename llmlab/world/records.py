@@ -52,6 +52,15 @@ def pick(rng: Random, options: Sequence[T]) -> T:
     return options[int(rng.random() * len(options))]
 
 
+def shuffled(rng: Random, options: Iterable[T]) -> list[T]:
+    """The options in a random order."""
+    order = list(options)
+    for last in range(len(order) - 1, 0, -1):
+        other = int(rng.random() * (last + 1))
+        order[last], order[other] = order[other], order[last]
+    return order
+
+
 def distinct(draw: Callable[[], Item | None], n: int) -> list[Item]:
     """`n` items with different prompts, or fewer: it ends when 2,000 draws in a row have brought nothing new."""
     found: dict[str, Item] = {}
