@@ -121,6 +121,54 @@ def test_a_head_that_is_not_there_is_named(model, head):
         pass
 
 
+def test_the_means_of_attention_are_means_over_all_tokens(model):
+    batches = [random_tokens(TINY_LLAMA, 2, 9, seed=1), random_tokens(TINY_LLAMA, 1, 5, seed=2)]
+    means = heads.attention_means(model, batches)
+    for layer in range(3):
+        found = []
+        for tokens in batches:
+            with torch.no_grad(), trace.record(model) as seen:
+                model(tokens)
+            found += [row for of_text in seen[f"blocks.{layer}.attention.out"] for row in of_text]
+        assert len(found) == 23
+        torch.testing.assert_close(means[layer], sum(found) / 23, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_attention_replaced_by_zeros_is_a_layer_whose_heads_are_all_out(name):
+    """Zeroed output weights leave the bias; that of GPT-2's form is taken away too."""
+    config = TINY[name]
+    model, tokens = random_model(config), random_tokens(config, 2, 7)
+    without = maimed(model, [(1, head) for head in range(config.n_heads)])
+    if (bias := without.blocks[1].attention.o_proj.bias) is not None:
+        torch.nn.init.zeros_(bias)
+    with torch.no_grad():
+        whole = model(tokens)
+        with heads.attention_replaced(model, {1: torch.zeros(config.d_model)}):
+            torch.testing.assert_close(model(tokens), without(tokens))
+        with heads.attention_replaced(model, {}):
+            torch.testing.assert_close(model(tokens), whole)
+
+
+def test_attention_replaced_by_a_vector_adds_it_at_every_position(model):
+    tokens, vector = random_tokens(TINY_LLAMA, 2, 7), torch.linspace(-1, 1, TINY_LLAMA.d_model)
+    changed = maimed(model, [(2, head) for head in range(TINY_LLAMA.n_heads)])
+    with torch.no_grad(), heads.attention_replaced(model, {2: vector}), trace.record(model) as seen:
+        model(tokens)
+    with torch.no_grad(), trace.record(changed) as alike:
+        changed(tokens)
+    torch.testing.assert_close(seen["blocks.2.middle"], alike["blocks.2.middle"] + vector)
+
+
+@pytest.mark.parametrize(
+    "added, message",
+    [({3: torch.zeros(32)}, "no layer 3; expected one from 0 to 2"), ({0: torch.zeros(7)}, r"\(32,\), got \(7,\)")],
+)
+def test_a_replacement_that_does_not_fit_is_named(model, added, message):
+    with pytest.raises(ValueError, match=message), heads.attention_replaced(model, added):
+        pass
+
+
 # How heads work together --------------------------------------------------------------------------------------------
 
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 from models import random_model
 
-from llmlab import heads, load_model, model_card, world
+from llmlab import heads, load_model, model_card, repetition, trace, world
 from llmlab.cli import measure
 from llmlab.config import ModelConfig
+from llmlab.training import WorldBatches, validation_loss
 
 MODEL, TOKENIZER = load_model()
 CONFIG = ModelConfig(vocab_size=TOKENIZER.vocab_size, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, max_seq_len=256)
@@ -106,6 +107,45 @@ def test_taking_out_a_head_that_matters_costs_more_than_taking_out_none():
     every = [(0, head) for head in range(MODEL.config.n_heads)]
     left = model_card.cost_of(MODEL, TOKENIZER, every, skills=("senses",), n=20, n_batches=1)
     assert left["loss"] > whole["loss"] + 0.1 and set(left) == {"loss", "senses"}
+
+
+def test_the_cost_of_a_layer_is_that_of_all_its_heads():
+    """Layer by layer: with nothing in its place, and with its mean over documents that no training and no loss read."""
+    found = model_card.cost_of_layers(MODEL, TOKENIZER, skills=("senses",), n=10, n_batches=1)
+    layers = MODEL.config.n_layers
+    assert len(found["zero"]) == len(found["mean"]) == layers
+    whole = model_card.cost_of(MODEL, TOKENIZER, (), skills=("senses",), n=10, n_batches=1)
+    assert {name: found["whole"][name] for name in whole} == whole
+    every = [(0, head) for head in range(MODEL.config.n_heads)]
+    without = model_card.cost_of(MODEL, TOKENIZER, every, skills=("senses",), n=10, n_batches=1)
+    assert found["zero"][0]["loss"] == pytest.approx(without["loss"], abs=1e-4)
+    tokens = WorldBatches(TOKENIZER, 8, 256, seed=model_card.UNSEEN + 1)(0).tokens
+    with torch.no_grad(), trace.record(MODEL, ["blocks.2.attention.out"]) as seen:
+        MODEL(tokens)
+    mean = seen["blocks.2.attention.out"].flatten(0, 1).mean(0)
+    with trace.patch(MODEL, {"blocks.2.attention.out": lambda out: mean.expand_as(out)}):
+        loss = validation_loss(MODEL, WorldBatches(TOKENIZER, 8, 256, seed=model_card.UNSEEN), 1)
+        again = repetition.scores_by_pool(MODEL, TOKENIZER)
+    assert found["mean"][2]["loss"] == pytest.approx(loss, abs=1e-4)
+    assert all(found["mean"][2][pool] == pytest.approx(score.accuracy, abs=0.01) for pool, score in again.items())
+
+
+def test_random_heads_are_as_many_others(monkeypatch):
+    asked = []
+
+    def cost_of(model, tokenizer, taken, *, n_batches):
+        asked.append(list(taken))
+        return {"loss": n_batches}
+
+    monkeypatch.setattr(model_card, "cost_of", cost_of)
+    taken = [(1, 0), (1, 1), (0, 3)]
+    for _ in range(2):
+        losses = model_card.cost_of_random_heads(MODEL, TOKENIZER, taken, n_sets=4, n_batches=7)
+        assert losses == 4 * [{"loss": 7}]
+    assert asked[:4] == asked[4:] and len({tuple(sorted(one)) for one in asked}) == 4
+    for drawn in asked:
+        assert len(set(drawn)) == 3 and not set(drawn) & set(taken)
+        assert all(layer < MODEL.config.n_layers and head < MODEL.config.n_heads for layer, head in drawn)
 
 
 def test_the_best_head_is_the_one_with_the_highest_score():

@@ -1,4 +1,4 @@
-"""Tokens said over and over: lists have the periods and shares they say, and measures equal loops over single tokens."""
+"""Tokens said over and over: lists have the periods and shares they say; measures equal loops over single tokens."""
 
 from collections import Counter
 from random import Random

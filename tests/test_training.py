@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from models import TINY_LLAMA, random_model, random_tokens, relative
 
-from llmlab import checkpoint, training, world
+from llmlab import checkpoint, repetition, training, world
 from llmlab.cli import train
 from llmlab.cli.train import PROMPTS, RECIPES, add_arguments, chosen
 from llmlab.tokenization import BPETokenizer
@@ -399,6 +399,37 @@ def test_the_first_steps_read_repeated_words_and_then_lists(tokenizer):
         assert torch.equal(batch(step).tokens, plain(step).tokens) == (step == 6)
 
 
+def documents_of(batch, tokenizer):
+    """The documents of a batch that ended before their row did, without the tokens around them."""
+    start, end = tokenizer.special_tokens["<s>"], tokenizer.special_tokens["</s>"]
+    for row in batch.tokens.tolist():
+        for document in " ".join(map(str, row)).split(str(start))[1:]:
+            ids = [int(token) for token in document.split()]
+            if end in ids:
+                yield ids[: ids.index(end)]
+
+
+def test_the_second_reading_reads_its_own_documents_and_lists_of_tokens(tokenizer):
+    """Document by document: a text of the second reading or, in the place of one in four, a list said over and over."""
+    batch = WorldBatches(tokenizer, 4, 2048, seed=5, reading=2, token_lists=0.25)
+    texts, lists = [], []
+    for step in range(8):
+        first = step * 4 * 2049
+        told = {d.text for d in islice(world.documents(5, start=first, reading=2), 80)}
+        for ids in documents_of(batch(step), tokenizer):
+            (texts if tokenizer.decode(ids) in told else lists).append(ids)
+    merged = set(repetition.merged_tokens(tokenizer))
+    assert all(set(ids) <= merged for ids in lists)
+    assert all(any(ids[n:] == ids[:-n] for n in range(3, 101)) for ids in lists)
+    n = len(texts) + len(lists)
+    assert n > 200 and len(lists) / n == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / n) ** 0.5 + 0.02)
+    again = WorldBatches(tokenizer, 4, 2048, seed=5, reading=2, token_lists=0.25)
+    assert torch.equal(batch(3).tokens, again(3).tokens) and not torch.equal(batch(3).tokens, batch(4).tokens)
+    assert not torch.equal(batch(3).tokens, WorldBatches(tokenizer, 4, 2048, seed=5, token_lists=0.25)(3).tokens)
+    with pytest.raises(ValueError, match="expected token_lists, a share, from 0 to 1, got 25"):
+        WorldBatches(tokenizer, 2, 16, token_lists=25)
+
+
 def test_hidden_tokens_are_asked_for_and_seen_from_both_sides(tokenizer):
     plain = WorldBatches(tokenizer, 16, 128)(0)
     batch = training.MaskedBatches(tokenizer, 16, 128)(0)
@@ -689,6 +720,7 @@ def test_the_second_reading_goes_on_from_the_published_weights_of_the_first(whol
 
 def test_a_second_reading_of_another_recipe_is_refused(whole, tmp_path):
     made, folder = recipe(*TINY_RUN), tmp_path / "on"
+    folder.mkdir()
     train.begin_with(whole / "first.safetensors", folder)
     tokenizer = BPETokenizer.load(folder / "tokenizer.json")
     assert train.second_reading(made, "model", tokenizer, folder).n_done == 24

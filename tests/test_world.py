@@ -1,5 +1,6 @@
 """The generated world: reproducible, nothing held out is told, every item has exactly one right answer."""
 
+import hashlib
 import math
 import re
 import subprocess
@@ -68,6 +69,50 @@ def test_the_mixture_is_what_it_says(told):
     assert sum(world.MIXTURE.values()) == pytest.approx(1)
     for skill, share in world.MIXTURE.items():
         assert counts[skill] / N_DOCUMENTS == pytest.approx(share, abs=0.012)
+
+
+@pytest.mark.parametrize(
+    "split, digest",
+    [
+        ("train", "3a8bf9c95763007d7d5c5b4380732b3a88254c0bd83fa281eb2cf80107d9e0d1"),
+        ("held_out", "73efd11039f48dc7a757bc324208064383c24b74f7e88a4bb5662fa92322e0a6"),
+    ],
+)
+def test_the_first_reading_is_the_text_that_the_shipped_model_was_trained_on(split, digest):
+    """The digest of the stream as it was when the model was trained: no later addition may move a letter of it."""
+    found = hashlib.sha256()
+    for document in islice(world.documents(0, split=split), N_DOCUMENTS):
+        found.update(f"{document.skill}\n{document.text}\n".encode())
+    assert found.hexdigest() == digest
+
+
+def test_the_second_reading_has_its_own_documents_in_its_own_shares(told):
+    second = list(islice(world.documents(11, reading=2), N_DOCUMENTS))
+    counts = Counter(document.skill for document in second)
+    assert counts.keys() == world.SECOND_MIXTURE.keys() > set(world.SKILLS)
+    assert sum(world.SECOND_MIXTURE.values()) == pytest.approx(1)
+    for skill, share in world.SECOND_MIXTURE.items():
+        assert counts[skill] / N_DOCUMENTS == pytest.approx(share, abs=0.012)
+    again = {document.text for document in told[0]} & {document.text for document in second}
+    assert all(len(text) < 120 for text in again)  # short texts come again by chance, as within one reading
+    assert world.document(11, 5, reading=2) == second[5] != told[0][5]
+    assert world.document(3, 5, reading=2, skills=("finding",)).skill == "finding"
+    for wrong in (0, 3, "2"):
+        with pytest.raises(ValueError, match=f"unknown reading {wrong!r}; expected one of: 1, 2"):
+            world.documents(0, reading=wrong)
+    with pytest.raises(ValueError, match="unknown skills: 'hops'"):
+        world.document(0, 0, skills="hops")
+
+
+def test_the_world_says_every_sentence_of_the_second_reading():
+    for document in islice(world.documents(3, reading=2), 1500):
+        for sentence in world.split_sentences(document.text):
+            assert world.is_world_sentence(sentence), sentence
+
+
+def test_the_second_reading_fits_into_the_context(told):
+    lengths = sorted(len(document.text.encode()) for document in islice(world.documents(11, reading=2), 5000))
+    assert lengths[int(0.97 * len(lengths))] < 900  # about 240 tokens
 
 
 def test_documents_fit_their_purpose(told):

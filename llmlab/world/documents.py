@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from itertools import accumulate, count
 from random import Random
 from typing import NamedTuple
 
-from . import copying, facts, finding, pronouns, relations, senses, steps, stories, sums, translation
+from . import copying, facts, finding, hops, pronouns, relations, senses, steps, stories, sums, translation
 from .records import SPLITS, Document, chosen
 
 _WRITERS: dict[str, Callable[[Random, str], str]] = {
@@ -34,6 +34,10 @@ SKILLS = tuple(_WRITERS)
 # in which one of several facts of a kind is asked for. The other skills go on, so that none is forgotten.
 _SECOND_WRITERS: dict[str, Callable[[Random, str], str]] = {
     **_WRITERS,
+    "facts_true": partial(facts.true_document, reading=2),
+    "facts_invented": partial(facts.invented_document, reading=2),
+    "finding": finding.second_document,
+    "hops": hops.document,
 }
 
 # The share of documents of each skill. Stories and questions need attention to learn, which takes long; invented facts
@@ -56,20 +60,21 @@ MIXTURE = {
     "finding": 0.02,
 }
 SECOND_MIXTURE = {
-    "stories": 0.12,
-    "pronouns": 0.05,
+    "stories": 0.11,
+    "pronouns": 0.04,
     "facts_true": 0.11,
-    "facts_invented": 0.21,
+    "facts_invented": 0.20,
     "senses": 0.02,
     "analogies": 0.02,
     "paraphrases": 0.03,
     "sums": 0.08,
     "copying": 0.05,
     "repeating": 0.01,
-    "questions": 0.09,
+    "questions": 0.08,
     "translation": 0.05,
     "steps": 0.05,
-    "finding": 0.11,
+    "finding": 0.09,
+    "hops": 0.06,
 }
 
 
