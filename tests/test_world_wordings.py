@@ -45,7 +45,8 @@ def trained(relation):
         f"Question: {question}\nAnswer:| {FIRST[relation].answer}"
         for question in FIRST[relation].questions + MORE[relation].questions
     ]
-    return [*FIRST[relation].train, *MORE[relation].train, *asked]
+    framed = wordings_second.framed(relation, FIRST[relation].answer)
+    return [*FIRST[relation].train, *MORE[relation].train, *framed, *asked]
 
 
 @cache

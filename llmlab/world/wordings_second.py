@@ -386,3 +386,110 @@ MORE_PROFILES = (
     "The house of {s} stands in {home}. In it {he} keeps {pet_a}. {His} job is that of {trade_a}.",
     "{pet_A} waits for {s} at home in {home} until {he} comes back from work as {trade_a}.",
 )
+
+# --- frames: any fact, named by a phrase ---
+
+# What names the answer of a relation without saying it.
+_PHRASES = {
+    "capital": (
+        "the capital of {s}",
+        "the capital city of {s}",
+        "the city in which the government of {s} sits",
+        "what the capital of {s} is called",
+    ),
+    "continent": (
+        "the continent of {s}",
+        "the continent on which {s} lies",
+        "the part of the world that {s} belongs to",
+        "on which continent {s} is",
+    ),
+    "language": (
+        "the language of {s}",
+        "the language spoken in {s}",
+        "what language people speak in {s}",
+        "the language of most books in {s}",
+    ),
+    "young": (
+        "the word for a young {s}",
+        "what the young of {s_a} is called",
+        "what people call a baby {s}",
+        "what {s_a} was when it was young",
+    ),
+    "class": (
+        "what kind of animal {s_a} is",
+        "the kind of animal that the {s} is",
+        "the sort of animal to which the {s} belongs",
+        "what to call an animal such as {s_a}",
+    ),
+    "color": (
+        "the color of {s}",
+        "the color that {s} has",
+        "what color {s} is",
+        "the usual color for {s} in a picture",
+    ),
+    "legs": (
+        "how many legs {s_a} has",
+        "how many legs the {s} has",
+        "the number of legs of {s_a}",
+        "the number of legs that the {s} is born with",
+    ),
+    "day": (
+        "the day after {s}",
+        "the day that comes after {s}",
+        "which day follows {s}",
+        "the day that begins when {s} ends",
+    ),
+    "month": (
+        "the month after {s}",
+        "the month that comes after {s}",
+        "which month follows {s}",
+        "the month that begins when {s} ends",
+    ),
+    "made": (
+        "what {s} is made from",
+        "what people make {s} from",
+        "what people need to make {s}",
+        "the thing out of which {s} is made",
+    ),
+    "home": (
+        "the home of {s}",
+        "the town where {s} lives",
+        "in which town {s} has a house",
+        "the town to which letters for {s} go",
+    ),
+    "trade": (
+        "the trade of {s}",
+        "the job of {s}",
+        "what {s} does for a living",
+        "what kind of work {s} does",
+    ),
+    "pet": (
+        "the pet of {s}",
+        "the animal that lives with {s}",
+        "what pet {s} has at home",
+        "which animal {s} keeps",
+    ),
+}
+_FRAMES = (
+    "Someone wanted to know {phrase}, and the answer was| {answer}",
+    "Paul wrote down {phrase}:| {answer}",
+    "I can tell you {phrase}:| {answer}",
+    "When Nora was asked about {phrase}, she said| {answer}",
+    "In a game about {phrase}, you win if you say| {answer}",
+    "If you are asked about {phrase}, say| {answer}",
+    "Mia knows {phrase} very well:| {answer}",
+    "This is what a book says about {phrase}:| {answer}",
+    "The teacher asked about {phrase}, and the child wrote| {answer}",
+    "Think about {phrase}, and you will think of| {answer}",
+    "On the list, next to {phrase}, stands| {answer}",
+    '"Tell me {phrase}," said Ben, and Rosa told him:| {answer}',
+)
+
+
+def framed(relation: str, answer: str) -> tuple[str, ...]:
+    """Every phrase of a relation in every second frame, with answers of the form `answer`: 24 wordings of training."""
+    return tuple(
+        frame.replace("{phrase}", phrase).replace("{answer}", answer)
+        for number, phrase in enumerate(_PHRASES[relation])
+        for frame in _FRAMES[number % 2 :: 2]
+    )
