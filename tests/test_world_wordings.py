@@ -45,8 +45,7 @@ def trained(relation):
         f"Question: {question}\nAnswer:| {FIRST[relation].answer}"
         for question in FIRST[relation].questions + MORE[relation].questions
     ]
-    framed = wordings_second.framed(relation, FIRST[relation].answer)
-    return [*FIRST[relation].train, *MORE[relation].train, *framed, *asked]
+    return [*FIRST[relation].train, *MORE[relation].train, *asked]
 
 
 @cache

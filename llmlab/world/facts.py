@@ -18,7 +18,7 @@ from .grammar import Rule, one_of, plain, rules
 from .lexicon import PETS, TOWNS, TRADES, a, words
 from .records import Fact, Item, pick
 from .wordings import INVENTED, PROFILES, TRUE, Wordings
-from .wordings_second import MORE_INVENTED, MORE_PROFILES, MORE_TRUE, framed
+from .wordings_second import MORE_INVENTED, MORE_PROFILES, MORE_TRUE
 
 # --- facts that hold outside the world ---
 
@@ -224,7 +224,7 @@ def _second(first: dict[str, Wordings], more: dict[str, Wordings]) -> dict[str, 
     return {
         relation: replace(
             more[relation],
-            train=wordings.train + more[relation].train + framed(relation, wordings.answer),
+            train=wordings.train + more[relation].train,
             questions=wordings.questions + more[relation].questions,
         )
         for relation, wordings in first.items()
