@@ -82,6 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     recipe = chosen(arguments)
     folder: Path = arguments.run or Path("runs") / arguments.which
+    if arguments.start is not None and recipe.second is None:
+        raise ValueError("expected a recipe with a second reading to begin --from its first one; this one has none")
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.start is not None:
         begin_with(arguments.start, folder)
