@@ -1,14 +1,11 @@
 """Long texts with something to find: the answer stands once, where it should, among facts of the same kind."""
 
-import hashlib
 import re
-import subprocess
-import sys
 from collections import Counter
-from itertools import islice
 from random import Random
 
 import pytest
+from processes import outputs_of
 
 import llmlab
 from llmlab import world
@@ -104,13 +101,7 @@ def test_a_document_depends_on_the_seed_only():
         "from random import Random; from llmlab.world import finding as f;"
         "print([f.document(Random('a'), 'train') for _ in range(3)], f.items(Random('b'), 4, depth=0.3))"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": h, "PYTHONPATH": "."}, capture_output=True, check=True
-        ).stdout
-        for h in ("1", "2")
-    }
-    assert len(outputs) == 1
+    assert len(outputs_of(code)) == 1
     assert finding.document(Random("a"), "train") != finding.document(Random("b"), "train")
 
 
@@ -285,20 +276,6 @@ def practiced():
         split: [finding.second_document(Random(f"second {split} {i}"), split) for i in range(2_000)]
         for split in ("train", "held_out")
     }
-
-
-def test_the_first_reading_is_what_it_was():
-    """The published model was trained on these documents: the digests were taken when it was published."""
-    digests = []
-    for split in ("train", "held_out"):
-        digest = hashlib.sha256()
-        for document in islice(world.documents(0, split=split), 20_000):
-            digest.update(f"{document.skill}\n{document.text}\n\n".encode())
-        digests.append(digest.hexdigest())
-    assert digests == [
-        "ef261987a9c9fcb3fe449a3595feafa4e38b39b9b4f0fa589636d6f580f9475c",
-        "d7ec16d3563b342eb4e17ed80f4c6cbf9823d66df30fbeeeb2617947497be15e",
-    ]
 
 
 def test_each_question_of_a_practice_text_has_one_answer_in_it(practiced):

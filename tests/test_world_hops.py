@@ -1,12 +1,11 @@
 """Questions over two links: whoever reads the text back finds exactly one answer, and training tells none of those."""
 
 import re
-import subprocess
-import sys
 from collections import Counter, deque
 from random import Random
 
 import pytest
+from processes import outputs_of
 
 import llmlab
 from llmlab import world
@@ -133,13 +132,7 @@ def test_a_document_depends_on_the_seed_only():
         "from random import Random; from llmlab.world import hops as h;"
         "print([h.document(Random('a'), 'train') for _ in range(5)], h.items(Random('b'), 5))"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": h, "PYTHONPATH": "."}, capture_output=True, check=True
-        ).stdout
-        for h in ("1", "2")
-    }
-    assert len(outputs) == 1
+    assert len(outputs_of(code)) == 1
     assert hops.document(Random("a"), "train") != hops.document(Random("b"), "train")
 
 

@@ -112,6 +112,7 @@ decode_row.plant({
             lambda q, keys, values: q @ keys.T,
             lambda q, keys, values: q @ keys.transpose(-2, -1) / q.shape[-1] ** 0.5 @ values,
             lambda q, keys, values: (q @ keys.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1) @ values,
+            lambda q, keys, values: (q @ keys.transpose(-2, -1)).softmax(-1) @ values,
             lambda q, keys, values: q @ keys,
             lambda q, keys, values: keys @ q,
             lambda q, keys, values: q[:, None] @ keys.T,
