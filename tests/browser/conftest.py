@@ -97,6 +97,10 @@ NOT_DRAWN = """indices => indices.filter(index => {
     const drawn = cell.node.querySelectorAll('.jp-OutputArea-output > .lm-Widget:not(:empty)');
     return drawn.length < views.length || cell.node.textContent.includes('Error displaying widget');
 })"""
+FILLED = """width => {
+    const box = window.llmlabPanel.node.getBoundingClientRect();
+    return window.innerWidth === width && box.left < 60 && box.right <= width && box.right > width - 60;
+}"""
 SCREENFUL = """async number => {
     const notebook = window.llmlabPanel.content, area = notebook.outerNode ?? notebook.node;
     area.scrollTop = number * (area.clientHeight - 40);
@@ -228,6 +232,12 @@ class OpenNotebook(OpenPage):
         self.page.evaluate(command, THEMES[name])
         is_light = json.dumps(name == "light")
         self.page.wait_for_function(f"() => document.body.dataset.jpThemeLight === '{is_light}'")
+
+    def resize(self, width: int, height: int) -> None:
+        """Makes the window that large, and waits until the notebook fills it, without the panel on its left."""
+        self.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.wait_for_function(FILLED, arg=width)
 
     def screenshots(self, name: str) -> list[Path]:
         """One picture a screenful, into the folder that LLMLAB_SCREENSHOTS names; none when it is not set."""

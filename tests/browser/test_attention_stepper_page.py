@@ -516,9 +516,8 @@ def test_what_the_kernel_refuses_is_shown_and_taken_back(live):
 def test_the_stepper_is_drawn_in_both_themes(live):
     stepper, notebook = live, live.opened
     folder = os.environ.get("LLMLAB_SCREENSHOTS")
-    notebook.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     for theme, width in itertools.product(("light", "dark"), (1280, 700)):
-        notebook.page.set_viewport_size({"width": width, "height": 1400})
+        notebook.resize(width, 1400)
         notebook.set_theme(theme)
         notebook.page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
         assert stepper.root.evaluate("node => node.scrollWidth <= node.clientWidth")

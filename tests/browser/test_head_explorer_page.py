@@ -369,11 +369,11 @@ def test_a_long_text_is_drawn_whole_and_the_pointer_is_answered(explorer):
 def test_the_explorer_is_drawn_in_both_themes(explorer):
     """At both widths of the widget everything stays inside it, or scrolls within it."""
     folder = os.environ.get("LLMLAB_SCREENSHOTS")
-    explorer.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     explorer.root.focus()
+    explorer.opened.resize(1280, 1800)
     for theme, width in itertools.product(("light", "dark"), (1200, 700)):
         around = explorer.page.viewport_size["width"] - explorer.root.bounding_box()["width"]
-        explorer.page.set_viewport_size({"width": round(width + around), "height": 1800})
+        explorer.opened.resize(round(width + around), 1800)
         explorer.opened.set_theme(theme)
         explorer.page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
         assert explorer.root.evaluate("node => node.scrollWidth <= node.clientWidth")

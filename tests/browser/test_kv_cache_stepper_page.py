@@ -212,9 +212,8 @@ def test_the_pointer_and_a_typed_prompt_reach_the_model(stepper):
 def test_the_stepper_is_drawn_in_both_themes(stepper):
     """At both widths of the window everything stays inside the widget, or scrolls within it."""
     folder = os.environ.get("LLMLAB_SCREENSHOTS")
-    stepper.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     for theme, width in itertools.product(("light", "dark"), (1000, 700)):
-        stepper.page.set_viewport_size({"width": width, "height": 1700})
+        stepper.notebook.resize(width, 1700)
         stepper.notebook.set_theme(theme)
         stepper.page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
         assert stepper.root.evaluate("node => node.scrollWidth <= node.clientWidth")
