@@ -10,15 +10,20 @@ import pytest
 
 import llmlab
 from llmlab import world
-from llmlab.world import facts, wordings, wordings_second
+from llmlab.world import facts, wordings
 from llmlab.world.grammar import plain
 
 N_DOCUMENTS = 20_000
 SKILLS = {"facts_true": world.true_facts, "facts_invented": world.invented_facts}
 TELL = {"facts_true": facts.true_document, "facts_invented": facts.invented_document}
 FIRST = wordings.TRUE | wordings.INVENTED
-MORE = wordings_second.MORE_TRUE | wordings_second.MORE_INVENTED
+MORE = wordings.MORE_TRUE | wordings.MORE_INVENTED
 RELATIONS = list(FIRST)
+WORDINGS = {"facts_true": "wordings_true", "facts_invented": "wordings_invented"}
+OF_THE_CARD = (
+    *("stories", "pronouns", "facts_true", "facts_invented", "senses", "analogies", "paraphrases", "sums_1digit"),
+    *("sums_2digit", "copying", "questions", "translation", "steps", "steps_direct", "finding"),
+)
 
 
 def a(word):
@@ -64,7 +69,7 @@ def test_items_of_the_first_reading_are_those_of_the_card():
     for expected, drawn in (
         (
             "8bbd3c075d9b8b2b08ff867fc895fc8825e322cd5f23abfe58d1b48cdfef7c15",
-            [item for skill in world.EVALUATIONS for item in world.items(skill, 200)],
+            [item for skill in OF_THE_CARD for item in world.items(skill, 200)],
         ),
         (
             "a3fe40e76d33e5784bbb1e94e06c92351fc2c59bc1b665ffa15644b0897a109f",
@@ -81,21 +86,19 @@ def test_items_of_the_first_reading_are_those_of_the_card():
 def test_each_relation_has_many_wordings(relation):
     first, more = FIRST[relation], MORE[relation]
     statements = first.train + more.train
-    assert len(set(statements)) == len(statements) >= 16 and len(more.train) >= 8
+    assert len(set(statements)) == len(statements) >= 40 and len(more.train) >= 35
     questions = first.questions + more.questions
-    assert len(set(questions)) == len(questions) >= 5
+    assert len(set(questions)) == len(questions) >= 20
     before = [plain(wording).partition("{o")[0] for wording in statements]
     assert any("{s" in text.lower() for text in before) and any("{s" not in text.lower() for text in before)
     assert sum(wording.endswith('"') or "asked" in wording for wording in more.train) >= 1
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
-def test_held_out_wordings_are_a_question_and_statements_of_different_order(relation):
+def test_held_out_wordings_are_questions_and_statements(relation):
     held_out = MORE[relation].held_out
-    assert len(set(held_out)) == len(held_out) == 3 and not set(held_out) & set(FIRST[relation].held_out)
-    questions = [wording for wording in held_out if wording.startswith("Question: ")]
-    starts = [wording.lower().startswith("{s") for wording in held_out if wording not in questions]
-    assert len(questions) == 1 and sorted(starts) == [False, True]
+    assert len(set(held_out)) == len(held_out) >= 3 and not set(held_out) & set(FIRST[relation].held_out)
+    assert 1 <= sum(wording.startswith("Question: ") for wording in held_out) <= len(held_out) - 2
     for wording in held_out:
         prompt, answer = wording.split("|")
         assert answer == f" {FIRST[relation].answer}" and "{s" in prompt.lower() and "{o" not in prompt.lower()
@@ -173,7 +176,7 @@ def test_every_wording_of_training_is_told(skill):
         for wording in FIRST[relation].train + MORE[relation].train:
             assert world.split_sentences(plain(wording))[0] in templates
         for question in FIRST[relation].questions + MORE[relation].questions:
-            assert f"Question: {question}" in templates
+            assert world.split_sentences(f"Question: {question}")[0] in templates
 
 
 @pytest.mark.parametrize("skill", SKILLS)
@@ -219,17 +222,17 @@ def test_every_wording_that_is_asked_has_one_right_answer():
 @pytest.mark.parametrize("skill", SKILLS)
 def test_no_sentence_of_training_begins_like_a_held_out_prompt(skill):
     said = [filled(plain(wording), fact) for fact in SKILLS[skill]() for wording in trained(fact.relation)]
-    prompts = {item.prompt for item in world.wording_items(skill, 10**6)}
+    prompts = {item.prompt for item in world.items(WORDINGS[skill], 10**6)}
     lengths = {len(prompt) for prompt in prompts}
     beginnings = {text[:length] for text in said for length in lengths if length < len(text)}
     assert not prompts & beginnings
 
 
 @pytest.mark.parametrize("skill", SKILLS)
-def test_wording_items_ask_each_fact_in_its_three_held_out_wordings(skill):
+def test_wording_items_ask_each_fact_in_all_held_out_wordings(skill):
     known = SKILLS[skill]()
-    items = world.wording_items(skill, 10**6)
-    assert len(items) == len({item.prompt for item in items}) == 3 * len(known)
+    items = world.items(WORDINGS[skill], 10**6)
+    assert len(items) == len({item.prompt for item in items}) == sum(len(MORE[f.relation].held_out) for f in known)
     expected = {
         (*(filled(part, fact) for part in wording.split("|")), fact.frequency_rank)
         for fact in known
@@ -237,16 +240,9 @@ def test_wording_items_ask_each_fact_in_its_three_held_out_wordings(skill):
     }
     assert {(item.prompt, item.answer, item.frequency_rank) for item in items} == expected
     assert all(item.skill == skill for item in items)
-    assert world.wording_items(skill, 30) == world.wording_items(skill, 30) == items[:30]
-    assert world.wording_items(skill, 30) != world.wording_items(skill, 30, seed=2)
+    assert world.items(WORDINGS[skill], 30) == world.items(WORDINGS[skill], 30) == items[:30]
+    assert world.items(WORDINGS[skill], 30) != world.items(WORDINGS[skill], 30, seed=2)
     assert not {item.prompt for item in items} & {item.prompt for item in world.items(skill, 10**6)}
-
-
-def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="facts_true or facts_invented, got 'sums'"):
-        world.wording_items("sums")
-    with pytest.raises(ValueError, match="n of at least 1, got 0"):
-        world.wording_items("facts_true", 0)
 
 
 def test_every_wording_is_shorter_than_40_tokens(tokenizer):
@@ -282,7 +278,7 @@ def test_the_grammar_refuses_every_new_statement_with_the_answer_of_another_subj
     templates = [plain(wording) for wording in MORE[relation].train + MORE[relation].held_out]
     sentences = [s for template in templates for s in world.split_sentences(template) if "{o" in s.lower()]
     sentences = [s for s in sentences if "{s" in s.lower()]
-    assert len(sentences) >= len(templates) - 3  # dialogues and questions have the two in two sentences
+    assert len(sentences) >= 0.75 * len(templates)  # dialogues and questions have the two in two sentences
     for sentence in sentences:
         for _ in range(12):
             fact = known[int(rng.random() * len(known))]

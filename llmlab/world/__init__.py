@@ -18,6 +18,7 @@ from . import facts as _facts
 from . import finding as _finding
 from . import hops as _hops
 from . import pronouns as _pronouns
+from . import recall as _recall
 from . import relations as _relations
 from . import senses as _senses
 from . import steps as _steps
@@ -27,7 +28,7 @@ from . import translation as _translation
 from .copying import EVERYDAY
 from .documents import MIXTURE, SECOND_MIXTURE, SKILLS, document, documents, sample
 from .evaluate import EVALUATIONS, Score, answers, evaluate, items
-from .facts import Person, invented_facts, people, told_items, true_facts, wording_items
+from .facts import Person, invented_facts, people, told_items, true_facts
 from .grammar import Grammar, Parse, split_sentences
 from .records import Document, Fact, Item
 from .relations import paraphrases
@@ -60,13 +61,13 @@ __all__ = [
     "told_items",
     "translations",
     "true_facts",
-    "wording_items",
 ]
 
 
 @cache
 def _grammar() -> Grammar:
-    modules = (_stories, _facts, _pronouns, _senses, _relations, _sums, _copying, _translation, _steps, _finding, _hops)
+    modules = (_stories, _facts, _pronouns, _senses, _relations, _sums, _copying, _translation, _steps, _finding)
+    modules += (_hops, _recall)
     return Grammar([rule for module in modules for rule in module.grammar_rules()])
 
 

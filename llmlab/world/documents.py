@@ -9,7 +9,7 @@ from itertools import accumulate, count
 from random import Random
 from typing import NamedTuple
 
-from . import copying, facts, finding, hops, pronouns, relations, senses, steps, stories, sums, translation
+from . import copying, facts, finding, hops, pronouns, recall, relations, senses, steps, stories, sums, translation
 from .records import SPLITS, Document, chosen
 
 _WRITERS: dict[str, Callable[[Random, str], str]] = {
@@ -38,6 +38,7 @@ _SECOND_WRITERS: dict[str, Callable[[Random, str], str]] = {
     "facts_invented": partial(facts.invented_document, reading=2),
     "finding": finding.second_document,
     "hops": hops.document,
+    "recall": recall.document,
 }
 
 # The share of documents of each skill. Stories and questions need attention to learn, which takes long; invented facts

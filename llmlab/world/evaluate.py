@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from . import copying, facts, finding, pronouns, relations, senses, steps, stories, sums, translation
+from . import copying, facts, finding, hops, pronouns, recall, relations, senses, steps, stories, sums, translation
 from .records import Item
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ _ITEMS: dict[str, Callable[[Random, int], list[Item]]] = {
     "steps": steps.items_with_steps,
     "steps_direct": steps.items_without_steps,
     "finding": finding.items,
+    "recall": recall.items,
+    "hops_one": hops.one_hop_items,
+    "hops": hops.items,
+    "wordings_true": facts.true_wordings,
+    "wordings_invented": facts.invented_wordings,
 }
 EVALUATIONS = tuple(_ITEMS)
 

@@ -17,8 +17,7 @@ from random import Random
 from .grammar import Rule, one_of, plain, rules
 from .lexicon import PETS, TOWNS, TRADES, a, words
 from .records import Fact, Item, pick
-from .wordings import INVENTED, PROFILES, TRUE, Wordings
-from .wordings_second import MORE_INVENTED, MORE_PROFILES, MORE_TRUE
+from .wordings import INVENTED, MORE_INVENTED, MORE_PROFILES, MORE_TRUE, PROFILES, TRUE, Wordings
 
 # --- facts that hold outside the world ---
 
@@ -194,7 +193,8 @@ class _Teller:
     def items(self, rng: Random, n: int) -> list[Item]:
         """Every fact equally often, whatever its rank, which `frequency_rank` tells."""
         wordings = [self.wordings[fact.relation].held_out for fact in self.facts]
-        order = [(number, k) for k in range(len(wordings[0])) for number in range(len(self.facts))]
+        most = max(map(len, wordings))
+        order = [(number, k) for k in range(most) for number in range(len(self.facts)) if k < len(wordings[number])]
         rng.shuffle(order)
         return [self._item(number, wordings[number][k]) for number, k in order[:n]]
 
@@ -300,21 +300,17 @@ def invented_items(rng: Random, n: int) -> list[Item]:
     return invented_teller().items(rng, n)
 
 
-def _check_skill(skill: str) -> None:
-    if skill not in ("facts_true", "facts_invented"):
-        raise ValueError(f"expected the skill facts_true or facts_invented, got {skill!r}")
+def true_wordings(rng: Random, n: int) -> list[Item]:
+    """True facts in the held-out wordings of the second reading, three to eleven a relation, questions and statements.
 
-
-def wording_items(skill: str, n: int = 200, *, seed: int = 1) -> list[Item]:
-    """`n` items of `facts_true` or `facts_invented` in wordings that neither reading tells, three a fact, or all.
-
-    Every fact comes equally often, whatever its rank. Unlike the wordings of `items`, these use other words in another
-    order than those of training, and every third is a question. Raises ValueError for another skill, or n below 1.
+    Unlike those of `true_items`, they were not written by whoever wrote the wordings of training.
     """
-    _check_skill(skill)
-    if n < 1:
-        raise ValueError(f"expected n of at least 1, got {n}")
-    return _teller(skill, 2).items(Random(f"llmlab.world: wordings {skill} {seed}"), n)
+    return _teller("facts_true", 2).items(rng, n)
+
+
+def invented_wordings(rng: Random, n: int) -> list[Item]:
+    """Facts about invented people in the held-out wordings of the second reading, four to six a relation."""
+    return _teller("facts_invented", 2).items(rng, n)
 
 
 def told_items(skill: str) -> list[Item]:
@@ -323,7 +319,8 @@ def told_items(skill: str) -> list[Item]:
     Beside the held-out wordings of `items`, they tell a fact that is forgotten from a wording that is not understood.
     Raises ValueError for another skill.
     """
-    _check_skill(skill)
+    if skill not in ("facts_true", "facts_invented"):
+        raise ValueError(f"expected the skill facts_true or facts_invented, got {skill!r}")
     return _teller(skill, 1).told()
 
 

@@ -65,7 +65,7 @@ class Notes:
 # --- the facts ---
 
 
-def _draw_fact(rng: Random, kind: str, used: set[str], want_held_out: bool | None) -> tuple[str, str]:
+def draw_fact(rng: Random, kind: str, used: set[str], want_held_out: bool | None) -> tuple[str, str]:
     """A subject and an answer that the text does not use yet; content held out or not, as wanted (None: either)."""
     facts = FACTS[kind]
     while True:
@@ -202,7 +202,7 @@ def notes(
             at = pick(rng, sorted(places))
             kind = kind if alike else pick(rng, tuple(FACTS))
         places.remove(at)
-        subject, answer = _draw_fact(rng, kind, used, (True if number == 0 else None) if want else False)
+        subject, answer = draw_fact(rng, kind, used, (True if number == 0 else None) if want else False)
         told.append(Found(kind, subject, answer, at))
         sentences[at] = _told(rng, told[-1])
 
@@ -243,7 +243,7 @@ def _second_document(rng: Random, split: str) -> str:
     for kind in kinds:
         used = {town, writer}
         for _ in range(pick(rng, (1, 2, 3, 3, 3))):
-            drawn.append((kind, *_draw_fact(rng, kind, used, (None if drawn else True) if want else False)))
+            drawn.append((kind, *draw_fact(rng, kind, used, (None if drawn else True) if want else False)))
     n_sentences = max(2, len(drawn) + int(rng.random() * (3 if rng.random() < 0.5 else 10)))
     told = [Found(*fact, at) for fact, at in zip(drawn, shuffled(rng, range(n_sentences)), strict=False)]
     sentences = {fact.at: _told(rng, fact) for fact in told}

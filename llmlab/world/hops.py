@@ -154,13 +154,13 @@ def _answer(kind: str, value: str) -> str:
 Person = dict[str, str]  # what is linked to a person, by kind: {"name": "Anna", "home": "Redwater", "pet": "goat"}
 
 
-def _key(person: Person, first: str, second: str) -> str:
+def key(person: Person, first: str, second: str) -> str:
     """The content of a question and its answer, the same in both directions and in all wordings."""
     return "hops:" + "/".join(sorted(f"{kind}={person[kind]}" for kind in (first, second)))
 
 
 def _tells_held_out(person: Person) -> bool:
-    return any(held_out(_key(person, *pair)) for pair in combinations(person, 2))
+    return any(held_out(key(person, *pair)) for pair in combinations(person, 2))
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ def _draw_held_out(rng: Random, pairs: Sequence[tuple[str, str]]) -> tuple[Linke
     """A text, and in it something to ask that training never tells."""
     while True:
         text = linked(rng, "held_out")
-        options = [option for option in text.askable(pairs) if held_out(_key(*option))]
+        options = [option for option in text.askable(pairs) if held_out(key(*option))]
         if options:
             return text, *pick(rng, options)
 

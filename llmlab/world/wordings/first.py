@@ -1,24 +1,8 @@
-"""How facts are told: the ways of telling each relation, and of asking for it.
-
-A bar `|` marks where a prompt ends and its answer begins. What ends in its subject is told and never asked: "From milk
-people make" has two answers. Held-out wordings are kept for evaluation and are never told in training.
-`wordings_second` has more, for the second reading.
-"""
+"""The ways of telling each relation in the first reading. Tables only."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Wordings:
-    """The ways of telling one relation: `{s}` subject, `{o}` answer, `_a` with article, capital in front."""
-
-    train: tuple[str, ...]
-    held_out: tuple[str, ...]
-    questions: tuple[str, ...]
-    answer: str = "{o}."
-
+from .records import Wordings
 
 # --- facts that hold outside the world ---
 
