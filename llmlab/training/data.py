@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import count, islice
 from random import Random
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor
 from .. import heads, repetition, world
 from ..attention import document_mask
 from ..tokenization import SINGLE_DIGIT_PATTERN, BPETokenizer
+
+T = TypeVar("T")
 
 IGNORE = -100  # a target that is not counted, PyTorch's convention
 
@@ -78,36 +81,51 @@ def batches(
     return batch
 
 
+def fill(
+    documents: Iterable[T], batch_size: int, seq_len: int, *, n_tokens: Callable[[T], int] = len
+) -> Iterator[list[T]]:
+    """Deal documents out to rows: each row takes whole ones, in their order, until it has more than `seq_len` tokens.
+
+    Yields the documents of each of the `batch_size` rows; `n_tokens` says how long a document is. A row may hold the
+    last one in part only, since `pack` cuts it. Raises ValueError for too few documents.
+    """
+    _check_size(batch_size, seq_len)
+    supply = iter(documents)
+    for _ in range(batch_size):
+        row: list[T] = []
+        length = 0
+        while length <= seq_len:
+            try:
+                row.append(next(supply))
+            except StopIteration:
+                raise ValueError(f"too few documents to fill {batch_size} rows of {seq_len} tokens") from None
+            length += n_tokens(row[-1])
+        yield row
+
+
 def pack(documents: Iterable[Tensor | np.ndarray | Sequence[int]], batch_size: int, seq_len: int) -> Batch:
     """Fill rows of `seq_len` tokens with documents one after another; what crosses the end of a row is cut off.
 
     A document's tokens see their own document only and count positions from its start; nothing is asked of a document's
     last token, whose successor would belong to another one.
     """
-    _check_size(batch_size, seq_len)
-    supply = iter(documents)
     rows, ids, positions = [], [], []
-    for _ in range(batch_size):
-        row: list[int] = []
-        row_ids: list[int] = []
-        row_positions: list[int] = []
-        number = 0
-        while len(row) <= seq_len:
-            document = next(supply, None)
-            if document is None:
-                raise ValueError(f"too few documents to fill {batch_size} rows of {seq_len} tokens")
-            document = _stream(document).tolist()
-            row.extend(document)
-            row_ids.extend([number] * len(document))
-            row_positions.extend(range(len(document)))
-            number += 1
-        rows.append(row[: seq_len + 1])
-        ids.append(row_ids[: seq_len + 1])
-        positions.append(row_positions[:seq_len])
+    for row in fill((_stream(document).tolist() for document in documents), batch_size, seq_len):
+        rows.append([token for document in row for token in document][: seq_len + 1])
+        ids.append([number for number, document in enumerate(row) for _ in document][: seq_len + 1])
+        positions.append([place for document in row for place in range(len(document))][:seq_len])
     tokens, document_ids = torch.tensor(rows), torch.tensor(ids)  # (B, T + 1) each
     targets = tokens[:, 1:].masked_fill(document_ids[:, 1:] != document_ids[:, :-1], IGNORE)  # (B, T)
     mask = document_mask(document_ids[:, :-1])[:, None]  # (B, 1, T, T)
     return Batch(tokens[:, :-1], targets, torch.tensor(positions), mask)
+
+
+class Read(NamedTuple):
+    """A document as a model reads it: its token ids, `<s>` and `</s>` included, and its text, None for a list of
+    tokens."""
+
+    ids: list[int]
+    document: world.Document | None
 
 
 class WorldBatches:
@@ -145,22 +163,30 @@ class WorldBatches:
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step; no document is used in two steps."""
-        first = step * self.batch_size * (self.seq_len + 1)  # more than a batch can hold, one token a document
-        skills = self.skills
-        if step < self.lists_first:
-            skills = "repeating" if 2 * step < self.lists_first else "copying"
-        encoded = ([self.start_id, *ids, self.end_id] for ids in self._documents(first, skills))
-        return pack(encoded, self.batch_size, self.seq_len).to(self.device)
+        return pack((read.ids for read in self.documents(step)), self.batch_size, self.seq_len).to(self.device)
 
-    def _documents(self, first: int, skills: Sequence[str] | None) -> Iterator[list[int]]:
-        """The token ids of the documents from number `first` on. A list stands in the place of the text it replaces."""
-        for number in count(first):
+    def first_of(self, step: int) -> int:
+        """The number of a step's first document. The next step's is more than a batch can hold, one token each."""
+        return step * self.batch_size * (self.seq_len + 1)
+
+    def skills_of(self, step: int) -> Sequence[str] | None:
+        """What a step reads, as the `skills` of `world.document`."""
+        if step < self.lists_first:
+            return "repeating" if 2 * step < self.lists_first else "copying"
+        return self.skills
+
+    def documents(self, step: int) -> Iterator[Read]:
+        """The documents of a step, without end: `fill` takes as many as it needs. A list stands in the place of the
+        text it replaces."""
+        skills = self.skills_of(step)
+        for number in count(self.first_of(step)):
             rng = Random(f"llmlab.training: lists of tokens, reading {self.reading}, {self.seed}/{number}")
             if rng.random() < self.token_lists:
-                yield repetition.training_list(rng, self.drilled, self.merged)
+                document, ids = None, repetition.training_list(rng, self.drilled, self.merged)
             else:
-                text = world.document(self.seed, number, skills=skills, reading=self.reading).text
-                yield self.tokenizer.encode(text)
+                document = world.document(self.seed, number, skills=skills, reading=self.reading)
+                ids = self.tokenizer.encode(document.text)
+            yield Read([self.start_id, *ids, self.end_id], document)
 
 
 def masked(batch: Batch, *, share: float, mask_id: int, vocab_size: int, generator: torch.Generator) -> Batch:
