@@ -1,4 +1,4 @@
-"""The command `llmlab`: train, measure, generate, notebooks, widgets, bench, doctor.
+"""The command `llmlab`: train, stream, measure, generate, notebooks, widgets, bench, doctor.
 
 Each subcommand is a module with `add_arguments(parser)` and `run(arguments) -> int`, imported when it is asked for.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "train": "train the course's model on the world, or go on with an interrupted run",
+    "stream": "list what a trained model has read, so that world.seen finds a text in it",
     "measure": "measure the figures of the model card again and write them down",
     "generate": "continue a prompt with the trained model",
     "notebooks": "execute the notebooks, or check that they are up to date",

@@ -2,10 +2,12 @@
 
 `optimization`: the loss, the optimizer, clipping and the schedule, written out. `data`: from documents to batches.
 `trainer`: the loop that uses PyTorch's fused versions of the first, can be stopped anywhere and resumes exactly.
+`stream`: an index of all that a model has read, for `world.seen`.
 """
 
 from .data import IGNORE, Batch, MaskedBatches, WorldBatches, batches, masked, pack, train_tokenizer
 from .optimization import AdamW, clip_gradients, cosine_schedule, cross_entropy
+from .stream import write_stream
 from .trainer import Trainer, TrainingConfig, TrainingStep, batch_loss, new_model, portable_model, validation_loss
 
 __all__ = [
@@ -28,4 +30,5 @@ __all__ = [
     "portable_model",
     "train_tokenizer",
     "validation_loss",
+    "write_stream",
 ]

@@ -32,6 +32,7 @@ from .facts import Person, invented_facts, people, told_items, true_facts
 from .grammar import Grammar, Parse, split_sentences
 from .records import Document, Fact, Item
 from .relations import paraphrases
+from .seen import seen, seen_all
 from .translation import translations
 
 __all__ = [
@@ -57,6 +58,8 @@ __all__ = [
     "parse",
     "people",
     "sample",
+    "seen",
+    "seen_all",
     "split_sentences",
     "told_items",
     "translations",

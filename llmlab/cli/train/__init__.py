@@ -15,7 +15,7 @@ A run lives in a folder of its own (`runs/model` by default, outside what git ke
     snapshots/*          the weights at some points of the run, as bfloat16, to see what appears when
     model.safetensors    the finished model
 Starting the same command again goes on from the last state; a run that was killed ends with the same weights as one
-that was not. `--publish` copies the finished model to `data/`.
+that was not. `--publish` copies the finished model to `data/`, with an index of what it has read (`llmlab stream`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import torch
 
 from ... import checkpoint, data_path, world
 from ...tokenization import BPETokenizer
-from ...training import MaskedBatches, Trainer, WorldBatches, new_model, train_tokenizer
+from ...training import MaskedBatches, Trainer, WorldBatches, new_model, train_tokenizer, write_stream
 from .log import Log, rounded
 from .reading import PROMPTS, Reading, save_snapshot, stop_signals
 from .recipes import RECIPES, TRAINING, Recipe, chosen
@@ -123,6 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.which == "model":
             shutil.copyfile(folder / "tokenizer.json", arguments.publish / "tokenizer.json")
             Log(folder / "log.jsonl", keep=reading.n_done).publish(arguments.publish / "training.jsonl")
+            write_stream(arguments.publish)
         print(f"published to {arguments.publish}")
     return 0
 

@@ -1,0 +1,99 @@
+"""The index of what a model has read, `stream.npz`, with which `world.seen` finds the steps that read a text."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..tokenization import BPETokenizer
+from ..world.seen import LIST, Group, Part, Stream, made_from, words_of
+from .data import Read, WorldBatches, fill
+
+
+def write_stream(folder: str | Path) -> Path:
+    """Write `stream.npz` beside the `model.safetensors` and the `tokenizer.json` of a folder; returns the file.
+
+    All documents of the training are written and tokenized again, minutes for a large one, with a progress bar.
+    Raises ValueError where the header of the model tells nothing of its training.
+    """
+    folder = Path(folder)
+    made = made_from(folder)
+    tokenizer = BPETokenizer.load(folder / "tokenizer.json")
+    path = folder / "stream.npz"
+    index(readings(made, tokenizer), made).save(path)
+    return path
+
+
+def readings(made: dict[str, Any], tokenizer: BPETokenizer) -> list[tuple[WorldBatches, int]]:
+    """The batches of each reading that `world.seen.made_from` tells of, and how many steps it has."""
+    found = []
+    for reading, settings in enumerate((made["training"], made["second"]), start=1):
+        if settings is not None:
+            of_batches = {name: value for name, value in settings.items() if name != "n_steps"}
+            found.append((WorldBatches(tokenizer, reading=reading, **of_batches), settings["n_steps"]))
+    return found
+
+
+def index(readings: Sequence[tuple[WorldBatches, int]], made: dict[str, Any]) -> Stream:
+    """Which documents the steps of some readings, one after the other, have used. `made`: the settings to note down."""
+    names: list[str] = []
+    parts: list[Part] = []
+    n_documents: list[int] = []
+    n_characters: list[int] = []
+    skills: list[int] = []
+    words: dict[tuple[int, str], set[str]] = {}
+    checksums: dict[tuple[int, str], int] = {}
+
+    def note(text: str, skill: str) -> None:
+        """A text that the latest part has read."""
+        key = len(parts) - 1, skill
+        if skill not in names:
+            names.append(skill)
+        skills.append(names.index(skill))
+        words.setdefault(key, set()).update(words_of(text))
+        checksums[key] = zlib.crc32(text.encode(), checksums.get(key, 0))
+
+    n_steps = sum(n for _, n in readings)
+    with tqdm(total=n_steps, unit="step", desc="reading again", dynamic_ncols=True) as bar:
+        for batches, n in readings:
+            for chosen, alike in groupby(range(n), key=batches.skills_of):
+                steps = list(alike)
+                first, apart = batches.first_of(steps[0]), batches.first_of(1)
+                parts.append(Part(len(steps), batches.batch_size, batches.seed, batches.reading, chosen, first, apart))
+                for step in steps:
+                    rows = [_texts(row, batches) for row in fill_step(batches, step)]
+                    n_documents += [len(row) for row in rows]
+                    n_characters += [len(row[-1][0]) for row in rows]
+                    for text, skill in (one for row in rows for one in row):
+                        if skill is None:
+                            skills.append(LIST)
+                        else:
+                            note(text, skill)
+                    bar.update()
+    groups = {key: Group(frozenset(words[key]), checksums[key]) for key in words}
+    counts = np.array(n_documents), np.array(n_characters), np.array(skills, dtype=np.uint8)
+    return Stream(made, tuple(parts), tuple(names), *counts, groups)
+
+
+def fill_step(batches: WorldBatches, step: int) -> Iterator[list[Read]]:
+    """The documents of each row of a step, the last one of a row whole even where it was cut."""
+    return fill(batches.documents(step), batches.batch_size, batches.seq_len, n_tokens=lambda read: len(read.ids))
+
+
+def _texts(row: list[Read], batches: WorldBatches) -> list[tuple[str, str | None]]:
+    """What a row has read of each of its documents, and its skill; "" and None for a list of tokens.
+
+    Of the last one, only the tokens that the row and the target after it had room for, and of these whole characters.
+    """
+    texts = [("", None) if read.document is None else (read.document.text, read.document.skill) for read in row]
+    room = batches.seq_len + 1 - sum(len(read.ids) for read in row[:-1])
+    ids, skill = row[-1].ids, texts[-1][1]
+    if skill is not None and room < len(ids):
+        texts[-1] = batches.tokenizer.decode_bytes(ids[1:room]).decode("utf-8", errors="ignore"), skill
+    return texts

@@ -1,0 +1,322 @@
+"""What the model has read in training: `seen` finds the steps whose documents contain a text.
+
+The documents are not kept but written again, since each follows from its number. A small index, `stream.npz`, made once
+by `llmlab stream` with the model's tokenizer, tells which of them were read: how many documents each row of each step
+took, how much of a row's last one was read before the row was full, and which skill each is of. It also holds the words
+of each skill's documents, so that most texts need the documents of a few skills only, and a checksum of the documents,
+so that a world that writes other ones than the model has read is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+
+from .. import data_path
+from ..tokenization import check_text
+from .documents import document
+
+LIST = 255  # the skill of a document that is a list of tokens
+FIRST = ("n_steps", "batch_size", "seq_len", "seed", "lists_first")  # the settings of training that decide what is read
+SECOND = ("n_steps", "batch_size", "seq_len", "seed", "token_lists")  # the same for the second reading
+MAKE = "make it again with `llmlab stream`"
+
+_WORD = re.compile(r"\w+|[^\w ]", re.ASCII)  # a run of Latin letters and digits, or any other character but the space
+
+
+# Asking --------------------------------------------------------------------------------------------------------------
+
+
+def seen(text: str, *, stream: str | Path | None = None) -> list[int]:
+    """The steps of training that read a text, in ascending order: [] if it was never read.
+
+    Steps are those of the log and of the snapshots: the first is 1, and those of the second reading count on from the
+    last one of the first. The weights after step n are the first that step n has changed.
+
+    - The text must stand in one document exactly as given: capitals, spaces and line ends count, and nothing is cut
+      off at its ends. It may begin or end inside a word: "at sat" is found where "The cat sat" was read.
+    - Of a document that crosses the end of its row, the rest was not read and does not count, nor does a character of
+      which only some bytes were. The last token of a row counts: it was never read on from, but asked for.
+    - What stands in two documents in a row, one part in each, was not read as one text. `<s>` and `</s>` are no
+      characters of a document.
+    - Lists of tokens, which replace some documents of the second reading, are no texts and do not count, though their
+      tokens may spell a word, or by chance two in a row.
+
+    A text with a word that was never read is answered at once. Else the documents of the skills that use its words are
+    written again, which takes seconds; they are kept in memory, compressed, and the next text of these skills is fast.
+
+    `stream`: another index than the shipped one, with `model.safetensors` and `tokenizer.json` beside it.
+
+    Raises ValueError for an empty text and for one with a lone surrogate; for an index that is damaged or was made for
+    a model of another training, naming what differs; and where the world writes other documents now than were read.
+    Raises TypeError for what is no text, and FileNotFoundError for a file that is missing.
+    """
+    return seen_all([text], stream=stream)[text]
+
+
+def seen_all(texts: Iterable[str], *, stream: str | Path | None = None) -> dict[str, list[int]]:
+    """The steps of training that read each of some texts, {text: steps}, as `seen` finds them; faster than one by one.
+
+    Raises what `seen` raises, and TypeError for a single text.
+    """
+    if isinstance(texts, str):
+        raise TypeError("expected texts, got a single one; ask for it with `seen`")
+    texts = list(texts)
+    for text in texts:
+        check_text(text)
+        if not text:
+            raise ValueError("expected a text of at least one character: an empty one stands everywhere")
+    return _opened(Path(data_path("stream.npz") if stream is None else stream)).find(texts)
+
+
+def _opened(path: Path) -> Stream:
+    files = path, path.with_name("model.safetensors"), path.with_name("tokenizer.json")
+    return _checked(path, tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+
+
+@lru_cache(maxsize=2)
+def _checked(path: Path, files: tuple[tuple[int, int], ...]) -> Stream:
+    """The index of a file that fits the model beside it; `files` tells whether one of them has changed since."""
+    stream = Stream.load(path)
+    theirs, ours = _flat(stream.made_from), _flat(made_from(path.parent))
+    if wrong := next((name for name in ours | theirs if theirs.get(name) != ours.get(name)), None):
+        what = f"{wrong}={theirs.get(wrong)!r}; the model beside it has {ours.get(wrong)!r}"
+        raise ValueError(f"{path} was made for {what}: {MAKE}")
+    return stream
+
+
+def made_from(folder: str | Path) -> dict[str, Any]:
+    """What decides which documents the model in a folder has read, and how much of each: the settings of its readings,
+    from the header of `model.safetensors`, and a digest of `tokenizer.json`.
+
+    "second" is None where there was one reading. Raises ValueError if the header does not tell all of that.
+    """
+    from .. import checkpoint
+
+    file, tokenizer = Path(folder) / "model.safetensors", Path(folder) / "tokenizer.json"
+    _, metadata = checkpoint.load_tensors(file)
+    first, second = metadata.get("training") or {}, metadata.get("second")
+    if missing := [name for name in FIRST if name not in first] + [
+        name for name in SECOND if name not in (second or SECOND)
+    ]:
+        raise ValueError(f"expected a model that `llmlab train` has written; its header in {file} has no {missing[0]}")
+    text = tokenizer.read_text(encoding="utf-8")  # line ends may differ from one system to the other
+    return {
+        "training": {name: first[name] for name in FIRST},
+        "second": second and {name: second[name] for name in SECOND},
+        "tokenizer": hashlib.sha256(text.encode()).hexdigest()[:16],
+    }
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """{"second": {"seed": 0}} as {"second.seed": 0}, to name a single setting."""
+    flat = {}
+    for name, value in settings.items():
+        inner = value if isinstance(value, Mapping) else None
+        flat |= {name: value} if inner is None else {f"{name}.{key}": entry for key, entry in inner.items()}
+    return flat
+
+
+# The index -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Part:
+    """Steps that follow each other and read documents of one kind, in `batch_size` rows each.
+
+    `seed`, `reading` and `skills` are those of `world.document`. The first document of the first step has the number
+    `first`; with each step that number grows by `apart`.
+    """
+
+    n_steps: int
+    batch_size: int
+    seed: int
+    reading: int
+    skills: tuple[str, ...] | str | None
+    first: int
+    apart: int
+
+
+class Group(NamedTuple):
+    """The documents of one skill in a part: their words, and a checksum of what was read of them, one after another."""
+
+    words: frozenset[str]
+    checksum: int
+
+
+class _Texts(NamedTuple):
+    """What was read of a group's documents, written again: UTF-8, one after another, compressed. Document i stands in
+    the bytes from starts[i] to starts[i + 1] (n + 1,) and was read in step steps[i] (n,)."""
+
+    compressed: bytes
+    starts: np.ndarray
+    steps: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Which documents a model has read: R rows of batches with N documents, in the order of reading.
+
+    `made_from`: the settings it holds for. `n_documents` (R,): how many documents a row has. `n_characters` (R,): how
+    many characters were read of the last one. `skills` (N,): of which of `names` each document is, or `LIST`.
+    `groups`: by the number of a part and the name of a skill.
+    """
+
+    made_from: dict[str, Any]
+    parts: tuple[Part, ...]
+    names: tuple[str, ...]
+    n_documents: np.ndarray
+    n_characters: np.ndarray
+    skills: np.ndarray
+    groups: dict[tuple[int, str], Group]
+    _texts: dict[tuple[int, str], _Texts] = field(default_factory=dict, repr=False)
+
+    def find(self, texts: Iterable[str]) -> dict[str, list[int]]:
+        """The steps that read each text, as `seen_all` gives them."""
+        found: dict[str, set[int]] = {text: set() for text in texts}
+        for key, group in self.groups.items():
+            wanted = [text for text in found if _may_stand_in(text, group.words)]
+            if not wanted:
+                continue
+            texts_read = self._texts_of(key)
+            whole = zlib.decompress(texts_read.compressed)
+            for text in wanted:
+                found[text] |= _steps_with(text.encode(), whole, texts_read)
+        return {text: sorted(steps) for text, steps in found.items()}
+
+    def _texts_of(self, key: tuple[int, str]) -> _Texts:
+        if key not in self._texts:
+            self._texts[key] = self._written(*key)
+        return self._texts[key]
+
+    def _written(self, part_number: int, skill: str) -> _Texts:
+        """The documents of a group, written again. Raises ValueError if they are not those that were read."""
+        part, (steps, numbers, lengths, skills) = self.parts[part_number], self._documents_of(part_number)
+        here = skills == self.names.index(skill)
+        texts = [
+            document(part.seed, number, skills=part.skills, reading=part.reading).text[:length].encode()
+            for number, length in zip(numbers[here].tolist(), lengths[here].tolist(), strict=True)
+        ]
+        whole = b"".join(texts)
+        if zlib.crc32(whole) != self.groups[part_number, skill].checksum:
+            raise ValueError(
+                f"expected the documents of {skill} that the model has read (reading {part.reading}); the world writes "
+                f"other ones now: train the model again, and {MAKE}"
+            )
+        starts = np.cumsum([0, *map(len, texts)])
+        return _Texts(zlib.compress(whole, 1), starts, steps[here])
+
+    def _documents_of(self, part_number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Of each of a part's n documents the step, counted from 1, the number, the characters read, and the skill:
+        (n,) each. The characters are None, as the end of a slice, where the document is not the last one of a row."""
+        part, before = self.parts[part_number], self.parts[:part_number]
+        start = sum(other.n_steps * other.batch_size for other in before)
+        in_rows = self.n_documents[start : start + part.n_steps * part.batch_size].astype(np.int64)
+        in_steps = in_rows.reshape(part.n_steps, part.batch_size).sum(1)
+        steps = np.repeat(np.arange(part.n_steps), in_steps)
+        places = np.arange(len(steps)) - np.repeat(np.cumsum(in_steps) - in_steps, in_steps)
+        lengths = np.full(len(steps), None)
+        lengths[np.cumsum(in_rows) - 1] = self.n_characters[start : start + len(in_rows)]
+        first = int(self.n_documents[:start].sum(dtype=np.int64))
+        skills = self.skills[first : first + len(steps)]
+        n_before = sum(other.n_steps for other in before)
+        return n_before + steps + 1, part.first + part.apart * steps + places, lengths, skills
+
+    def save(self, path: str | Path) -> None:
+        """Write it to one file, atomically."""
+        vocabulary = sorted(set().union(*(group.words for group in self.groups.values())))
+        about = {
+            "made_from": self.made_from,
+            "parts": [asdict(part) for part in self.parts],
+            "names": self.names,
+            "vocabulary": vocabulary,
+            "groups": [[*key, group.checksum] for key, group in self.groups.items()],
+        }
+        holds = [word in group.words for group in self.groups.values() for word in vocabulary]
+        arrays = {
+            "about": np.frombuffer(json.dumps(about, ensure_ascii=False).encode(), dtype=np.uint8),
+            "words": np.packbits(np.array(holds, dtype=bool).reshape(len(self.groups), len(vocabulary)), axis=1),
+            "n_documents": _small(self.n_documents),
+            "n_characters": _small(self.n_characters),
+            "skills": self.skills.astype(np.uint8),
+        }
+        path = Path(path)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            with open(part, "wb") as file:
+                np.savez_compressed(file, **arrays)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Stream:
+        """Open what `save` wrote. A file that is damaged or none of these raises ValueError that names it."""
+        try:
+            with np.load(path) as file:
+                arrays = dict(file)
+            about = json.loads(arrays["about"].tobytes())
+            vocabulary = np.array(about["vocabulary"], dtype=object)
+            rows = np.unpackbits(arrays["words"], axis=1, count=len(vocabulary)).astype(bool)
+            groups = {
+                (part, skill): Group(frozenset(vocabulary[row]), checksum)
+                for (part, skill, checksum), row in zip(about["groups"], rows, strict=True)
+            }
+            parts = tuple(Part(**part) for part in about["parts"])
+            counts = arrays["n_documents"], arrays["n_characters"], arrays["skills"]
+            return cls(about["made_from"], parts, tuple(about["names"]), *counts, groups)
+        except (BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is no index of a training stream ({error}): {MAKE}") from error
+
+
+def words_of(text: str) -> set[str]:
+    """The words of a text: runs of the letters a to z, digits and _, and each other character but the space alone."""
+    return set(_WORD.findall(text))
+
+
+def _may_stand_in(text: str, words: frozenset[str]) -> bool:
+    """False if no document with only these words contains the text, whose first and last word may be cut."""
+    for match in _WORD.finditer(text):
+        word, cut_before, cut_after = match[0], match.start() == 0, match.end() == len(text)
+        if word in words:
+            continue
+        if cut_before and cut_after:
+            known = any(word in other for other in words)
+        elif cut_before:
+            known = any(other.endswith(word) for other in words)
+        else:
+            known = cut_after and any(other.startswith(word) for other in words)
+        if not known:
+            return False
+    return True
+
+
+def _steps_with(text: bytes, whole: bytes, texts: _Texts) -> set[int]:
+    """The steps of the documents in `whole` that contain a text."""
+    found, starts = set(), texts.starts
+    place = whole.find(text)
+    while place >= 0:
+        number = int(np.searchsorted(starts, place, side="right")) - 1  # skips documents of which nothing was read
+        end = int(starts[number + 1])
+        if place + len(text) <= end:
+            found.add(int(texts.steps[number]))
+            place = whole.find(text, end)
+        else:
+            place = whole.find(text, place + 1)
+    return found
+
+
+def _small(numbers: np.ndarray) -> np.ndarray:
+    """The same whole numbers in the smallest type that holds them."""
+    return numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))
