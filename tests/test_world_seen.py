@@ -114,7 +114,7 @@ def test_the_rest_of_a_document_that_was_cut_was_not_read(stream, documents, by_
 
 
 def test_of_a_character_that_a_row_cuts_nothing_was_read(tokenizer):
-    """Rows of growing length, some of which end inside a Chinese character, whose bytes are tokens of their own here."""
+    """Rows of growing length, some of which end inside a Chinese character: its bytes are tokens of their own here."""
     inside = 0
     for seq_len in range(60, 80):
         batches = WorldBatches(tokenizer, 1, seq_len, skills=("translation",))
