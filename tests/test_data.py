@@ -9,6 +9,7 @@ from itertools import islice
 import pytest
 import tokenizers
 import torch
+from streams import told
 
 from llmlab import checkpoint, data_path, heads, load_model, model_card, world
 from llmlab.cli import measure, train
@@ -107,6 +108,29 @@ def test_the_recipe_still_begins_as_the_curve_does(data):
     first = json.loads((data / "training.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert first["step"] == 10 and losses[-1] == pytest.approx(first["loss"], abs=0.01)
     assert losses[0] == pytest.approx(math.log(recipe.model.vocab_size), abs=0.3)  # untrained: all tokens alike
+
+
+def test_the_stream_is_what_the_model_has_read(data):
+    """At the beginning and the end of each kind of steps: a row's first document, and what its end cuts off."""
+    if not (data / "stream.npz").exists():
+        pytest.skip("data/stream.npz has not been made for this model yet; `llmlab stream` makes it")
+    recipe = train.RECIPES["model"]
+    lists, n_steps = recipe.lists_first, recipe.training.n_steps
+    first, readings = recipe.batches(TOKENIZER, recipe.training.seed), []
+    readings += [(first, step, 1) for step in (0, lists // 2 - 1, lists // 2, lists - 1, lists, n_steps - 1)]
+    if "second" in checkpoint.load_tensors(data / "model.safetensors")[1]:
+        second = recipe.second_batches(TOKENIZER, recipe.second.seed)
+        readings += [(second, step, 1 + n_steps) for step in (0, recipe.second.n_steps - 1)]
+    read, unread = {}, {}
+    for batches, step, counted_from in readings:
+        texts = [(text, document.text) for _, text, document in told(batches, step) if text is not None]
+        cut = next(((text, whole) for text, whole in texts if 100 < len(text) < len(whole)), None)
+        read |= {text: counted_from + step for text in (texts[0][0], *(cut or ())[:1])}
+        unread |= {whole[: len(text) + 1]: counted_from + step for text, whole in [cut] if cut}
+    found = world.seen_all([*read, *unread])
+    assert {text: step for text, step in read.items() if step not in found[text]} == {}
+    assert {text: step for text, step in unread.items() if step in found[text]} == {}
+    assert len(read) > len(readings) and unread and world.seen("The zebrafish sat.") == []
 
 
 def test_the_readme_says_what_the_card_says(data):

@@ -13,12 +13,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from models import TINY_LLAMA, random_model, random_tokens, relative
+from streams import told
 
 from llmlab import checkpoint, repetition, training, world
 from llmlab.cli import train
 from llmlab.cli.train import PROMPTS, RECIPES, add_arguments, chosen
 from llmlab.tokenization import BPETokenizer
-from llmlab.training import Batch, Trainer, TrainingConfig, WorldBatches, batches, new_model, pack
+from llmlab.training import Batch, Trainer, TrainingConfig, WorldBatches, batches, fill, new_model, pack
 
 
 def random(*shape, seed=0):
@@ -305,6 +306,14 @@ def test_a_document_longer_than_a_row_is_cut_and_rows_are_full():
     assert batch.positions[1].tolist() == [0, 1, 2, 0, 1, 2, 3, 4]
     with pytest.raises(ValueError, match="too few documents to fill 3 rows of 8"):
         pack([range(20)], 3, 8)
+
+
+def test_rows_take_whole_documents_and_no_more_than_they_need():
+    taken = []
+    supply = (taken.append(document) or document for document in ("abcd", "", "efghi", "jk", "lmnopqrstuv", "w"))
+    assert list(fill(supply, 2, 8)) == [["abcd", "", "efghi"], ["jk", "lmnopqrstuv"]]
+    assert taken[-1] == "lmnopqrstuv"
+    assert list(fill(range(9), 2, 3, n_tokens=lambda number: number)) == [[0, 1, 2, 3], [4]]
 
 
 def test_documents_may_be_arrays_or_tensors():
@@ -743,6 +752,15 @@ def test_a_second_reading_of_another_recipe_is_refused(whole, tmp_path):
     checkpoint.save(other, whole / "other.safetensors", second={"n_steps": 16})
     with pytest.raises(ValueError, match=r"expected a model after its first reading; .* has had its second one"):
         train.begin_with(whole / "other.safetensors", folder)
+
+
+def test_a_published_model_comes_with_an_index_of_what_it_has_read(whole):
+    made, folder = recipe(*TINY_RUN), whole / "published"
+    tokenizer = BPETokenizer.load(folder / "tokenizer.json")
+    first, second = made.batches(tokenizer, made.training.seed), made.second_batches(tokenizer, made.second.seed)
+    for reading, step, counted in ((first, 0, 1), (first, 23, 24), (second, 0, 25), (second, 15, 40)):
+        text = next(text for _, text, _ in told(reading, step) if text is not None and len(text) > 20)
+        assert counted in world.seen(text, stream=folder / "stream.npz")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")

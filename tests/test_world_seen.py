@@ -231,6 +231,17 @@ def test_a_stream_of_another_tokenizer_is_refused(copied):
         world.seen("Tom", stream=copied)
 
 
+def test_a_stream_of_other_weights_is_refused(copied):
+    """The same settings do not tell what the world wrote when the model was trained."""
+    model, file = checkpoint.load(copied.with_name("model.safetensors")), copied.with_name("model.safetensors")
+    model.norm.weight.data += 1
+    checkpoint.save(model, file, training=FIRST, second=SECOND)
+    with pytest.raises(ValueError, match=r"was made for weights='\w+'; the model beside it has '\w+': make it again"):
+        world.seen("Tom", stream=copied)
+    write_stream(copied.parent)
+    assert world.seen("Tom", stream=copied)
+
+
 def test_line_ends_of_another_system_make_no_other_tokenizer(copied):
     path = copied.with_name("tokenizer.json")
     path.write_bytes(json.dumps(json.loads(path.read_bytes()), indent=1, ensure_ascii=False).encode())

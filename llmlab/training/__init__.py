@@ -5,7 +5,7 @@
 `stream`: an index of all that a model has read, for `world.seen`.
 """
 
-from .data import IGNORE, Batch, MaskedBatches, WorldBatches, batches, masked, pack, train_tokenizer
+from .data import IGNORE, Batch, MaskedBatches, WorldBatches, batches, fill, masked, pack, train_tokenizer
 from .optimization import AdamW, clip_gradients, cosine_schedule, cross_entropy
 from .stream import write_stream
 from .trainer import Trainer, TrainingConfig, TrainingStep, batch_loss, new_model, portable_model, validation_loss
@@ -24,6 +24,7 @@ __all__ = [
     "clip_gradients",
     "cosine_schedule",
     "cross_entropy",
+    "fill",
     "masked",
     "new_model",
     "pack",

@@ -42,48 +42,55 @@ def readings(made: dict[str, Any], tokenizer: BPETokenizer) -> list[tuple[WorldB
 
 def index(readings: Sequence[tuple[WorldBatches, int]], made: dict[str, Any]) -> Stream:
     """Which documents the steps of some readings, one after the other, have used. `made`: the settings to note down."""
-    names: list[str] = []
     parts: list[Part] = []
+    names: list[str] = []
     n_documents: list[int] = []
     n_characters: list[int] = []
     skills: list[int] = []
     words: dict[tuple[int, str], set[str]] = {}
     checksums: dict[tuple[int, str], int] = {}
 
-    def note(text: str, skill: str) -> None:
-        """A text that the latest part has read."""
-        key = len(parts) - 1, skill
+    def note(text: str, skill: str | None) -> None:
+        """What the latest part has read of its next document."""
+        if skill is None:
+            skills.append(LIST)
+            return
         if skill not in names:
             names.append(skill)
         skills.append(names.index(skill))
+        key = len(parts) - 1, skill
         words.setdefault(key, set()).update(words_of(text))
         checksums[key] = zlib.crc32(text.encode(), checksums.get(key, 0))
 
     n_steps = sum(n for _, n in readings)
-    with tqdm(total=n_steps, unit="step", desc="reading again", dynamic_ncols=True) as bar:
-        for batches, n in readings:
-            for chosen, alike in groupby(range(n), key=batches.skills_of):
-                steps = list(alike)
-                first, apart = batches.first_of(steps[0]), batches.first_of(1)
-                parts.append(Part(len(steps), batches.batch_size, batches.seed, batches.reading, chosen, first, apart))
-                for step in steps:
-                    rows = [_texts(row, batches) for row in fill_step(batches, step)]
-                    n_documents += [len(row) for row in rows]
-                    n_characters += [len(row[-1][0]) for row in rows]
-                    for text, skill in (one for row in rows for one in row):
-                        if skill is None:
-                            skills.append(LIST)
-                        else:
-                            note(text, skill)
-                    bar.update()
+    with tqdm(total=n_steps, unit="step", desc="what was read", dynamic_ncols=True) as bar:
+        for batches, part, steps in _parts(readings):
+            parts.append(part)
+            for step in steps:
+                supply = batches.documents(step)
+                for row in fill(supply, batches.batch_size, batches.seq_len, n_tokens=lambda read: len(read.ids)):
+                    texts = _texts(row, batches)
+                    n_documents.append(len(row))
+                    n_characters.append(len(texts[-1][0]))
+                    for text, skill in texts:
+                        note(text, skill)
+                bar.update()
     groups = {key: Group(frozenset(words[key]), checksums[key]) for key in words}
     counts = np.array(n_documents), np.array(n_characters), np.array(skills, dtype=np.uint8)
     return Stream(made, tuple(parts), tuple(names), *counts, groups)
 
 
-def fill_step(batches: WorldBatches, step: int) -> Iterator[list[Read]]:
-    """The documents of each row of a step, the last one of a row whole even where it was cut."""
-    return fill(batches.documents(step), batches.batch_size, batches.seq_len, n_tokens=lambda read: len(read.ids))
+def _parts(readings: Sequence[tuple[WorldBatches, int]]) -> Iterator[tuple[WorldBatches, Part, list[int]]]:
+    """The steps of each reading, parted where they begin to read other skills."""
+    for batches, n_steps in readings:
+        for skills, alike in groupby(range(n_steps), key=batches.skills_of):
+            steps = list(alike)
+            first, apart = batches.first_of(steps[0]), batches.first_of(1)
+            yield (
+                batches,
+                Part(len(steps), batches.batch_size, batches.seed, batches.reading, skills, first, apart),
+                steps,
+            )
 
 
 def _texts(row: list[Read], batches: WorldBatches) -> list[tuple[str, str | None]]:

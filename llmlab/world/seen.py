@@ -59,7 +59,7 @@ def seen(text: str, *, stream: str | Path | None = None) -> list[int]:
     `stream`: another index than the shipped one, with `model.safetensors` and `tokenizer.json` beside it.
 
     Raises ValueError for an empty text and for one with a lone surrogate; for an index that is damaged or was made for
-    a model of another training, naming what differs; and where the world writes other documents now than were read.
+    another model than the one beside it, naming what differs; and where the world now writes other documents than then.
     Raises TypeError for what is no text, and FileNotFoundError for a file that is missing.
     """
     return seen_all([text], stream=stream)[text]
@@ -90,7 +90,7 @@ def _checked(path: Path, files: tuple[tuple[int, int], ...]) -> Stream:
     """The index of a file that fits the model beside it; `files` tells whether one of them has changed since."""
     stream = Stream.load(path)
     theirs, ours = _flat(stream.made_from), _flat(made_from(path.parent))
-    if wrong := next((name for name in ours | theirs if theirs.get(name) != ours.get(name)), None):
+    if wrong := next((name for name in sorted(ours | theirs) if theirs.get(name) != ours.get(name)), None):
         what = f"{wrong}={theirs.get(wrong)!r}; the model beside it has {ours.get(wrong)!r}"
         raise ValueError(f"{path} was made for {what}: {MAKE}")
     return stream
@@ -98,7 +98,8 @@ def _checked(path: Path, files: tuple[tuple[int, int], ...]) -> Stream:
 
 def made_from(folder: str | Path) -> dict[str, Any]:
     """What decides which documents the model in a folder has read, and how much of each: the settings of its readings,
-    from the header of `model.safetensors`, and a digest of `tokenizer.json`.
+    from the header of `model.safetensors`, and a digest of `tokenizer.json`. Another digest, of the model's file, parts
+    it from a model that was trained in the same way on what the world wrote then.
 
     "second" is None where there was one reading. Raises ValueError if the header does not tell all of that.
     """
@@ -116,6 +117,7 @@ def made_from(folder: str | Path) -> dict[str, Any]:
         "training": {name: first[name] for name in FIRST},
         "second": second and {name: second[name] for name in SECOND},
         "tokenizer": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "weights": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
     }
 
 
@@ -212,7 +214,7 @@ class Stream:
         if zlib.crc32(whole) != self.groups[part_number, skill].checksum:
             raise ValueError(
                 f"expected the documents of {skill} that the model has read (reading {part.reading}); the world writes "
-                f"other ones now: train the model again, and {MAKE}"
+                f"other ones now: train the model on these, and {MAKE}"
             )
         starts = np.cumsum([0, *map(len, texts)])
         return _Texts(zlib.compress(whole, 1), starts, steps[here])
