@@ -211,7 +211,7 @@ def copied(stream, tmp_path):
             r"training.n_steps=14; the model beside it has 15: make",
         ),
         ({"training": FIRST, "second": SECOND | {"token_lists": 0.1}}, r"second.token_lists=0.3; the model .* has 0.1"),
-        ({"training": FIRST}, r"second.n_steps=9; the model beside it has None"),
+        ({"training": FIRST}, r"second.batch_size=2; the model beside it has None"),
         ({}, "expected a model that `llmlab train` has written; its header in .*model.safetensors has no n_steps"),
         ({"training": FIRST, "second": {"n_steps": 9}}, "its header in .*model.safetensors has no batch_size"),
     ],
