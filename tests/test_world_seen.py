@@ -16,7 +16,7 @@ from llmlab import checkpoint, world
 from llmlab.cli import main
 from llmlab.training import WorldBatches, new_model, train_tokenizer, write_stream
 from llmlab.training.stream import index
-from llmlab.world.seen import Stream, words_of
+from llmlab.world.seen import LIST, Stream, words_of
 
 MODULE = sys.modules["llmlab.world.seen"]  # world.seen is the function
 FIRST = {"n_steps": 14, "batch_size": 3, "seq_len": 300, "seed": 4, "lists_first": 5}
@@ -134,6 +134,7 @@ def test_a_text_that_a_list_of_tokens_replaced_was_not_read(stream, documents, b
     replaced = [document.text for _, text, document in documents if text is None]
     assert len(replaced) > 5 and not any(check(replaced, stream, by_hand).values())
     assert all(step > 14 for step, text, _ in documents if text is None)
+    assert (Stream.load(stream).skills == LIST).tolist() == [text is None for _, text, _ in documents]
 
 
 def test_two_documents_in_a_row_are_not_one_text(stream, documents, by_hand):
