@@ -22,7 +22,7 @@ from torch import Tensor
 from . import heads, world
 from .tokenization import BPETokenizer
 from .transformer import Transformer
-from .world.records import held_out, pick, pick_other
+from .world.records import held_out, pick, pick_other, shuffled
 
 # Tokens of the vocabulary instead of drilled words, as a share of a list: the first lists hold few of them.
 SHARES = (0.1, 0.3, 0.6, 1.0)
@@ -30,6 +30,9 @@ SHORTEST, LONGEST = 3, 20  # tokens of a list that is said over and over
 LONGEST_TWICE = 100  # tokens of a list that is said twice
 ABOUT = 60  # tokens of a document of the first kind
 TWICE = 0.25  # of all lists are of the second kind
+FEWEST_PAIRS, MOST_PAIRS = 2, 6
+BETWEEN = (1, 1, 2, 2, 3, 4)  # tokens between the two of a pair
+ABOUT_PAIRS = 150  # tokens of a document of pairs
 
 
 # Which tokens --------------------------------------------------------------------------------------------------------
@@ -84,6 +87,28 @@ def training_list(rng: Random, drilled: Sequence[int], merged: Sequence[int]) ->
             drawn.append(pick_other(rng, merged if anything else drilled, used))
         if not kept_out(drawn):
             return drawn * copies
+
+
+def pair_list(
+    rng: Random, drilled: Sequence[int], merged: Sequence[int], *, shares: Sequence[float] = SHARES
+) -> list[int]:
+    """One document of two to six pairs of different tokens, said two to six times, each time in another order.
+
+    Between the two of a pair stand one to four tokens, after most pairs another one, the same for all pairs of a
+    document: nothing but the first of a pair tells its second. The tokens are drawn as in `training_list`, with a
+    share of `shares` from the `merged` tokens.
+    """
+    share, used = pick(rng, shares), set()
+
+    def draw() -> int:
+        return pick_other(rng, merged if rng.random() < share else drilled, used)
+
+    between = [draw() for _ in range(pick(rng, BETWEEN))]
+    after = [draw()] if rng.random() < 0.7 else []
+    pairs = [(draw(), draw()) for _ in range(FEWEST_PAIRS + int(rng.random() * (MOST_PAIRS - FEWEST_PAIRS + 1)))]
+    rounds = max(2, min(6, ABOUT_PAIRS // (len(pairs) * (2 + len(between) + len(after)))))
+    said = (pair for _ in range(rounds) for pair in shuffled(rng, pairs))
+    return [token for first, second in said for token in (first, *between, second, *after)]
 
 
 # How well a model goes on with them ----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from llmlab.world.seen import LIST, Stream, words_of
 
 MODULE = sys.modules["llmlab.world.seen"]  # world.seen is the function
 FIRST = {"n_steps": 14, "batch_size": 3, "seq_len": 300, "seed": 4, "lists_first": 5}
-SECOND = {"n_steps": 9, "batch_size": 2, "seq_len": 350, "seed": 6, "token_lists": 0.3}
+SECOND = {"n_steps": 9, "batch_size": 2, "seq_len": 350, "seed": 6, "token_lists": 0.3, "pairs_first": 3}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def stream(tmp_path_factory, tokenizer):
 def documents(tokenizer):
     """Every document that the run used, told by its tokens: (step, text or None for a list, the document)."""
     first = WorldBatches(tokenizer, 3, 300, seed=4, lists_first=5)
-    second = WorldBatches(tokenizer, 2, 350, seed=6, reading=2, token_lists=0.3)
+    second = WorldBatches(tokenizer, 2, 350, seed=6, reading=2, token_lists=0.3, pairs_first=3)
     steps = [(first, step) for step in range(14)] + [(second, step) for step in range(9)]
     return [
         (number, text, document)

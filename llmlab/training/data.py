@@ -128,6 +128,21 @@ class Read(NamedTuple):
     document: world.Document | None
 
 
+class Mixed(NamedTuple):
+    """What is mixed into the documents of a reading: the share of lists of tokens among all, of pairs among the lists,
+    the shares of merged tokens that a list of pairs may have, and the share of the skill "recall" among the texts,
+    besides those that the reading has of it."""
+
+    lists: float
+    pairs: float
+    shares: Sequence[float]
+    recall: float
+
+
+PAIRS = Mixed(0.7, 0.9, (0.0,), 0.3)
+RECALL = Mixed(0.15, 0.7, repetition.SHARES, 0.75)
+
+
 class WorldBatches:
     """Batches of freshly generated documents of the world, each packed and a function of (seed, step) alone.
 
@@ -136,7 +151,12 @@ class WorldBatches:
     are mixed in from the start, they do not form for long.
 
     `reading` is that of `world.documents`. Of all documents, a share of `token_lists` are no texts but tokens of the
-    vocabulary said over and over (`repetition.training_list`), so that looking up works for any token.
+    vocabulary: said over and over (`repetition.training_list`) or, one in three, in pairs (`repetition.pair_list`), so
+    that looking up works for any token.
+
+    With `pairs_first` = n the first n steps of the second reading practise to look up by pairs: in three of ten mostly
+    pairs of drilled words, one token or a few between the two, then mostly texts of pairs (the skill "recall").
+    Whoever is to tell apart several facts of a kind needs both (`PAIRS`, `RECALL`): of texts alone, none was learned.
     """
 
     def __init__(
@@ -150,14 +170,18 @@ class WorldBatches:
         lists_first: int = 0,
         reading: int = 1,
         token_lists: float = 0.0,
+        pairs_first: int = 0,
         device: torch.device | str | None = None,
     ):
         _check_size(batch_size, seq_len)
+        if pairs_first and reading != 2:
+            raise ValueError(f"expected pairs_first with reading 2, got {pairs_first} steps with reading {reading}")
         if not 0 <= token_lists <= 1:
             raise ValueError(f"expected token_lists, a share, from 0 to 1, got {token_lists}")
         self.tokenizer, self.batch_size, self.seq_len = tokenizer, batch_size, seq_len
         self.seed, self.skills, self.lists_first, self.device = seed, skills, lists_first, device
-        self.reading, self.token_lists = reading, token_lists
+        self.reading, self.pairs_first = reading, pairs_first
+        self.usual = Mixed(token_lists, 1 / 3, repetition.SHARES, 0)
         self.start_id, self.end_id = (tokenizer.special_tokens[name] for name in ("<s>", "</s>"))
         self.drilled, self.merged = heads.word_tokens(tokenizer, world.EVERYDAY), repetition.merged_tokens(tokenizer)
 
@@ -175,16 +199,26 @@ class WorldBatches:
             return "repeating" if 2 * step < self.lists_first else "copying"
         return self.skills
 
+    def mixed(self, step: int) -> Mixed:
+        """What a step reads besides the documents of its reading."""
+        if step >= self.pairs_first:
+            return self.usual
+        return PAIRS if 10 * step < 3 * self.pairs_first else RECALL
+
     def documents(self, step: int) -> Iterator[Read]:
         """The documents of a step, without end: `fill` takes as many as it needs. A list stands in the place of the
         text it replaces."""
-        skills = self.skills_of(step)
+        skills, mixed = self.skills_of(step), self.mixed(step)
         for number in count(self.first_of(step)):
             rng = Random(f"llmlab.training: lists of tokens, reading {self.reading}, {self.seed}/{number}")
-            if rng.random() < self.token_lists:
-                document, ids = None, repetition.training_list(rng, self.drilled, self.merged)
+            if rng.random() < mixed.lists:
+                if rng.random() < mixed.pairs:
+                    document, ids = None, repetition.pair_list(rng, self.drilled, self.merged, shares=mixed.shares)
+                else:
+                    document, ids = None, repetition.training_list(rng, self.drilled, self.merged)
             else:
-                document = world.document(self.seed, number, skills=skills, reading=self.reading)
+                only = "recall" if rng.random() < mixed.recall else skills
+                document = world.document(self.seed, number, skills=only, reading=self.reading)
                 ids = self.tokenizer.encode(document.text)
             yield Read([self.start_id, *ids, self.end_id], document)
 

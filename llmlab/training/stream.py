@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +63,9 @@ def index(readings: Sequence[tuple[WorldBatches, int]], made: dict[str, Any]) ->
 
     n_steps = sum(n for _, n in readings)
     with tqdm(total=n_steps, unit="step", desc="what was read", dynamic_ncols=True) as bar:
-        for batches, part, steps in _parts(readings):
-            parts.append(part)
-            for step in steps:
+        for batches, n in readings:
+            parts.append(Part(n, batches.batch_size, batches.seed, batches.reading, batches.first_of(1)))
+            for step in range(n):
                 supply = batches.documents(step)
                 for row in fill(supply, batches.batch_size, batches.seq_len, n_tokens=lambda read: len(read.ids)):
                     texts = _texts(row, batches)
@@ -78,19 +77,6 @@ def index(readings: Sequence[tuple[WorldBatches, int]], made: dict[str, Any]) ->
     groups = {key: Group(frozenset(words[key]), checksums[key]) for key in words}
     counts = np.array(n_documents), np.array(n_characters), np.array(skills, dtype=np.uint8)
     return Stream(made, tuple(parts), tuple(names), *counts, groups)
-
-
-def _parts(readings: Sequence[tuple[WorldBatches, int]]) -> Iterator[tuple[WorldBatches, Part, list[int]]]:
-    """The steps of each reading, parted where they begin to read other skills."""
-    for batches, n_steps in readings:
-        for skills, alike in groupby(range(n_steps), key=batches.skills_of):
-            steps = list(alike)
-            first, apart = batches.first_of(steps[0]), batches.first_of(1)
-            yield (
-                batches,
-                Part(len(steps), batches.batch_size, batches.seed, batches.reading, skills, first, apart),
-                steps,
-            )
 
 
 def _texts(row: list[Read], batches: WorldBatches) -> list[tuple[str, str | None]]:

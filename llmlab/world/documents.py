@@ -61,21 +61,22 @@ MIXTURE = {
     "finding": 0.02,
 }
 SECOND_MIXTURE = {
-    "stories": 0.11,
+    "stories": 0.09,
     "pronouns": 0.04,
-    "facts_true": 0.11,
-    "facts_invented": 0.20,
+    "facts_true": 0.09,
+    "facts_invented": 0.15,
     "senses": 0.02,
     "analogies": 0.02,
     "paraphrases": 0.03,
     "sums": 0.08,
     "copying": 0.05,
     "repeating": 0.01,
-    "questions": 0.08,
-    "translation": 0.05,
-    "steps": 0.05,
-    "finding": 0.09,
-    "hops": 0.06,
+    "questions": 0.07,
+    "translation": 0.07,
+    "steps": 0.07,
+    "finding": 0.07,
+    "hops": 0.07,
+    "recall": 0.07,
 }
 
 

@@ -29,7 +29,7 @@ from .documents import document
 
 LIST = 255  # the skill of a document that is a list of tokens
 FIRST = ("n_steps", "batch_size", "seq_len", "seed", "lists_first")  # the settings of training that decide what is read
-SECOND = ("n_steps", "batch_size", "seq_len", "seed", "token_lists")  # the same for the second reading
+SECOND = ("n_steps", "batch_size", "seq_len", "seed", "token_lists", "pairs_first")  # the same for the second reading
 MAKE = "make it again with `llmlab stream`"
 
 _WORD = re.compile(r"\w+|[^\w ]", re.ASCII)  # a run of Latin letters and digits, or any other character but the space
@@ -135,18 +135,16 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Part:
-    """Steps that follow each other and read documents of one kind, in `batch_size` rows each.
+    """The steps of one reading, of `batch_size` rows each.
 
-    `seed`, `reading` and `skills` are those of `world.document`. The first document of the first step has the number
-    `first`; with each step that number grows by `apart`.
+    `seed` and `reading` are those of `world.document`. The first document of a step has the number `apart` times the
+    steps before it.
     """
 
     n_steps: int
     batch_size: int
     seed: int
     reading: int
-    skills: tuple[str, ...] | str | None
-    first: int
     apart: int
 
 
@@ -207,7 +205,7 @@ class Stream:
         part, (steps, numbers, lengths, skills) = self.parts[part_number], self._documents_of(part_number)
         here = skills == self.names.index(skill)
         texts = [
-            document(part.seed, number, skills=part.skills, reading=part.reading).text[:length].encode()
+            document(part.seed, number, skills=skill, reading=part.reading).text[:length].encode()
             for number, length in zip(numbers[here].tolist(), lengths[here].tolist(), strict=True)
         ]
         whole = b"".join(texts)
@@ -233,7 +231,7 @@ class Stream:
         first = int(self.n_documents[:start].sum(dtype=np.int64))
         skills = self.skills[first : first + len(steps)]
         n_before = sum(other.n_steps for other in before)
-        return n_before + steps + 1, part.first + part.apart * steps + places, lengths, skills
+        return n_before + steps + 1, part.apart * steps + places, lengths, skills
 
     def save(self, path: str | Path) -> None:
         """Write it to one file, atomically."""

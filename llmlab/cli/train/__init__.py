@@ -160,7 +160,7 @@ def second_reading(recipe: Recipe, which: str, tokenizer: BPETokenizer, folder: 
         trainer=Trainer(model, recipe.second_batches(tokenizer, config.seed), config),
         folder=folder,
         state=folder / "state_2.safetensors",
-        made_with={"which": which, "token_lists": recipe.token_lists},
+        made_with={"which": which, **recipe.looking_up},
         snapshots=SECOND_SNAPSHOTS,
         unseen=_unseen(recipe, tokenizer),
         n_before=recipe.training.n_steps,

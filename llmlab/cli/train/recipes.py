@@ -14,7 +14,7 @@ from ...training import MaskedBatches, TrainingConfig, WorldBatches
 
 MODEL = ModelConfig(vocab_size=4096, d_model=192, n_layers=6, n_heads=6, n_kv_heads=2, d_ff=512, max_seq_len=256)
 TRAINING = TrainingConfig(n_steps=18_000, batch_size=8, seq_len=256, learning_rate=1.5e-3, warmup=100)
-SECOND = TrainingConfig(n_steps=3000, batch_size=8, seq_len=256, learning_rate=1e-3, warmup=50)
+SECOND = TrainingConfig(n_steps=9000, batch_size=8, seq_len=256, learning_rate=1.5e-3, warmup=50)
 SMALL = ModelConfig(vocab_size=4096, d_model=48, n_layers=2, n_heads=3, n_kv_heads=1, d_ff=128, max_seq_len=256)
 SMALL_TRAINING = dataclasses.replace(TRAINING, n_steps=6000, learning_rate=3e-3)
 
@@ -24,7 +24,7 @@ class Recipe:
     """What one of the shipped models is and how it is trained. `lists_first` is that of `WorldBatches`.
 
     `second`, where given, is the training of the second reading, which goes on from the finished weights of the first
-    as bfloat16 holds them, with a fresh optimizer; `token_lists` is then that of `WorldBatches`.
+    as bfloat16 holds them, with a fresh optimizer; `token_lists` and `pairs_first` are then those of `WorldBatches`.
     """
 
     model: ModelConfig
@@ -33,6 +33,7 @@ class Recipe:
     encoder: bool = False
     second: TrainingConfig | None = None
     token_lists: float = 0.0
+    pairs_first: int = 0
 
     def batches(self, tokenizer: BPETokenizer, seed: int) -> WorldBatches | MaskedBatches:
         """The batches of the first reading with this seed."""
@@ -44,7 +45,12 @@ class Recipe:
     def second_batches(self, tokenizer: BPETokenizer, seed: int) -> WorldBatches:
         """The batches of the second reading with this seed."""
         size = self.second.batch_size, self.second.seq_len
-        return WorldBatches(tokenizer, *size, seed=seed, reading=2, token_lists=self.token_lists)
+        return WorldBatches(tokenizer, *size, seed=seed, reading=2, **self.looking_up)
+
+    @property
+    def looking_up(self) -> dict[str, Any]:
+        """What the second reading mixes in to practise to look up."""
+        return {"token_lists": self.token_lists, "pairs_first": self.pairs_first}
 
     @property
     def header(self) -> dict[str, Any]:
@@ -55,11 +61,11 @@ class Recipe:
     @property
     def second_header(self) -> dict[str, Any]:
         """What the file says besides when the second reading is done too."""
-        return {"second": dataclasses.asdict(self.second) | {"token_lists": self.token_lists}}
+        return {"second": dataclasses.asdict(self.second) | self.looking_up}
 
 
 RECIPES = {
-    "model": Recipe(MODEL, TRAINING, lists_first=1400, second=SECOND, token_lists=0.25),
+    "model": Recipe(MODEL, TRAINING, lists_first=1400, second=SECOND, token_lists=0.12, pairs_first=1400),
     "draft": Recipe(SMALL, SMALL_TRAINING, lists_first=700),
     "encoder": Recipe(SMALL, SMALL_TRAINING, encoder=True),
 }
