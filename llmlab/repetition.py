@@ -101,7 +101,8 @@ def pair_list(
     share, used = pick(rng, shares), set()
 
     def draw() -> int:
-        return pick_other(rng, merged if rng.random() < share else drilled, used)
+        anything = rng.random() < share or used.issuperset(drilled)
+        return pick_other(rng, merged if anything else drilled, used)
 
     between = [draw() for _ in range(pick(rng, BETWEEN))]
     after = [draw()] if rng.random() < 0.7 else []

@@ -40,6 +40,11 @@ def _wanted(held: bool, number: int) -> bool | None:
     return held if number == 0 or not held else None
 
 
+def _named(kind: str, subject: str) -> str:
+    """The subject as it begins an entry, with a capital in front."""
+    return f"The {subject}" if kind == "key" else subject
+
+
 def _found_pairs(rng: Random, kind: str, n: int, held: bool) -> list[Pair]:
     facts, used = FACTS[kind], set()
     pairs = []
@@ -49,7 +54,7 @@ def _found_pairs(rng: Random, kind: str, n: int, held: bool) -> list[Pair]:
         reply = facts.answer.format(answer=answer)
         pairs.append(
             Pair(
-                f"{subject}: {reply}",
+                f"{_named(kind, subject)}: {reply}",
                 tuple(told.format_map(slots) for told in facts.told),
                 tuple((asked.format_map(slots), reply) for asked in facts.asked),
             )
@@ -142,9 +147,9 @@ def items(rng: Random, n: int) -> list[Item]:
 def grammar_rules() -> list[Rule]:
     """The entries. Sentences, questions and answers are those of `finding` and `hops`."""
     found: list[Rule] = []
-    for kind in FACTS.values():
+    for name, kind in FACTS.items():
         slots = {"s": one_of(kind.subjects), "answer": one_of(kind.answers)}
-        found += rules("recall", ["{s}: " + kind.answer], slots)
+        found += rules("recall", [f"{_named(name, '{s}')}: {kind.answer}"], slots)
     for link in _LINKED.values():
         slots = {"s": one_of(NAMES), "v": one_of(link.values), "a_v": one_of(a(value) for value in link.values)}
         found += rules("recall", ["{s}: " + link.answer], slots)
