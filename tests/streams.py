@@ -30,5 +30,8 @@ def told(batches: WorldBatches, step: int) -> Iterator[tuple[int, str | None, wo
             ids = [token for token in row[begin + 1 : after] if token != end]
             document = world.document(batches.seed, number, skills=skills, reading=batches.reading)
             ours = tokenizer.encode(document.text)[: len(ids)] == ids
+            if not ours and step < batches.pairs_first:
+                document = world.document(batches.seed, number, skills="recall", reading=2)
+                ours = tokenizer.encode(document.text)[: len(ids)] == ids
             yield number, tokenizer.decode_bytes(ids).decode(errors="ignore") if ours else None, document
             number += 1

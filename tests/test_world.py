@@ -255,7 +255,7 @@ def test_items_are_well_formed(drawn):
             assert item.skill == skill
             assert not item.prompt.endswith((" ", "\n")) and item.answer.startswith(" ")
             assert item.answer.endswith((".", '."', "\n", "coins.")) and len(item.prompt) <= 700
-            assert (item.frequency_rank is not None) == skill.startswith("facts")
+            assert (item.frequency_rank is not None) == skill.startswith(("facts", "wordings"))
     assert world.items("stories", 5) == world.items("stories", 5) != world.items("stories", 5, seed=2)
 
 

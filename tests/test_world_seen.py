@@ -143,11 +143,12 @@ def test_two_documents_in_a_row_are_not_one_text(stream, documents, by_hand):
     assert world.seen(read[-2][-20:] + read[-1][:20], stream=stream) == []
 
 
-def test_the_first_steps_are_those_of_the_lists_and_steps_go_on_in_the_second_reading(stream):
+def test_the_first_steps_are_those_of_the_lists_and_steps_go_on_in_the_second_reading(stream, documents):
     for step, kind in enumerate(3 * [("repeating",)] + 2 * [("copying",)] + 9 * [None]):
         text = world.document(4, step * 3 * 301, skills=kind).text
         assert world.seen(text[:60], stream=stream) == [step + 1]
-    assert 15 in world.seen(world.document(6, 0, reading=2).text[:60], stream=stream)
+    whole = [text for step, text, _ in documents if step == 23 and text]  # the ninth step of the second reading
+    assert whole and all(23 in world.seen(text, stream=stream) for text in whole)
 
 
 def test_a_word_that_was_never_read_needs_no_document_and_a_skill_is_written_once(stream, documents, monkeypatch):

@@ -239,7 +239,7 @@ def test_wording_items_ask_each_fact_in_all_held_out_wordings(skill):
         for wording in MORE[fact.relation].held_out
     }
     assert {(item.prompt, item.answer, item.frequency_rank) for item in items} == expected
-    assert all(item.skill == skill for item in items)
+    assert all(item.skill == WORDINGS[skill] for item in items)
     assert world.items(WORDINGS[skill], 30) == world.items(WORDINGS[skill], 30) == items[:30]
     assert world.items(WORDINGS[skill], 30) != world.items(WORDINGS[skill], 30, seed=2)
     assert not {item.prompt for item in items} & {item.prompt for item in world.items(skill, 10**6)}

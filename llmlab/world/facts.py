@@ -218,6 +218,10 @@ class _Teller:
         prompt, answer = (part.format_map(self.slots[number]) for part in wording.split("|"))
         return Item(self.skill, prompt, answer, self.facts[number].frequency_rank)
 
+    def reworded(self, rng: Random, n: int, skill: str) -> list[Item]:
+        """The items as those of an evaluation with a name of its own."""
+        return [replace(item, skill=skill) for item in self.items(rng, n)]
+
 
 def _second(first: dict[str, Wordings], more: dict[str, Wordings]) -> dict[str, Wordings]:
     """The wordings of the second reading: those of the first for training, with more, and others held out."""
@@ -305,12 +309,12 @@ def true_wordings(rng: Random, n: int) -> list[Item]:
 
     Unlike those of `true_items`, they were not written by whoever wrote the wordings of training.
     """
-    return _teller("facts_true", 2).items(rng, n)
+    return _teller("facts_true", 2).reworded(rng, n, "wordings_true")
 
 
 def invented_wordings(rng: Random, n: int) -> list[Item]:
     """Facts about invented people in the held-out wordings of the second reading, four to six a relation."""
-    return _teller("facts_invented", 2).items(rng, n)
+    return _teller("facts_invented", 2).reworded(rng, n, "wordings_invented")
 
 
 def told_items(skill: str) -> list[Item]:
