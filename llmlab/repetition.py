@@ -1,14 +1,15 @@
 """Tokens said over and over: how such lists are drawn, and how well a model goes on with them.
 
 Whoever looks up what followed the last time (an induction head, Olsson et al. 2022) can go on with any tokens, known or
-not. A model that was drilled on few words may know the trick for these only; so every measure here is taken on three
+not. A model that was drilled on few words may know the trick for these only; so every measure here is taken on four
 pools that share no token (`token_pools`).
 
     pools = token_pools(tokenizer)
     right = repetition(model, pools["other words"], start=start, period=12)   # (N, copies, period)
     said_again(right)                                                         # a Score
 
-One list in twenty is kept out of training, by a hash of its tokens; the measures use these alone.
+One list in twenty is kept out of training, by a hash of its tokens; the measures use these alone. And one token in
+twenty stands in no list of training at all.
 """
 
 from __future__ import annotations
@@ -39,15 +40,17 @@ ABOUT_PAIRS = 150  # tokens of a document of pairs
 
 
 def token_pools(tokenizer: BPETokenizer) -> dict[str, list[int]]:
-    """All tokens made by merging bytes, in three pools that share none: the words that the world drills in lists
-    (`world.EVERYDAY`), other whole words, and the rest: parts of words, words without a space, signs."""
+    """All tokens made by merging bytes, in four pools that share none: the words that the world drills in lists
+    (`world.EVERYDAY`), other whole words, the rest (parts of words, words without a space, signs), and the tokens of
+    both kinds that no list of training holds (`never_listed`)."""
     words, drilled = heads.word_tokens(tokenizer), heads.word_tokens(tokenizer, world.EVERYDAY)
-    known = set(words)
-    rest = [token for token in merged_tokens(tokenizer) if token not in known]
+    never = never_listed(tokenizer)
+    apart = set(words) | set(never)
     return {
         "drilled words": drilled,
-        "other words": sorted(known - set(drilled)),
-        "other tokens": rest,
+        "other words": sorted(set(words) - set(drilled) - set(never)),
+        "other tokens": [token for token in merged_tokens(tokenizer) if token not in apart],
+        "never listed": never,
     }
 
 
@@ -55,6 +58,16 @@ def merged_tokens(tokenizer: BPETokenizer) -> list[int]:
     """The tokens of two bytes or more that are no special tokens."""
     special = set(tokenizer.special_tokens.values())
     return [token for token in range(tokenizer.vocab_size) if token not in special and len(tokenizer.vocab[token]) > 1]
+
+
+def never_listed(tokenizer: BPETokenizer) -> list[int]:
+    """The merged tokens that no list of training holds: one in twenty by a hash of its bytes, drilled words apart."""
+    drilled = set(heads.word_tokens(tokenizer, world.EVERYDAY))
+    return [
+        token
+        for token in merged_tokens(tokenizer)
+        if token not in drilled and held_out(f"token:{tokenizer.vocab[token].hex()}")
+    ]
 
 
 # Lists to train on ---------------------------------------------------------------------------------------------------

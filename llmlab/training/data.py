@@ -183,7 +183,9 @@ class WorldBatches:
         self.reading, self.pairs_first = reading, pairs_first
         self.usual = Mixed(token_lists, 1 / 3, repetition.SHARES, 0)
         self.start_id, self.end_id = (tokenizer.special_tokens[name] for name in ("<s>", "</s>"))
-        self.drilled, self.merged = heads.word_tokens(tokenizer, world.EVERYDAY), repetition.merged_tokens(tokenizer)
+        self.drilled = heads.word_tokens(tokenizer, world.EVERYDAY)
+        never = set(repetition.never_listed(tokenizer))
+        self.merged = [token for token in repetition.merged_tokens(tokenizer) if token not in never]
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step; no document is used in two steps."""
