@@ -1,5 +1,6 @@
 """Tokens said over and over: lists have the periods and shares they say; measures equal loops over single tokens."""
 
+import zlib
 from collections import Counter
 from random import Random
 
@@ -19,6 +20,8 @@ def test_the_pools_share_no_token_and_are_all_merged_tokens():
     every = [token for pool in pools.values() for token in pool]
     assert sorted(every) == MERGED and len(set(every)) == len(every) == len(TOKENIZER.merges)
     assert pools["drilled words"] == DRILLED
+    never = [token for token in MERGED if zlib.crc32(f"token:{TOKENIZER.vocab[token].hex()}".encode()) % 20 == 7]
+    assert pools["never listed"] == sorted(set(never) - set(DRILLED)) and len(never) / len(MERGED) > 0.035
     assert {TOKENIZER.decode([token])[1:] for token in DRILLED} <= set(world.EVERYDAY)
     others = [TOKENIZER.decode([token]) for token in pools["other words"]]
     assert all(word[0] == " " and word[1:].isalpha() and word[1:] not in world.EVERYDAY for word in others)
@@ -58,6 +61,39 @@ def test_tokens_come_from_the_drilled_words_or_from_all_in_the_stated_shares(lis
     long = [share for share, ids in zip(of_lists, lists, strict=True) if len(ids) > 120]  # where shares stand apart
     kinds = Counter(min((0.9, 0.7, 0.4, 0.0), key=lambda kind: abs(share - kind * 0.93 - 0.07)) for share in long)
     assert all(n / len(long) == pytest.approx(0.25, abs=0.1) for n in kinds.values()) and len(kinds) == 4
+
+
+def pairs_of(ids):
+    """Every way to read a list as groups of so many tokens in which only the pair differs: (between, after, pairs)."""
+    for size in range(3, 8):
+        groups = [ids[start : start + size] for start in range(0, len(ids), size)]
+        same = [len({group[at] for group in groups}) == 1 for at in range(size)] if len(ids) % size == 0 else []
+        if same.count(False) == 2 and not same[0]:
+            second = same.index(False, 1)
+            if second >= size - 2:
+                yield second - 1, size - 1 - second, [(group[0], group[second]) for group in groups]
+
+
+def test_lists_of_pairs_say_the_same_pairs_over_and_over_in_other_orders():
+    rng = Random(3)
+    between, after, sizes, orders = Counter(), Counter(), Counter(), Counter()
+    for _ in range(2000):
+        ids = repetition.pair_list(rng, DRILLED, MERGED)
+        (found,) = pairs_of(ids)
+        between[found[0]] += 1
+        after[found[1]] += 1
+        n = len(set(found[2]))
+        rounds = [found[2][start : start + n] for start in range(0, len(found[2]), n)]
+        assert 2 <= len(rounds) <= 6 and all(set(one) == set(found[2]) and len(one) == n for one in rounds)
+        tokens = [token for pair in set(found[2]) for token in pair]
+        assert len(set(tokens)) == len(tokens) == 2 * n and len(ids) < 200
+        sizes[n] += 1
+        orders[n] += len({tuple(one) for one in rounds}) > 1
+    assert between.keys() == {1, 2, 3, 4} and sizes.keys() == {2, 3, 4, 5, 6}
+    assert after[1] / 2000 == pytest.approx(0.7, abs=4 * (0.7 * 0.3 / 2000) ** 0.5)
+    assert all(orders[n] > 0.45 * sizes[n] for n in sizes)
+    drilled = [token for _ in range(100) for token in repetition.pair_list(rng, DRILLED, MERGED, shares=(0.0,))]
+    assert set(drilled) <= set(DRILLED)
 
 
 def test_lists_for_training_and_for_measures_never_meet(lists):

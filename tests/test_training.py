@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from models import TINY_LLAMA, random_model, random_tokens, relative
 from streams import told
 
-from llmlab import checkpoint, repetition, training, world
+from llmlab import checkpoint, data_path, repetition, training, world
 from llmlab.cli import train
 from llmlab.cli.train import PROMPTS, RECIPES, add_arguments, chosen
 from llmlab.tokenization import BPETokenizer
@@ -418,6 +418,24 @@ def documents_of(batch, tokenizer):
                 yield ids[: ids.index(end)]
 
 
+def test_the_second_reading_begins_with_pairs_of_tokens_and_goes_on_with_texts_of_pairs():
+    tokenizer = BPETokenizer.load(data_path("tokenizer.json"))
+    batch = WorldBatches(tokenizer, 4, 2048, seed=5, reading=2, token_lists=0.25, pairs_first=20)
+    plain = WorldBatches(tokenizer, 4, 2048, seed=5, reading=2, token_lists=0.25)
+    assert [torch.equal(batch(step).tokens, plain(step).tokens) for step in (0, 5, 6, 19, 20)] == 4 * [False] + [True]
+    drilled = set(batch.drilled)
+    for steps, lists, recall in ((range(6), 0.7, 0.3), (range(6, 20), 0.15, 0.75)):
+        read = [one for step in steps for one in islice(batch.documents(step), 100)]
+        of_lists = [one.ids[1:-1] for one in read if one.document is None]
+        texts = [one.document for one in read if one.document is not None]
+        assert len(of_lists) / len(read) == pytest.approx(lists, abs=4 * (lists * (1 - lists) / len(read)) ** 0.5)
+        expected = recall + (1 - recall) * world.SECOND_MIXTURE["recall"]
+        share = sum(document.skill == "recall" for document in texts) / len(texts)
+        assert share == pytest.approx(expected, abs=4 * (expected * (1 - expected) / len(texts)) ** 0.5)
+        of_drilled = sum(set(ids) <= drilled for ids in of_lists) / len(of_lists)
+        assert of_drilled > 0.85 if lists == 0.7 else of_drilled < 0.5
+
+
 def test_the_second_reading_reads_its_own_documents_and_lists_of_tokens(tokenizer):
     """Document by document: a text of the second reading or, in the place of one in four, a list said over and over."""
     batch = WorldBatches(tokenizer, 4, 2048, seed=5, reading=2, token_lists=0.25)
@@ -427,14 +445,17 @@ def test_the_second_reading_reads_its_own_documents_and_lists_of_tokens(tokenize
         told = {d.text for d in islice(world.documents(5, start=first, reading=2), 80)}
         for ids in documents_of(batch(step), tokenizer):
             (texts if tokenizer.decode(ids) in told else lists).append(ids)
-    merged = set(repetition.merged_tokens(tokenizer))
-    assert all(set(ids) <= merged for ids in lists)
-    assert all(any(ids[n:] == ids[:-n] for n in range(3, 101)) for ids in lists)
+    merged = set(repetition.merged_tokens(tokenizer)) - set(repetition.never_listed(tokenizer))
+    assert len(merged) >= 100 and all(set(ids) <= merged for ids in lists)
+    over = sum(any(ids[n:] == ids[:-n] for n in range(3, 101)) for ids in lists) / len(lists)
     n = len(texts) + len(lists)
+    assert over == pytest.approx(2 / 3, abs=4 * (2 / 9 / len(lists)) ** 0.5 + 0.05)  # the others are pairs
     assert n > 200 and len(lists) / n == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / n) ** 0.5 + 0.02)
     again = WorldBatches(tokenizer, 4, 2048, seed=5, reading=2, token_lists=0.25)
     assert torch.equal(batch(3).tokens, again(3).tokens) and not torch.equal(batch(3).tokens, batch(4).tokens)
     assert not torch.equal(batch(3).tokens, WorldBatches(tokenizer, 4, 2048, seed=5, token_lists=0.25)(3).tokens)
+    with pytest.raises(ValueError, match="expected pairs_first with reading 2, got 4 steps with reading 1"):
+        WorldBatches(tokenizer, 2, 16, pairs_first=4)
     with pytest.raises(ValueError, match="expected token_lists, a share, from 0 to 1, got 25"):
         WorldBatches(tokenizer, 2, 16, token_lists=25)
 
