@@ -29,11 +29,19 @@ Head = tuple[int, int]
 
 def facts_by_frequency(model: Transformer, tokenizer: BPETokenizer) -> dict[str, world.Score]:
     """All facts, the half told more often and the half told less: each in two wordings that training uses ("as told"),
-    and in two that it never uses."""
+    in two that it never uses, and in all of those that somebody else wrote ("reworded")."""
     scores = {}
-    for skill, facts in (("facts_true", world.true_facts()), ("facts_invented", world.invented_facts())):
+    every = 10**6  # more items than there are
+    for skill, facts, other in (
+        ("facts_true", world.true_facts(), "wordings_true"),
+        ("facts_invented", world.invented_facts(), "wordings_invented"),
+    ):
         middle = sorted(fact.frequency_rank for fact in facts)[(len(facts) - 1) // 2]
-        for items, wording in ((world.items(skill, 2 * len(facts)), ""), (world.told_items(skill), ", as told")):
+        for items, wording in (
+            (world.items(skill, every), ""),
+            (world.told_items(skill), ", as told"),
+            (world.items(other, every), ", reworded"),
+        ):
             answers = world.answers(model, items, tokenizer=tokenizer)
             for half, wanted in (("frequent", True), ("rare", False)):
                 right = [
@@ -41,6 +49,21 @@ def facts_by_frequency(model: Transformer, tokenizer: BPETokenizer) -> dict[str,
                 ]
                 scores[f"{skill}, {half} half{wording}"] = world.Score(sum(right), len(right))
     return scores
+
+
+def finding_by_depth(
+    model: Transformer, tokenizer: BPETokenizer, n_sentences: Iterable[int | None], *, n: int = 100
+) -> dict[str, dict[str, world.Score]]:
+    """How often the asked one of three facts is found, by the length of the text in sentences ("short": as `items`
+    has them, within the trained context) and by its depth, from "0.0" for the first sentence to "1.0" for the last."""
+    found = {}
+    for length in n_sentences:
+        by_depth = world.finding_by_depth(n, n_sentences=length)
+        found["short" if length is None else str(length)] = {
+            str(float(depth)): world.Score(sum(world.answers(model, items, tokenizer=tokenizer)), len(items))
+            for depth, items in by_depth.items()
+        }
+    return found
 
 
 def sampled_sentences(
@@ -151,6 +174,24 @@ def head_scores(model: Transformer, tokenizer: BPETokenizer) -> dict[str, Tensor
         "pronoun": pronoun_scores(model, tokenizer),
         "entropy": heads.entropies(heads.attention_weights(model, rows)),
     }
+
+
+def repetition_by_pool(model: Transformer, tokenizer: BPETokenizer, *, n: int = 64) -> dict[str, dict[str, Any]]:
+    """For each pool of `repetition.token_pools`, on lists of `PERIOD` tokens said twice: how many of the tokens of the
+    second copy but its first are continued rightly ("score", right and asked), the share by their place in it
+    ("by_position"), and the induction score of every head ("induction", L rows of H)."""
+    start, figures = tokenizer.special_tokens["<s>"], {}
+    induction = repetition.induction_by_pool(model, tokenizer, period=PERIOD)
+    for name, pool in repetition.token_pools(tokenizer).items():
+        if name in induction:
+            right = repetition.repetition(model, pool, start=start, period=PERIOD, n=n)  # (n, copies, period)
+            score = repetition.said_again(right)
+            figures[name] = {
+                "score": [score.correct, score.total],
+                "by_position": right[:, 1].float().mean(0).tolist(),
+                "induction": induction[name].tolist(),
+            }
+    return figures
 
 
 def best(scores: Tensor) -> Head:

@@ -190,9 +190,12 @@ def scores_by_pool(
 def induction_by_pool(
     model: Transformer, tokenizer: BPETokenizer, *, period: int = 12, n: int = 16, seed: int = 0
 ) -> dict[str, Tensor]:
-    """The induction score of every head (L, H) on tokens of each pool said twice, as `heads.induction_scores`."""
+    """The induction score of every head (L, H) on tokens of each pool that has enough for a list, said twice, as
+    `heads.induction_scores`."""
     start, found = tokenizer.special_tokens["<s>"], {}
     for name, pool in token_pools(tokenizer).items():
+        if len(pool) < period:
+            continue
         tokens = _said(unseen_lists(pool, n=n, period=period, seed=seed), start, 2)
         found[name] = heads.induction_scores(heads.attention_weights(model, tokens)[..., 1:, 1:], period)
     return found

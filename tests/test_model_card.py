@@ -34,6 +34,10 @@ def test_the_halves_of_the_facts_are_halves_and_differ_in_rank(monkeypatch):
         assert frequent.correct == 2 * sum(fact.frequency_rank <= 5 for fact in facts) and rare.correct == 0
         assert scores[f"{skill}, frequent half, as told"] == frequent
         assert scores[f"{skill}, rare half, as told"] == rare
+        other = {"facts_true": "wordings_true", "facts_invented": "wordings_invented"}[skill]
+        frequent, rare = (scores[f"{skill}, {half} half, reworded"] for half in ("frequent", "rare"))
+        assert frequent.total + rare.total == len({item.prompt for item in asked[other]}) > 4 * len(facts)
+        assert rare.correct == 0 < frequent.correct < frequent.total
 
 
 def test_sampled_sentences_are_whole_and_repeat_with_the_seed():
@@ -148,6 +152,41 @@ def test_random_heads_are_as_many_others(monkeypatch):
         assert all(layer < MODEL.config.n_layers and head < MODEL.config.n_heads for layer, head in drawn)
 
 
+def test_repetition_by_pool_is_that_of_single_lists():
+    found = model_card.repetition_by_pool(MODEL, TOKENIZER, n=3)
+    pools = repetition.token_pools(TOKENIZER)
+    assert found.keys() == pools.keys()
+    for name, figures in found.items():
+        rows = repetition.unseen_lists(pools[name], n=3, period=12).tolist()
+        right = []
+        for row in rows:
+            said = torch.tensor([[TOKENIZER.special_tokens["<s>"], *row, *row]])
+            with torch.no_grad():
+                right.append((MODEL(said)[0, 12:-1].argmax(-1) == said[0, 13:]).tolist())
+        assert figures["score"] == [sum(sum(one[1:]) for one in right), 33]
+        assert figures["by_position"] == pytest.approx([sum(at) / 3 for at in zip(*right, strict=True)])
+        assert len(figures["induction"]) == MODEL.config.n_layers
+
+
+def test_finding_is_measured_at_every_depth_and_length():
+    class Nothing(torch.nn.Module):
+        """Never right: it says token 0."""
+
+        def forward(self, tokens):
+            return torch.nn.functional.one_hot(torch.zeros_like(tokens), TOKENIZER.vocab_size).float()
+
+    found = model_card.finding_by_depth(Nothing(), TOKENIZER, (None, 12), n=4)
+    assert found.keys() == {"short", "12"}
+    for length, by_depth in found.items():
+        assert list(by_depth) == ["0.0", "0.25", "0.5", "0.75", "1.0"]
+        assert all((score.correct, score.total) == (0, 4) for score in by_depth.values())
+        n_sentences = None if length == "short" else int(length)
+        items = world.finding_by_depth(4, n_sentences=n_sentences)
+        assert items[0] != items[1] and all(len(of) == 4 for of in items.values())
+    with pytest.raises(ValueError, match="from 6 to 50"):
+        world.finding_by_depth(2, n_sentences=51)
+
+
 def test_the_best_head_is_the_one_with_the_highest_score():
     scores = torch.zeros(3, 4)
     scores[2, 1] = 0.5
@@ -197,12 +236,32 @@ def test_the_table_stands_between_its_marks():
         "whole": {"loss": 1.0, "copying": 0.5},
         "without": {"induction": {"head": [0, 1], "score": 0.9, "loss": 1.25, "copying": 0.0}},
         "induction_fed_by": [[0.75, 0.25], [0.5, 0.85]],
+        "repetition": {
+            "other words": {
+                "score": [1, 2],
+                "by_position": [0.0, 0.2, 0.3, 0.4, 0.9, 0.9, 0.6, 0.7, 0.8],
+                "induction": [[0.1, 0.2], [0.75, 0.3]],
+            }
+        },
+        "finding": {"short": {"0.0": [1, 4], "1.0": [3, 4]}, "30": {"0.0": [0, 4], "1.0": [4, 4]}},
+        "layers": {
+            "whole": {"loss": 1.0, "copying": 0.5, "other words": 0.4},
+            "zero": [{"loss": 2.0, "copying": 0.25, "other words": 0.0}],
+            "mean": [{"loss": 1.5, "copying": 0.0, "other words": 0.125}],
+            "random heads": [{"loss": 1.125, "copying": 1.0}],
+        },
         "facts": {"positions": ["<s>", "in"], "residual": [[0.0, 1.0]]},
     }
     table = measure.tables(card)
     assert "| `copying` | 0.500 | 0.095–0.905 | 2 |" in table  # Wilson's interval for 1 of 2
     assert "| induction | 1.2 | 0.90 | 0.10 | 1.000 → 1.250 | copying 0.50 → 0.00 |" in table
     assert "induction score of 1.2 |\n| --- | --- |\n| 1.2 | 0.25 |\n| 2.1 | 0.50 |\n| 1.1 | 0.75 |" in table
+    assert "| other words | 0.50 (0.09–0.91, n=2) | 0.30 | 0.70 | 2.1 | 0.75 |" in table
+    assert "| `finding`, sentences | depth 0.0 | depth 1.0 |" in table
+    assert "| 6 to 8 | 0.25 | 0.75 |\n| 30 | 0.00 | 1.00 |" in table
+    assert "| nothing | 1.00 | 0.50 | 0.40 |\n| layer 1 | 2.00 | 0.25 | 0.00 |" in table
+    assert "| layer 1, its mean instead | 1.50 | 0.00 | 0.12 |" in table
+    assert "| six heads at random, draw 1 | 1.12 | 1.00 | – |" in table
     assert "| residual | 1 | 0.00 | 1.00 |" in table
     text = f"before {measure.BEGIN} old {measure.END} after"
     once = measure.filled(text, table)

@@ -28,6 +28,10 @@ LOST = {  # the skills looked at where a head is taken out, by what made the hea
 }
 
 
+BY_LAYER = ("copying", "pronouns", "questions", "facts_true", "recall", "finding", "hops_one", "hops")
+LENGTHS = (None, 16, 30)  # sentences of notes: within the trained context, about as long, twice as long
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--publish", type=Path, default=data_path("README.md").parent, help="the folder (data)")
     parser.add_argument("--run", type=Path, help="a training run, to make snapshots.safetensors of")
@@ -67,6 +71,9 @@ def measured(model: Transformer, tokenizer: BPETokenizer, n: int) -> dict[str, A
     twice = model_card.words_said_twice(tokenizer)
     fed = heads.induction_fed_by(model, twice, model_card.PERIOD, reader) if reader[0] else torch.zeros(0)
     positions, restored = model_card.where_facts_are(model, tokenizer)
+    depths = model_card.finding_by_depth(model, tokenizer, LENGTHS)
+    layers = model_card.cost_of_layers(model, tokenizer, skills=BY_LAYER)
+    drawn = model_card.cost_of_random_heads(model, tokenizer, every[reader[0]], skills=BY_LAYER, n_batches=4)
     card = {
         "n": n,
         "scores": {skill: [score.correct, score.total] for skill, score in scores.items()},
@@ -75,6 +82,12 @@ def measured(model: Transformer, tokenizer: BPETokenizer, n: int) -> dict[str, A
         "without": taken,
         "loss_without": losses,
         "induction_fed_by": fed.tolist(),
+        "repetition": model_card.repetition_by_pool(model, tokenizer),
+        "finding": {
+            length: {depth: [score.correct, score.total] for depth, score in of.items()}
+            for length, of in depths.items()
+        },
+        "layers": layers | {"random heads": drawn},
         "facts": {"positions": positions, **{kind: share.tolist() for kind, share in restored.items()}},
     }
     return rounded(card)
@@ -122,6 +135,8 @@ def tables(card: dict[str, Any]) -> str:
         for head, score in enumerate(row)
     ]
     lines += [f"| {name} | {score:.2f} |" for score, name in sorted(fed)[:4]]
+    lines += ["", *_repetition_table(card["repetition"]), "", *_depth_table(card["finding"])]
+    lines += ["", *_layer_table(card["layers"])]
     facts = card["facts"]
     lines += ["", f"| restored | layer | {' | '.join(facts['positions'])} |"]
     lines += ["| --- | --- | " + " | ".join("---" for _ in facts["positions"]) + " |"]
@@ -130,6 +145,43 @@ def tables(card: dict[str, Any]) -> str:
             for layer, row in enumerate(shares):
                 lines.append(f"| {kind} | {layer + 1} | " + " | ".join(f"{share:.2f}" for share in row) + " |")
     return "\n".join(lines)
+
+
+def _repetition_table(pools: dict[str, Any]) -> list[str]:
+    lines = ["| 12 tokens said twice | continued rightly | 2nd to 4th | last three | best induction head | its score |"]
+    lines += ["| --- | --- | --- | --- | --- | --- |"]
+    for name, figures in pools.items():
+        layer, head = model_card.best(torch.tensor(figures["induction"]))
+        at = figures["by_position"]
+        lines.append(
+            f"| {name} | {world.Score(*figures['score'])} | {sum(at[1:4]) / 3:.2f} | {sum(at[-3:]) / 3:.2f} "
+            f"| {layer + 1}.{head + 1} | {figures['induction'][layer][head]:.2f} |"
+        )
+    return lines
+
+
+def _depth_table(by_length: dict[str, dict[str, list[int]]]) -> list[str]:
+    depths = list(next(iter(by_length.values())))
+    lines = [f"| `finding`, sentences | {' | '.join(f'depth {depth}' for depth in depths)} |"]
+    lines += ["| --- | " + " | ".join("---" for _ in depths) + " |"]
+    for length, of in by_length.items():
+        named = "6 to 8" if length == "short" else length
+        lines.append(f"| {named} | " + " | ".join(f"{world.Score(*of[depth]).accuracy:.2f}" for depth in depths) + " |")
+    return lines
+
+
+def _layer_table(layers: dict[str, Any]) -> list[str]:
+    """What is left without the attention of a layer, and without as many heads at random."""
+    names = list(layers["whole"])
+    rows = [("nothing", layers["whole"])]
+    for instead, said in (("zero", "layer {}"), ("mean", "layer {}, its mean instead")):
+        rows += [(said.format(number), left) for number, left in enumerate(layers[instead], 1)]
+    rows += [(f"six heads at random, draw {number}", left) for number, left in enumerate(layers["random heads"], 1)]
+    lines = [f"| taken out | {' | '.join(names)} |", "| --- | " + " | ".join("---" for _ in names) + " |"]
+    for said, left in rows:
+        values = (f"{left[name]:.2f}" if name in left else "–" for name in names)
+        lines.append(f"| {said} | " + " | ".join(values) + " |")
+    return lines
 
 
 def filled(text: str, table: str) -> str:

@@ -94,6 +94,14 @@ def items(skill: str, n: int = 200, *, seed: int = 1) -> list[Item]:
     return _ITEMS[skill](Random(f"llmlab.world: items {skill} {seed}"), n)
 
 
+def finding_by_depth(n: int = 100, *, n_sentences: int | None = None, seed: int = 1) -> dict[float, list[Item]]:
+    """`n` items of `finding` at each of five depths, from 0 for the first sentence of a text to 1 for its last one.
+
+    Raises ValueError for a length outside 6 to 50 sentences; left open, the texts are short.
+    """
+    return finding.items_by_depth(Random(f"llmlab.world: finding by depth {seed}"), n, n_sentences=n_sentences)
+
+
 def answers(
     model: Callable[[torch.Tensor], torch.Tensor],
     items: Sequence[Item],
