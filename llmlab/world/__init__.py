@@ -33,6 +33,7 @@ from .grammar import Grammar, Parse, split_sentences
 from .records import Document, Fact, Item
 from .relations import paraphrases
 from .seen import seen, seen_all
+from .showpieces import Showpieces, showpieces
 from .translation import translations
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Parse",
     "Person",
     "Score",
+    "Showpieces",
     "answers",
     "document",
     "documents",
@@ -61,6 +63,7 @@ __all__ = [
     "sample",
     "seen",
     "seen_all",
+    "showpieces",
     "split_sentences",
     "told_items",
     "translations",

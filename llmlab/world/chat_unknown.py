@@ -85,14 +85,6 @@ _A_THINGS = tuple(thing for thing in THINGS if thing[0] not in "aeiou")
 
 
 @cache
-def _strangers() -> tuple[str, ...]:
-    """Names that look like those of the world's people and belong to nobody."""
-    known = {person.name for person in facts.people()}
-    names = (f"{first} {last}" for first in facts._WOMEN + facts._MEN for last in facts._SURNAMES)
-    return tuple(name for name in names if name not in known)
-
-
-@cache
 def _known_names() -> tuple[str, ...]:
     return tuple(person.name for person in facts.people())
 
@@ -133,7 +125,7 @@ def _unknown(rng: Random) -> tuple[str, str, str, str, dict[str, str]]:
     draw = rng.random()
     if draw < 0.3:
         question, made_up, brief = pick(rng, UNKNOWN_PERSON)
-        return question, NEVER_HEARD, made_up, brief, {"P": pick(rng, _strangers())}
+        return question, NEVER_HEARD, made_up, brief, {"P": pick(rng, facts.names_of_nobody())}
     if draw < 0.5:
         return *pick(rng, NOT_TOLD), {"P": pick(rng, _known_names())}
     if draw < 0.65:
@@ -218,13 +210,13 @@ def told_chain(rng: Random, secret: bool, length: int) -> list[Ask]:
 def grammar_rules() -> list[Rule]:
     """These questions and their answers. To know nothing of somebody who is known is none."""
     kinds = {
-        "P": one_of(_strangers() + _known_names()),
+        "P": one_of(facts.names_of_nobody() + _known_names()),
         "Q": one_of(COUNTRIES),
         "x": one_of(NONSENSE),
         "t": one_of(THINGS),
         "day": one_of(_DAYS),
     }
-    strangers = set(_strangers())
+    strangers = set(facts.names_of_nobody())
     asked = [case[0] for case in (UNKNOWN_COUNTRY, UNKNOWN_WORD, *UNKNOWN_PERSON, *NOT_TOLD, *UNKNOWABLE)]
     answers = [NEVER_HEARD, UNKNOWN_COUNTRY[1], UNKNOWN_WORD[1]]
     found = rules("chat", said("User", asked), kinds)

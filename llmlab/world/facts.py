@@ -127,6 +127,13 @@ def people() -> tuple[Person, ...]:
 
 
 @cache
+def names_of_nobody() -> tuple[str, ...]:
+    """The names that no invented person has, though others have the first name and others the last."""
+    known = {person.name for person in people()}
+    return tuple(name for first in _WOMEN + _MEN for last in _SURNAMES if (name := f"{first} {last}") not in known)
+
+
+@cache
 def invented_facts() -> tuple[Fact, ...]:
     """The home, trade and pet of each invented person, with the person's rank."""
     return tuple(
