@@ -314,13 +314,22 @@ def int8_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     return (rows / scale[:, None]).round().to(torch.int8), scale
 
 
+def _said_twice(model: Transformer, tokenizer: BPETokenizer) -> dict[str, list[float]]:
+    found = {}
+    for name, figures in repetition_by_pool(model, tokenizer, n=16).items():
+        right, asked = figures["score"]
+        found[name] = [right / asked, max(score for layer in figures["induction"] for score in layer)]
+    return found
+
+
 def along_training(
     models: Iterable[tuple[int, Transformer]], tokenizer: BPETokenizer, *, n: int = 100
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Skills, heads and embedding rows of one run's snapshots (step, model).
 
     Returns tensors, `rows` (K, N, D) int8 with `scales` (K, N) and `tokens` (N,), and figures: for each of the K
-    snapshots its step, loss, skill scores and head scores.
+    snapshots its step, loss, skill scores, head scores, and for each pool of tokens said twice the share continued
+    rightly and the induction score of the best head ("repetition": {pool: [share, score]}).
     """
     tokens = word_rows(tokenizer)
     rows, scales, steps = [], [], []
@@ -335,6 +344,7 @@ def along_training(
                 "loss": cost_of(model, tokenizer, ())["loss"],
                 "skills": {skill: score.accuracy for skill, score in scores.items()},
                 "heads": {name: of.tolist() for name, of in head_scores(model, tokenizer).items()},
+                "repetition": _said_twice(model, tokenizer),
             }
         )
     return {"rows": torch.stack(rows), "scales": torch.stack(scales), "tokens": torch.tensor(tokens)}, {"steps": steps}

@@ -228,6 +228,44 @@ def test_a_run_becomes_a_file_of_snapshots(tmp_path, blank):
         measure.snapshots(tmp_path / "snapshots", tmp_path / "out.safetensors")
 
 
+def test_snapshots_of_a_second_reading_follow_those_of_the_first(tmp_path, blank, monkeypatch):
+    from llmlab import checkpoint
+
+    def along_training(models, tokenizer):
+        models = list(models)
+        rows = torch.stack([model.embedding.weight[:7, :5].mul(100).to(torch.int8) for _, model in models])
+        tensors = {"rows": rows, "scales": rows.float().mean(-1), "tokens": torch.arange(7)}
+        return tensors, {"steps": [{"step": step} for step, _ in models]}
+
+    monkeypatch.setattr(model_card, "along_training", along_training)
+    TOKENIZER.save(tmp_path / "tokenizer.json")
+    (tmp_path / "snapshots").mkdir()
+    out = tmp_path / "out.safetensors"
+
+    def snapshot(step, model):
+        checkpoint.save(model, tmp_path / "snapshots" / f"step_{step:06d}.safetensors", step=step)
+
+    def made():
+        measure.snapshots(tmp_path, out)
+        return checkpoint.load_tensors(out)
+
+    snapshot(0, blank)
+    snapshot(20, random_model(CONFIG, seed=1))
+    before, _ = made()
+    for file in (tmp_path / "snapshots").iterdir():
+        file.unlink()
+    snapshot(30, random_model(CONFIG, seed=2))
+    for _ in range(2):  # made again, nothing stands there twice
+        tensors, metadata = made()
+        assert [one["step"] for one in metadata["steps"]] == [0, 20, 30]
+        assert torch.equal(tensors["rows"][:2], before["rows"]) and torch.equal(tensors["scales"][:2], before["scales"])
+        assert len({tuple(rows.flatten().tolist()) for rows in tensors["rows"]}) == 3
+        assert tensors["rows"].shape[0] == tensors["scales"].shape[0] == 3
+    checkpoint.save_tensors(out, before | {"tokens": before["tokens"] + 1}, {"steps": metadata["steps"][:2]})
+    with pytest.raises(ValueError, match="to be of the tokens of this run"):
+        made()
+
+
 def test_the_table_stands_between_its_marks():
     card = {
         "n": 2,

@@ -94,13 +94,22 @@ def measured(model: Transformer, tokenizer: BPETokenizer, n: int) -> dict[str, A
 
 
 def snapshots(run: Path, path: Path) -> None:
-    """The snapshots of a run in one small file."""
+    """The snapshots of a run in one small file. Where the file holds earlier ones than the run, they stay: a run that
+    began with a published model has none of that model's training. Raises ValueError if those are of other tokens."""
     files = sorted((run / "snapshots").glob("step_*.safetensors"))
     if not files:
         raise ValueError(f"{run} has no snapshots; expected the folder of a training run")
     tokenizer = BPETokenizer.load(run / "tokenizer.json")
-    models = ((checkpoint.load_tensors(file)[1]["step"], checkpoint.load(file)) for file in files)
+    models = [(checkpoint.load_tensors(file)[1]["step"], checkpoint.load(file)) for file in files]
     tensors, figures = model_card.along_training(models, tokenizer)
+    if path.exists() and models[0][0] > 0:
+        before, metadata = checkpoint.load_tensors(path)
+        if before["tokens"].tolist() != tensors["tokens"].tolist():
+            raise ValueError(f"expected the snapshots of {path} to be of the tokens of this run; they are of others")
+        n_before = sum(one["step"] < models[0][0] for one in metadata["steps"])
+        figures["steps"] = metadata["steps"][:n_before] + figures["steps"]
+        for name in ("rows", "scales"):
+            tensors[name] = torch.cat([before[name][:n_before], tensors[name]])
     checkpoint.save_tensors(path, tensors, rounded(figures))
 
 
