@@ -16,6 +16,8 @@ from llmlab.cli import measure, train
 from llmlab.training import MaskedBatches, Trainer, new_model
 
 MODEL, TOKENIZER = load_model()
+LOOKING_UP = ("token_lists", "pairs_first")
+N_STEPS = train.TRAINING.n_steps + train.RECIPES["model"].second.n_steps
 
 
 @pytest.fixture
@@ -29,8 +31,10 @@ def test_the_readme_names_every_file_and_every_skill(data):
     files = {path.name for path in data.iterdir() if path.name != "README.md" and not path.name.startswith(".")}
     assert named >= files | set(world.SKILLS) | set(world.EVALUATIONS)
     assert named <= files | set(world.SKILLS) | set(world.EVALUATIONS)
-    for skill, share in world.MIXTURE.items():
-        assert re.search(rf"\| `{skill}` \|.*\| {share:.2f} \|", text), f"the share of {skill} is not {share:.2f}"
+    for skill, second in world.SECOND_MIXTURE.items():
+        first = f"{world.MIXTURE[skill]:.2f}" if skill in world.MIXTURE else "–"
+        row = rf"\| `{skill}` \| [^|]+ \| {first} \| {second:.2f} \|"
+        assert re.search(row, text), f"the shares of {skill} are not {first} and {second:.2f}"
 
 
 def test_the_files_are_small_enough(data):
@@ -48,6 +52,9 @@ def test_the_models_are_the_recipes(data, name):
     _, metadata = checkpoint.load_tensors(data / f"{name}.safetensors")
     written = {**dataclasses.asdict(recipe.training), "lists_first": recipe.lists_first, "encoder": recipe.encoder}
     assert metadata["training"] == json.loads(json.dumps(written))
+    if recipe.second is not None:
+        written = dataclasses.asdict(recipe.second) | {name: getattr(recipe, name) for name in LOOKING_UP}
+    assert metadata.get("second") == (recipe.second and json.loads(json.dumps(written)))
 
 
 def test_an_unknown_model_is_named():
@@ -94,9 +101,14 @@ def test_the_sample_is_the_worlds(data):
 
 def test_the_curve_goes_down_to_the_end_of_the_run(data):
     lines = [json.loads(line) for line in (data / "training.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == train.TRAINING.n_steps
-    checked = [line["validation_loss"] for line in lines if "validation_loss" in line]
-    assert len(checked) >= 5 and checked[-1] < checked[0] and checked[-1] == min(checked)
+    assert lines[-1]["step"] == N_STEPS
+    for reading in (1, 2):
+        checked = [
+            line["validation_loss"]
+            for line in lines
+            if "validation_loss" in line and (line["step"] > train.TRAINING.n_steps) == (reading == 2)
+        ]
+        assert len(checked) >= 5 and checked[-1] < checked[0] and checked[-1] == min(checked)
 
 
 def test_the_recipe_still_begins_as_the_curve_does(data):
@@ -112,15 +124,12 @@ def test_the_recipe_still_begins_as_the_curve_does(data):
 
 def test_the_stream_is_what_the_model_has_read(data):
     """At the beginning and the end of each kind of steps: a row's first document, and what its end cuts off."""
-    if not (data / "stream.npz").exists():
-        pytest.skip("data/stream.npz has not been made for this model yet; `llmlab stream` makes it")
     recipe = train.RECIPES["model"]
     lists, n_steps = recipe.lists_first, recipe.training.n_steps
     first, readings = recipe.batches(TOKENIZER, recipe.training.seed), []
     readings += [(first, step, 1) for step in (0, lists // 2 - 1, lists // 2, lists - 1, lists, n_steps - 1)]
-    if "second" in checkpoint.load_tensors(data / "model.safetensors")[1]:
-        second = recipe.second_batches(TOKENIZER, recipe.second.seed)
-        readings += [(second, step, 1 + n_steps) for step in (0, recipe.second.n_steps - 1)]
+    second, pairs = recipe.second_batches(TOKENIZER, recipe.second.seed), recipe.pairs_first
+    readings += [(second, step, 1 + n_steps) for step in (0, pairs // 2, pairs, recipe.second.n_steps - 1)]
     read, unread = {}, {}
     for batches, step, counted_from in readings:
         texts = [(text, document.text) for _, text, document in told(batches, step) if text is not None]
@@ -152,8 +161,9 @@ def test_the_card_is_about_this_model(data):
 def test_the_snapshots_end_with_the_model(data):
     tensors, metadata = checkpoint.load_tensors(data / "snapshots.safetensors")
     steps = [one["step"] for one in metadata["steps"]]
-    assert steps == sorted(steps) and len(steps) == len(train.SNAPSHOTS) and steps[-1] == train.TRAINING.n_steps
-    assert tensors["rows"].shape == (8, len(tensors["tokens"]), MODEL.config.d_model)
+    assert steps == sorted(steps) and len(steps) == len(train.SNAPSHOTS) + len(train.SECOND_SNAPSHOTS)
+    assert steps[-1] == N_STEPS
+    assert tensors["rows"].shape == (len(steps), len(tensors["tokens"]), MODEL.config.d_model)
     last = tensors["rows"][-1] * tensors["scales"][-1][:, None]
     assert (last - MODEL.embedding.weight[tensors["tokens"]]).abs().max() < 0.6 * tensors["scales"][-1].max()
     assert metadata["steps"][-1]["loss"] < metadata["steps"][0]["loss"]

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("expected a recipe with a second reading to begin --from its first one; this one has none")
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.start is not None:
-        begin_with(arguments.start, folder)
+        begin_with(arguments.start, folder, arguments.which)
     shared = None if arguments.which == "model" else data_path("tokenizer.json")
     tokenizer = _tokenizer(folder / "tokenizer.json", recipe.model.vocab_size, arguments.documents, shared)
     recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, vocab_size=tokenizer.vocab_size))
@@ -167,8 +167,9 @@ def second_reading(recipe: Recipe, which: str, tokenizer: BPETokenizer, folder: 
     )
 
 
-def begin_with(file: Path, folder: Path) -> None:
-    """Make a published model the end of a run's first reading, with the tokenizer and the curve that lie beside it.
+def begin_with(file: Path, folder: Path, which: str = "model") -> None:
+    """Make a published model the end of a run's first reading, with the tokenizer that lies beside it; the curve that
+    lies there is that of the recipe "model".
 
     Raises ValueError where the model has read twice already, and where the folder holds a run of other weights.
     """
@@ -184,7 +185,7 @@ def begin_with(file: Path, folder: Path) -> None:
     if (folder / "state.safetensors").exists():
         raise ValueError(f"{folder} holds a run that began with the first reading; give another --run")
     shutil.copyfile(file.with_name("tokenizer.json"), folder / "tokenizer.json")
-    if (curve := file.with_name("training.jsonl")).exists():
+    if which == "model" and (curve := file.with_name("training.jsonl")).exists():
         shutil.copyfile(curve, folder / "log.jsonl")
     checkpoint.save(model, first, dtype=torch.bfloat16, training=metadata.get("training"))
 

@@ -17,6 +17,7 @@ TRAINING = TrainingConfig(n_steps=18_000, batch_size=8, seq_len=256, learning_ra
 SECOND = TrainingConfig(n_steps=9000, batch_size=8, seq_len=256, learning_rate=1.5e-3, warmup=50)
 SMALL = ModelConfig(vocab_size=4096, d_model=48, n_layers=2, n_heads=3, n_kv_heads=1, d_ff=128, max_seq_len=256)
 SMALL_TRAINING = dataclasses.replace(TRAINING, n_steps=6000, learning_rate=3e-3)
+SMALL_SECOND = dataclasses.replace(SECOND, n_steps=3000)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Recipe:
 
 RECIPES = {
     "model": Recipe(MODEL, TRAINING, lists_first=1400, second=SECOND, token_lists=0.12, pairs_first=1400),
-    "draft": Recipe(SMALL, SMALL_TRAINING, lists_first=700),
+    "draft": Recipe(SMALL, SMALL_TRAINING, lists_first=700, second=SMALL_SECOND, token_lists=0.12),
     "encoder": Recipe(SMALL, SMALL_TRAINING, encoder=True),
 }
 
