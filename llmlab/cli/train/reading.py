@@ -28,8 +28,8 @@ class Reading:
     """What a run reads in one go. Steps are counted on from `n_before`, those of the readings before it.
 
     `state` is the file from which it goes on, with the notes `made_with`: a state with other notes is of another run.
-    `snapshots`: after which shares of its steps the weights are kept. `unseen`: the batches of the validation;
-    `asks`: whether skills are examined.
+    `snapshots`: after which shares of its steps the weights are kept, besides those it begins with. `unseen`: the
+    batches of the validation; `asks`: whether skills are examined.
     """
 
     number: int
@@ -73,8 +73,8 @@ class Reading:
         started = time.perf_counter() - self.seconds
         bar = tqdm(total=self.n_steps, initial=self.n_done, unit="step", dynamic_ncols=True)
         kept = {self.n_before + round(share * trainer.config.n_steps) for share in self.snapshots}
-        if self.n_done == 0:
-            save_snapshot(trainer.model, self.folder, 0)
+        if trainer.n_done == 0:
+            save_snapshot(trainer.model, self.folder, self.n_before)
         with bar:
             for step in trainer:
                 bar.update()
