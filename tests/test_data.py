@@ -16,8 +16,8 @@ from llmlab.cli import measure, train
 from llmlab.training import MaskedBatches, Trainer, new_model
 
 MODEL, TOKENIZER = load_model()
-LOOKING_UP = ("token_lists", "pairs_first")
-N_STEPS = train.TRAINING.n_steps + train.RECIPES["model"].second.n_steps
+RECIPE = train.RECIPES["model"]
+ENDS = [RECIPE.n_before(number) for number in range(2, 3 + len(RECIPE.later))]  # the last step of each reading
 
 
 @pytest.fixture
@@ -52,9 +52,11 @@ def test_the_models_are_the_recipes(data, name):
     _, metadata = checkpoint.load_tensors(data / f"{name}.safetensors")
     written = {**dataclasses.asdict(recipe.training), "lists_first": recipe.lists_first, "encoder": recipe.encoder}
     assert metadata["training"] == json.loads(json.dumps(written))
-    if recipe.second is not None:
-        written = dataclasses.asdict(recipe.second) | {name: getattr(recipe, name) for name in LOOKING_UP}
-    assert metadata.get("second") == (recipe.second and json.loads(json.dumps(written)))
+    later = [
+        {**dataclasses.asdict(one.training), "token_lists": one.token_lists, "pairs_first": one.pairs_first}
+        for one in recipe.later
+    ]
+    assert metadata.get("later", []) == json.loads(json.dumps(later))
 
 
 def test_an_unknown_model_is_named():
@@ -101,13 +103,10 @@ def test_the_sample_is_the_worlds(data):
 
 def test_the_curve_goes_down_to_the_end_of_the_run(data):
     lines = [json.loads(line) for line in (data / "training.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == N_STEPS
-    for reading in (1, 2):
-        checked = [
-            line["validation_loss"]
-            for line in lines
-            if "validation_loss" in line and (line["step"] > train.TRAINING.n_steps) == (reading == 2)
-        ]
+    assert lines[-1]["step"] == ENDS[-1]
+    for begin, end in zip([0, *ENDS], ENDS, strict=False):
+        within = (line for line in lines if begin < line["step"] <= end)
+        checked = [line["validation_loss"] for line in within if "validation_loss" in line]
         assert len(checked) >= 5 and checked[-1] < checked[0] and checked[-1] == min(checked)
 
 
@@ -128,8 +127,13 @@ def test_the_stream_is_what_the_model_has_read(data):
     lists, n_steps = recipe.lists_first, recipe.training.n_steps
     first, readings = recipe.batches(TOKENIZER, recipe.training.seed), []
     readings += [(first, step, 1) for step in (0, lists // 2 - 1, lists // 2, lists - 1, lists, n_steps - 1)]
-    second, pairs = recipe.second_batches(TOKENIZER, recipe.second.seed), recipe.pairs_first
-    readings += [(second, step, 1 + n_steps) for step in (0, pairs // 2, pairs, recipe.second.n_steps - 1)]
+    for number, later in enumerate(recipe.later, start=2):
+        of, pairs, n_steps = (
+            recipe.batches(TOKENIZER, later.training.seed, number),
+            later.pairs_first,
+            recipe.n_before(number),
+        )
+        readings += [(of, step, 1 + n_steps) for step in {0, pairs // 2, pairs, later.training.n_steps - 1}]
     read, unread = {}, {}
     for batches, step, counted_from in readings:
         texts = [(text, document.text) for _, text, document in told(batches, step) if text is not None]
@@ -161,8 +165,8 @@ def test_the_card_is_about_this_model(data):
 def test_the_snapshots_end_with_the_model(data):
     tensors, metadata = checkpoint.load_tensors(data / "snapshots.safetensors")
     steps = [one["step"] for one in metadata["steps"]]
-    assert steps == sorted(steps) and len(steps) == len(train.SNAPSHOTS) + len(train.SECOND_SNAPSHOTS)
-    assert steps[-1] == N_STEPS
+    assert steps == sorted(steps) and len(steps) == len(train.SNAPSHOTS) + sum(map(len, train.LATER_SNAPSHOTS))
+    assert steps[-1] == ENDS[-1]
     assert tensors["rows"].shape == (len(steps), len(tensors["tokens"]), MODEL.config.d_model)
     last = tensors["rows"][-1] * tensors["scales"][-1][:, None]
     assert (last - MODEL.embedding.weight[tensors["tokens"]]).abs().max() < 0.6 * tensors["scales"][-1].max()
@@ -190,8 +194,6 @@ def test_the_card_reaches_what_the_model_was_trained_for(data):
         "facts_invented, frequent half, as told": 0.98,
     }  # fmt: skip
     assert {name: scores[name].accuracy for name, goal in goals.items() if scores[name].high < goal} == {}
-    last = json.loads((data / "training.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    assert last["seconds"] <= 3 * 3600
 
 
 def test_some_wordings_of_true_facts_are_always_understood_and_three_never():

@@ -454,7 +454,7 @@ def test_the_second_reading_reads_its_own_documents_and_lists_of_tokens(tokenize
     again = WorldBatches(tokenizer, 4, 2048, seed=5, reading=2, token_lists=0.25)
     assert torch.equal(batch(3).tokens, again(3).tokens) and not torch.equal(batch(3).tokens, batch(4).tokens)
     assert not torch.equal(batch(3).tokens, WorldBatches(tokenizer, 4, 2048, seed=5, token_lists=0.25)(3).tokens)
-    with pytest.raises(ValueError, match="expected pairs_first with reading 2, got 4 steps with reading 1"):
+    with pytest.raises(ValueError, match="expected pairs_first with a later reading, got 4 steps with reading 1"):
         WorldBatches(tokenizer, 2, 16, pairs_first=4)
     with pytest.raises(ValueError, match="expected token_lists, a share, from 0 to 1, got 25"):
         WorldBatches(tokenizer, 2, 16, token_lists=25)
@@ -658,6 +658,7 @@ TINY_RUN = [
     "--steps=24", "--documents=200", "--save-every=7", "--check-every=1000",
     "--set", "vocab_size=400", "d_model=32", "n_heads=2", "n_kv_heads=1", "n_layers=2", "batch_size=2", "seq_len=48",
     "second.n_steps=16", "second.batch_size=2", "second.seq_len=48",
+    "third.n_steps=8", "third.batch_size=2", "third.seq_len=48",
 ]  # fmt: skip
 
 
@@ -676,19 +677,19 @@ sys.exit(main(arguments))
 
 
 def train_command(folder, *, ends_itself=None):
-    """A run of 24 steps and 16 more of the second reading; `ends_itself`: a step, and the signal that the run gets when
-    that step is logged."""
+    """A run of 24 steps, 16 more of the second reading and 8 of the third; `ends_itself`: a step, and the signal that
+    the run gets when that step is logged."""
     start = ["-m", "llmlab"] if ends_itself is None else ["-c", ENDS_ITSELF, *(str(int(part)) for part in ends_itself)]
     return [sys.executable, *start, "train", f"--run={folder}", *TINY_RUN]
 
 
 def check_what_a_run_says_and_publishes(text, folder):
-    assert "40/40" in text and re.search(r"step 40: validation loss \d\.\d+ nats a token", text)
+    assert "48/48" in text and re.search(r"step 48: validation loss \d\.\d+ nats a token", text)
     assert all(prompt in text for prompt in PROMPTS) and re.search(r"copying +\d\.\d\d \(", text)
     model = checkpoint.load(folder / "model.safetensors")
     assert model.config.vocab_size == BPETokenizer.load(folder / "tokenizer.json").vocab_size == 400
     last = json.loads((folder / "training.jsonl").read_text().splitlines()[-1])
-    assert last["step"] == 40 and last["validation_loss"] > 0 and set(last["skills"]) == set(world.EVALUATIONS)
+    assert last["step"] == 48 and last["validation_loss"] > 0 and set(last["skills"]) == set(world.EVALUATIONS)
 
 
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -717,69 +718,80 @@ def lines_of(curve):
 
 
 def test_a_killed_and_resumed_run_ends_with_the_same_weights(whole, tmp_path):
-    for step in (10, 33):  # in the first reading, and in the second
+    for step in (10, 33, 43):  # in each of the readings
         killed = subprocess.run(train_command(tmp_path, ends_itself=(step, signal.SIGKILL)), **QUIET)
         assert killed.returncode == -signal.SIGKILL and not (tmp_path / "model.safetensors").exists()
         assert (tmp_path / "first.safetensors").exists() == (step > 24)
+        assert (tmp_path / "second.safetensors").exists() == (step > 40)
     subprocess.run(train_command(tmp_path), check=True, **QUIET)
     snapshots, resumed = (sorted(p.name for p in (folder / "snapshots").iterdir()) for folder in (whole, tmp_path))
     assert snapshots == resumed and {"step_000024.safetensors", "step_000040.safetensors"} < set(snapshots)
     names = [f"snapshots/{name}" for name in snapshots]
-    check_weights_are_alike(whole, tmp_path, ["model.safetensors", "first.safetensors", *names])
+    check_weights_are_alike(whole, tmp_path, ["model.safetensors", "first.safetensors", "second.safetensors", *names])
     ours, theirs = (lines_of(folder / "log.jsonl") for folder in (whole, tmp_path))
-    assert ours == theirs and [line["step"] for line in ours] == list(range(1, 41))
-    assert [line["reading"] for line in ours] == 24 * [1] + 16 * [2]
+    assert ours == theirs and [line["step"] for line in ours] == list(range(1, 49))
+    assert [line["reading"] for line in ours] == 24 * [1] + 16 * [2] + 8 * [3]
 
 
-def test_the_second_reading_goes_on_from_the_published_weights_of_the_first(whole, tmp_path):
-    """A run of the first reading alone publishes what the second begins with, so that both ways end alike."""
+def test_a_later_reading_goes_on_from_the_published_weights_of_the_one_before(whole, tmp_path):
+    """A run of some readings publishes what the next begins with, so that all ways end alike."""
     published = tmp_path / "published"
-    only_first = [*train_command(tmp_path / "first"), "second.n_steps=0", f"--publish={published}"]
+    only_first = [*train_command(tmp_path / "1"), "second.n_steps=0", "third.n_steps=0", f"--publish={published}"]
     subprocess.run(only_first, check=True, **QUIET)
     _, metadata = checkpoint.load_tensors(published / "model.safetensors")
-    assert metadata["training"]["n_steps"] == 24 and "second" not in metadata
-    go_on = [*train_command(tmp_path / "on"), f"--from={published / 'model.safetensors'}", f"--publish={published}"]
-    subprocess.run(go_on, check=True, **QUIET)
-    check_weights_are_alike(whole, tmp_path / "on", ["model.safetensors", "snapshots/step_000032.safetensors"])
+    assert metadata["training"]["n_steps"] == 24 and "later" not in metadata
+    for number, left_out in ((2, ["third.n_steps=0"]), (3, [])):
+        start = f"--from={published / 'model.safetensors'}"
+        go_on = [*train_command(tmp_path / str(number)), *left_out, start, f"--publish={published}"]
+        subprocess.run(go_on, check=True, **QUIET)
+        _, metadata = checkpoint.load_tensors(published / "model.safetensors")
+        assert [later["n_steps"] for later in metadata["later"]] == [16, 8][: number - 1]
+    check_weights_are_alike(whole, tmp_path / "2", ["snapshots/step_000024.safetensors"])
+    check_weights_are_alike(whole, tmp_path / "3", ["model.safetensors", "second.safetensors"])
     check_weights_are_alike(whole / "published", published, ["model.safetensors"])
     ours, theirs = (lines_of(folder / "training.jsonl") for folder in (whole / "published", published))
-    assert [line["step"] for line in ours] == [10, 20, 24, 30, 40] and ours == theirs
-    _, metadata = checkpoint.load_tensors(published / "model.safetensors")
-    assert metadata["training"]["n_steps"] == 24 and metadata["second"]["n_steps"] == 16
+    assert [line["step"] for line in ours] == [10, 20, 24, 30, 40, 48] and ours == theirs
 
 
-def test_a_second_reading_of_another_recipe_is_refused(whole, tmp_path):
+def test_a_later_reading_of_another_recipe_is_refused(whole, tmp_path):
     made, folder = recipe(*TINY_RUN), tmp_path / "on"
     folder.mkdir()
-    train.begin_with(whole / "first.safetensors", folder)
+    train.begin_with(whole / "first.safetensors", folder, made)
     tokenizer = BPETokenizer.load(folder / "tokenizer.json")
-    assert train.second_reading(made, "model", tokenizer, folder).n_done == 24
+    assert train.later_reading(made, "model", tokenizer, folder, 2).n_done == 24
     for changes, message in (
         ({"lists_first": 7}, "was made with lists_first=1400; this run has 7"),
         ({"training": dataclasses.replace(made.training, seed=5)}, "was made with seed=0; this run has 5"),
         ({"model": dataclasses.replace(made.model, n_layers=1)}, "was made with config=.*'n_layers': 2.*'n_layers': 1"),
     ):
         with pytest.raises(ValueError, match=message):
-            train.second_reading(dataclasses.replace(made, **changes), "model", tokenizer, folder)
+            train.later_reading(dataclasses.replace(made, **changes), "model", tokenizer, folder, 2)
+    train.begin_with(whole / "second.safetensors", folder, made)
+    assert train.later_reading(made, "model", tokenizer, folder, 3).n_done == 40
+    other = dataclasses.replace(made, later=(dataclasses.replace(made.later[0], token_lists=0.5), made.later[1]))
+    with pytest.raises(ValueError, match=r"was made with second.token_lists=0.12; this run has 0.5"):
+        train.later_reading(other, "model", tokenizer, folder, 3)
     other = random_model(checkpoint.load(whole / "first.safetensors").config)
     checkpoint.save(other, whole / "other.safetensors")
     with pytest.raises(
         ValueError, match=r"was begun with other weights than those of .*other.safetensors; give another"
     ):
-        train.begin_with(whole / "other.safetensors", folder)
-    with pytest.raises(ValueError, match="holds a run that began with the first reading; give another --run"):
+        train.begin_with(whole / "other.safetensors", folder, made)
+    with pytest.raises(ValueError, match="holds a run that began with an earlier reading; give another --run"):
         (tmp_path / "state.safetensors").touch()
-        train.begin_with(whole / "other.safetensors", tmp_path)
-    checkpoint.save(other, whole / "other.safetensors", second={"n_steps": 16})
-    with pytest.raises(ValueError, match=r"expected a model after its first reading; .* has had its second one"):
-        train.begin_with(whole / "other.safetensors", folder)
+        train.begin_with(whole / "other.safetensors", tmp_path, made)
+    with pytest.raises(ValueError, match=r"expected a model that has read less than 3 times; .* has, 3 times"):
+        train.begin_with(whole / "model.safetensors", folder, made)
+    with pytest.raises(ValueError, match=r"expected a model that has read less than 1 times; .* has, 1 times"):
+        train.begin_with(whole / "first.safetensors", folder, dataclasses.replace(made, later=()))
 
 
 def test_a_published_model_comes_with_an_index_of_what_it_has_read(whole):
     made, folder = recipe(*TINY_RUN), whole / "published"
     tokenizer = BPETokenizer.load(folder / "tokenizer.json")
-    first, second = made.batches(tokenizer, made.training.seed), made.second_batches(tokenizer, made.second.seed)
+    first, second, third = (made.batches(tokenizer, made.training.seed, number) for number in (1, 2, 3))
     steps = [(first, step) for step in range(24)] + [(second, step) for step in range(16)]
+    steps += [(third, step) for step in range(8)]
     read = [(n, text) for n, (of, step) in enumerate(steps, start=1) for _, text, _ in told(of, step) if text]
     found = world.seen_all({text for _, text in read}, stream=folder / "stream.npz")
     assert all(step in found[text] for step, text in read) and len({step for step, _ in read}) > 30
@@ -791,7 +803,7 @@ def test_an_interrupted_run_saves_its_last_whole_step(tmp_path):
     tensors, metadata = checkpoint.load_tensors(tmp_path / "state.safetensors")
     n_done = int(tensors["optimizer.step.norm.weight"])
     assert done.returncode == 130 and f"stopped at step {n_done}; the same command goes on from there" in done.stdout
-    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == n_done < 40 and metadata["seconds"] > 0
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == n_done < 48 and metadata["seconds"] > 0
 
 
 def recipe(*words):
@@ -805,9 +817,11 @@ def test_settings_reach_the_model_and_the_training():
     model, run = made.model, made.training
     assert (model.d_model, model.head_dim, model.ffn, run.batch_size, run.n_steps) == (64, 16, "gelu", 3, 5)
     assert made.lists_first == 2 and recipe() == RECIPES["model"]
-    second = recipe("--seed=3", "--set", "second.n_steps=7", "n_layers=2").second
-    assert (second.n_steps, second.seed, second.batch_size) == (7, 3, RECIPES["model"].second.batch_size)
-    assert recipe("--set", "second.n_steps=0").second is None
-    assert recipe("--which=draft").second is RECIPES["draft"].second
+    second, third = (one.training for one in recipe("--seed=3", "--set", "second.n_steps=7", "third.warmup=4").later)
+    assert (second.n_steps, second.seed, second.batch_size) == (7, 3, RECIPES["model"].reading(2).batch_size)
+    assert (third.n_steps, third.warmup) == (RECIPES["model"].reading(3).n_steps, 4)
+    assert recipe("--set", "second.n_steps=0", "third.n_steps=0").later == ()
+    assert recipe("--set", "third.n_steps=0").later == RECIPES["model"].later[:1]
+    assert recipe("--which=draft").later == RECIPES["draft"].later and len(RECIPES["draft"].later) == 1
     with pytest.raises(ValueError, match=r"expected --set FIELD=VALUE with a field of .*vocab_size.*got 'layers=3'"):
         recipe("--set", "layers=3")

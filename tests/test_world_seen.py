@@ -39,7 +39,7 @@ def published(folder, tokenizer, **header):
 
 @pytest.fixture(scope="module")
 def stream(tmp_path_factory, tokenizer):
-    return published(tmp_path_factory.mktemp("model") / "data", tokenizer, training=FIRST, second=SECOND)
+    return published(tmp_path_factory.mktemp("model") / "data", tokenizer, training=FIRST, later=[SECOND])
 
 
 @pytest.fixture(scope="module")
@@ -209,13 +209,16 @@ def copied(stream, tmp_path):
     "header, message",
     [
         (
-            {"training": FIRST | {"n_steps": 15}, "second": SECOND},
+            {"training": FIRST | {"n_steps": 15}, "later": [SECOND]},
             r"training.n_steps=14; the model beside it has 15: make",
         ),
-        ({"training": FIRST, "second": SECOND | {"token_lists": 0.1}}, r"second.token_lists=0.3; the model .* has 0.1"),
+        (
+            {"training": FIRST, "later": [SECOND | {"token_lists": 0.1}]},
+            r"second.token_lists=0.3; the model .* has 0.1",
+        ),
         ({"training": FIRST}, r"second.batch_size=2; the model beside it has None"),
         ({}, "expected a model that `llmlab train` has written; its header in .*model.safetensors has no n_steps"),
-        ({"training": FIRST, "second": {"n_steps": 9}}, "its header in .*model.safetensors has no batch_size"),
+        ({"training": FIRST, "later": [{"n_steps": 9}]}, "its header in .*model.safetensors has no batch_size"),
     ],
 )
 def test_a_stream_of_another_training_is_refused(copied, header, message):
@@ -237,7 +240,7 @@ def test_a_stream_of_other_weights_is_refused(copied):
     """The same settings do not tell what the world wrote when the model was trained."""
     model, file = checkpoint.load(copied.with_name("model.safetensors")), copied.with_name("model.safetensors")
     model.norm.weight.data += 1
-    checkpoint.save(model, file, training=FIRST, second=SECOND)
+    checkpoint.save(model, file, training=FIRST, later=[SECOND])
     with pytest.raises(ValueError, match=r"was made for weights='\w+'; the model beside it has '\w+': make it again"):
         world.seen("Tom", stream=copied)
     write_stream(copied.parent)

@@ -154,7 +154,7 @@ class WorldBatches:
     vocabulary: said over and over (`repetition.training_list`) or, one in three, in pairs (`repetition.pair_list`), so
     that looking up works for any token.
 
-    With `pairs_first` = n the first n steps of the second reading practise to look up by pairs: in three of ten mostly
+    With `pairs_first` = n the first n steps of a later reading practise to look up by pairs: in three of ten mostly
     pairs of drilled words, one token or a few between the two, then mostly texts of pairs (the skill "recall").
     Whoever is to tell apart several facts of a kind needs both (`PAIRS`, `RECALL`): of texts alone, none was learned.
     """
@@ -174,8 +174,8 @@ class WorldBatches:
         device: torch.device | str | None = None,
     ):
         _check_size(batch_size, seq_len)
-        if pairs_first and reading != 2:
-            raise ValueError(f"expected pairs_first with reading 2, got {pairs_first} steps with reading {reading}")
+        if pairs_first and reading == 1:
+            raise ValueError(f"expected pairs_first with a later reading, got {pairs_first} steps with reading 1")
         if not 0 <= token_lists <= 1:
             raise ValueError(f"expected token_lists, a share, from 0 to 1, got {token_lists}")
         self.tokenizer, self.batch_size, self.seq_len = tokenizer, batch_size, seq_len

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..tokenization import BPETokenizer
-from ..world.seen import LIST, Group, Part, Stream, made_from, words_of
+from ..world.seen import LIST, NAMES, Group, Part, Stream, made_from, words_of
 from .data import Read, WorldBatches, fill
 
 
@@ -32,8 +32,8 @@ def write_stream(folder: str | Path) -> Path:
 def readings(made: dict[str, Any], tokenizer: BPETokenizer) -> list[tuple[WorldBatches, int]]:
     """The batches of each reading that `world.seen.made_from` tells of, and how many steps it has."""
     found = []
-    for reading, settings in enumerate((made["training"], made["second"]), start=1):
-        if settings is not None:
+    for reading, name in enumerate(NAMES, start=1):
+        if (settings := made[name]) is not None:
             of_batches = {name: value for name, value in settings.items() if name != "n_steps"}
             found.append((WorldBatches(tokenizer, reading=reading, **of_batches), settings["n_steps"]))
     return found

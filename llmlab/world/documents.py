@@ -80,6 +80,27 @@ SECOND_MIXTURE = {
 }
 
 
+# And then: most of what takes long to learn, so that what the second mixture has crowded out is back.
+THIRD_MIXTURE = {
+    "stories": 0.12,
+    "pronouns": 0.03,
+    "facts_true": 0.09,
+    "facts_invented": 0.13,
+    "senses": 0.02,
+    "analogies": 0.02,
+    "paraphrases": 0.03,
+    "sums": 0.09,
+    "copying": 0.05,
+    "repeating": 0.01,
+    "questions": 0.10,
+    "translation": 0.06,
+    "steps": 0.09,
+    "finding": 0.05,
+    "hops": 0.06,
+    "recall": 0.05,
+}
+
+
 class _Reading(NamedTuple):
     """A stream of documents: who writes them, in which shares, and the name that its random numbers start from."""
 
@@ -91,6 +112,7 @@ class _Reading(NamedTuple):
 _READINGS = {
     1: _Reading(_WRITERS, MIXTURE, "llmlab.world"),
     2: _Reading(_SECOND_WRITERS, SECOND_MIXTURE, "llmlab.world, second reading"),
+    3: _Reading(_SECOND_WRITERS, THIRD_MIXTURE, "llmlab.world, third reading"),
 }
 
 
@@ -130,8 +152,8 @@ def document(
     """Document number `index` of a stream: the same for the same arguments, on every machine.
 
     `split` is "train" or "held_out"; `skills` restricts the stream to some skills, in their usual proportions;
-    `reading` is 1 or 2: what a model is trained on first (`MIXTURE`), and what it reads after that
-    (`SECOND_MIXTURE`). Raises ValueError for an unknown split, skill or reading.
+    `reading` is 1, 2 or 3: what a model is trained on first (`MIXTURE`), and what it reads after that
+    (`SECOND_MIXTURE`, `THIRD_MIXTURE`). Raises ValueError for an unknown split, skill or reading.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; expected one of: {', '.join(SPLITS)}")

@@ -29,7 +29,8 @@ from .documents import document
 
 LIST = 255  # the skill of a document that is a list of tokens
 FIRST = ("n_steps", "batch_size", "seq_len", "seed", "lists_first")  # the settings of training that decide what is read
-SECOND = ("n_steps", "batch_size", "seq_len", "seed", "token_lists", "pairs_first")  # the same for the second reading
+LATER = ("n_steps", "batch_size", "seq_len", "seed", "token_lists", "pairs_first")  # the same for later readings
+NAMES = ("training", "second", "third")  # of the readings, among the settings
 MAKE = "make it again with `llmlab stream`"
 
 _WORD = re.compile(r"\w+|[^\w ]", re.ASCII)  # a run of Latin letters and digits, or any other character but the space
@@ -41,8 +42,8 @@ _WORD = re.compile(r"\w+|[^\w ]", re.ASCII)  # a run of Latin letters and digits
 def seen(text: str, *, stream: str | Path | None = None) -> list[int]:
     """The steps of training that read a text, in ascending order: [] if it was never read.
 
-    Steps are those of the log and of the snapshots: the first is 1, and those of the second reading count on from the
-    last one of the first. The weights after step n are the first that step n has changed.
+    Steps are those of the log and of the snapshots: the first is 1, and those of a later reading count on from the
+    last one before it. The weights after step n are the first that step n has changed.
 
     - The text must stand in one document exactly as given: capitals, spaces and line ends count, and nothing is cut
       off at its ends. It may begin or end inside a word: "at sat" is found where "The cat sat" was read.
@@ -50,7 +51,7 @@ def seen(text: str, *, stream: str | Path | None = None) -> list[int]:
       which only some bytes were. The last token of a row counts: it was never read on from, but asked for.
     - What stands in two documents in a row, one part in each, was not read as one text. `<s>` and `</s>` are no
       characters of a document.
-    - Lists of tokens, which replace some documents of the second reading, are no texts and do not count, though their
+    - Lists of tokens, which replace some documents of the later readings, are no texts and do not count, though their
       tokens may spell a word, or by chance two in a row.
 
     A text with a word that was never read is answered at once. Else the documents of the skills that use its words are
@@ -101,21 +102,23 @@ def made_from(folder: str | Path) -> dict[str, Any]:
     from the header of `model.safetensors`, and a digest of `tokenizer.json`. Another digest, of the model's file, parts
     it from a model that was trained in the same way on what the world wrote then.
 
-    "second" is None where there was one reading. Raises ValueError if the header does not tell all of that.
+    A reading that there was not is None. Raises ValueError if the header does not tell all of that.
     """
     from .. import checkpoint
 
     file, tokenizer = Path(folder) / "model.safetensors", Path(folder) / "tokenizer.json"
     _, metadata = checkpoint.load_tensors(file)
-    first, second = metadata.get("training") or {}, metadata.get("second")
-    if missing := [name for name in FIRST if name not in first] + [
-        name for name in SECOND if name not in (second or SECOND)
-    ]:
-        raise ValueError(f"expected a model that `llmlab train` has written; its header in {file} has no {missing[0]}")
+    readings = [metadata.get("training") or {}, *(metadata.get("later") or ())]
+    made: dict[str, Any] = dict.fromkeys(NAMES)
+    for name, reading, needed in zip(NAMES, readings, (FIRST, LATER, LATER), strict=False):
+        if missing := [setting for setting in needed if setting not in reading]:
+            raise ValueError(
+                f"expected a model that `llmlab train` has written; its header in {file} has no {missing[0]}"
+            )
+        made[name] = {setting: reading[setting] for setting in needed}
     text = tokenizer.read_text(encoding="utf-8")  # line ends may differ from one system to the other
     return {
-        "training": {name: first[name] for name in FIRST},
-        "second": second and {name: second[name] for name in SECOND},
+        **made,
         "tokenizer": hashlib.sha256(text.encode()).hexdigest()[:16],
         "weights": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
     }

@@ -3,14 +3,15 @@
 `--which` names one of three recipes: the model; a draft, small and fast, whose guesses the model can check; and an
 encoder, which reads in both directions and learns from hidden tokens. The two small ones use the model's tokenizer.
 
-The model reads twice: first the world's documents, then a second mixture that makes general what it has learned on few
-words. The second reading begins with the finished weights of the first as bfloat16 holds them, which is what a
-published file holds: `--from FILE` starts it from there.
+The model reads three times: first the world's documents, then a mixture that makes general what it has learned on few
+words, then one that brings back what this has crowded out. A later reading begins with the finished weights of the one
+before as bfloat16 holds them, which is what a published file holds: `--from FILE` starts it from there.
 
 A run lives in a folder of its own (`runs/model` by default, outside what git keeps):
     tokenizer.json       trained first, on documents of the world
     state.safetensors    weights, optimizer, random generator: written as the run goes on
-    first.safetensors    the model after its first reading, as bfloat16; state_2.safetensors then goes on from it
+    first.safetensors    the model after its first reading, as bfloat16; state_2.safetensors then goes on from it, and
+                         after the second one second.safetensors and state_3.safetensors
     log.jsonl            a line per step: loss, learning rate, gradient norm; sometimes validation loss and skills
     snapshots/*          the weights at some points of the run, as bfloat16, to see what appears when
     model.safetensors    the finished model
@@ -26,6 +27,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,12 +36,12 @@ from ...tokenization import BPETokenizer
 from ...training import MaskedBatches, Trainer, WorldBatches, new_model, train_tokenizer, write_stream
 from .log import Log, rounded
 from .reading import PROMPTS, Reading, save_snapshot, stop_signals
-from .recipes import RECIPES, TRAINING, Recipe, chosen
+from .recipes import NAMES, RECIPES, TRAINING, Recipe, chosen
 
 __all__ = [
+    "LATER_SNAPSHOTS",
     "PROMPTS",
     "RECIPES",
-    "SECOND_SNAPSHOTS",
     "SNAPSHOTS",
     "TRAINING",
     "Log",
@@ -53,7 +55,7 @@ __all__ = [
 
 # When the weights are kept, as shares of a reading: denser early, when most skills appear.
 SNAPSHOTS = (0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1)
-SECOND_SNAPSHOTS = (1 / 60, 1 / 15, 0.2, 0.5, 1)
+LATER_SNAPSHOTS = ((1 / 60, 1 / 15, 0.2, 0.5, 1), (0.5, 1))
 VALIDATION_SEED = 1_000_000  # documents that no run trains on, whatever its seed
 
 
@@ -67,11 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FIELD=VALUE",
-        help="change the model or the training, e.g. n_layers=4, or the second reading, e.g. second.n_steps=0",
+        help="change the model or the training, e.g. n_layers=4, or a later reading, e.g. third.n_steps=0",
     )
     parser.add_argument("--lists-first", type=int, metavar="N", help="steps that read lists only (1400)")
     parser.add_argument(
-        "--from", dest="start", type=Path, metavar="FILE", help="begin with the second reading, from this model"
+        "--from", dest="start", type=Path, metavar="FILE", help="begin with the reading after those of this model"
     )
     parser.add_argument("--save-every", type=int, default=100, metavar="N", help="steps between saved states (100)")
     parser.add_argument("--check-every", type=int, default=250, metavar="N", help="steps between validations (250)")
@@ -82,37 +84,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     recipe = chosen(arguments)
     folder: Path = arguments.run or Path("runs") / arguments.which
-    if arguments.start is not None and recipe.second is None:
-        raise ValueError("expected a recipe with a second reading to begin --from its first one; this one has none")
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.start is not None:
-        begin_with(arguments.start, folder, arguments.which)
+        begin_with(arguments.start, folder, recipe, curve=arguments.which == "model")
     shared = None if arguments.which == "model" else data_path("tokenizer.json")
     tokenizer = _tokenizer(folder / "tokenizer.json", recipe.model.vocab_size, arguments.documents, shared)
     recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, vocab_size=tokenizer.vocab_size))
-    stop, first = stop_signals(), folder / "first.safetensors"
-    pace = {"save_every": arguments.save_every, "check_every": arguments.check_every}
-
-    def finish(reading: Reading) -> bool:
+    stop, n_readings = stop_signals(), 1 + len(recipe.later)
+    done = [number for number in range(1, n_readings) if _end_of(folder, number).exists()]
+    for number in range(1 + max(done, default=0), n_readings + 1):
+        reading = (first_reading if number == 1 else later_reading)(recipe, arguments.which, tokenizer, folder, number)
         reading.stop = stop
         reading.resume()
-        done = reading.train(tokenizer, Log(folder / "log.jsonl", keep=reading.n_done), **pace)
-        if not done:
+        log = Log(folder / "log.jsonl", keep=reading.n_done)
+        if not reading.train(tokenizer, log, save_every=arguments.save_every, check_every=arguments.check_every):
             print(f"stopped at step {reading.n_done}; the same command goes on from there")
-        return done
-
-    if recipe.second is None or not first.exists():
-        reading = first_reading(recipe, arguments.which, tokenizer, folder)
-        if not finish(reading):
             return 130
-        model, header = reading.trainer.model, recipe.header
-        if recipe.second is not None:
-            checkpoint.save(model, first, dtype=torch.bfloat16, **header)
-    if recipe.second is not None:
-        reading = second_reading(recipe, arguments.which, tokenizer, folder)
-        if not finish(reading):
-            return 130
-        model, header = reading.trainer.model, recipe.header | recipe.second_header
+        model, header = reading.trainer.model, recipe.header(number)
+        if number < n_readings:
+            checkpoint.save(model, _end_of(folder, number), dtype=torch.bfloat16, **header)
     checkpoint.save(model, folder / "model.safetensors", **header)
     print(f"the model is {folder / 'model.safetensors'}")
     if not recipe.encoder:
@@ -128,13 +118,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def first_reading(recipe: Recipe, which: str, tokenizer: BPETokenizer, folder: Path) -> Reading:
+def _end_of(folder: Path, number: int) -> Path:
+    """The file of the model after a reading that is not the last one."""
+    return folder / f"{NAMES[number - 1]}.safetensors"
+
+
+def first_reading(recipe: Recipe, which: str, tokenizer: BPETokenizer, folder: Path, number: int = 1) -> Reading:
     """The first reading of a run, from new weights."""
     config = recipe.training
     model = new_model(recipe.model, config.seed)
     torch.manual_seed(config.seed)
     return Reading(
-        number=1,
+        number=number,
         trainer=Trainer(model, recipe.batches(tokenizer, config.seed), config),
         folder=folder,
         state=folder / "state.safetensors",
@@ -145,49 +140,63 @@ def first_reading(recipe: Recipe, which: str, tokenizer: BPETokenizer, folder: P
     )
 
 
-def second_reading(recipe: Recipe, which: str, tokenizer: BPETokenizer, folder: Path) -> Reading:
-    """The second reading of a run, from the end of the first. Raises ValueError if that is of another recipe."""
-    config, first = recipe.second, folder / "first.safetensors"
-    _, metadata = checkpoint.load_tensors(first)
-    made = {"config": metadata["config"], **(metadata.get("training") or {})}
-    ours = json.loads(json.dumps({"config": recipe.model.to_dict(), **recipe.header["training"]}))
-    if wrong := next((name for name in ours if made.get(name) != ours[name]), None):
-        raise ValueError(f"{first} was made with {wrong}={made.get(wrong)!r}; this run has {ours[wrong]!r}")
-    model = checkpoint.load(first)
-    torch.manual_seed(config.seed)
+def later_reading(recipe: Recipe, which: str, tokenizer: BPETokenizer, folder: Path, number: int) -> Reading:
+    """Reading `number` of a run, from the end of the one before. Raises ValueError if that is of another recipe."""
+    later, before = recipe.later[number - 2], _end_of(folder, number - 1)
+    _, metadata = checkpoint.load_tensors(before)
+    made, ours = ({"config": one.pop("config"), **_settings(one)} for one in (dict(metadata), _header(recipe, number)))
+    if wrong := next((name for name in ours | made if made.get(name) != ours.get(name)), None):
+        raise ValueError(f"{before} was made with {wrong}={made.get(wrong)!r}; this run has {ours.get(wrong)!r}")
+    model = checkpoint.load(before)
+    torch.manual_seed(later.training.seed)
     return Reading(
-        number=2,
-        trainer=Trainer(model, recipe.second_batches(tokenizer, config.seed), config),
+        number=number,
+        trainer=Trainer(model, recipe.batches(tokenizer, later.training.seed, number), later.training),
         folder=folder,
-        state=folder / "state_2.safetensors",
-        made_with={"which": which, **recipe.looking_up},
-        snapshots=SECOND_SNAPSHOTS,
+        state=folder / f"state_{number}.safetensors",
+        made_with={"which": which, "token_lists": later.token_lists, "pairs_first": later.pairs_first},
+        snapshots=LATER_SNAPSHOTS[number - 2],
         unseen=_unseen(recipe, tokenizer),
-        n_before=recipe.training.n_steps,
+        n_before=recipe.n_before(number),
     )
 
 
-def begin_with(file: Path, folder: Path, which: str = "model") -> None:
-    """Make a published model the end of a run's first reading, with the tokenizer that lies beside it; the curve that
-    lies there is that of the recipe "model".
+def _header(recipe: Recipe, number: int) -> dict[str, Any]:
+    """What the file that reading `number` begins with should say, as JSON keeps it."""
+    return json.loads(json.dumps({"config": recipe.model.to_dict(), **recipe.header(number - 1)}))
 
-    Raises ValueError where the model has read twice already, and where the folder holds a run of other weights.
+
+def _settings(header: dict[str, Any]) -> dict[str, Any]:
+    """The settings of all readings that a header tells of; those of later ones with `second.` or `third.` in front."""
+    later = zip(NAMES[1:], header.get("later") or (), strict=False)
+    named = {f"{of}.{name}": value for of, settings in later for name, value in settings.items()}
+    return (header.get("training") or {}) | named
+
+
+def begin_with(file: Path, folder: Path, recipe: Recipe, *, curve: bool = True) -> None:
+    """Make a published model the end of one of a run's readings, with the tokenizer that lies beside it, and its
+    `curve` unless that is another model's.
+
+    Raises ValueError where the model has had all readings of the recipe, and where the folder holds a run of other
+    weights.
     """
     model, (_, metadata) = checkpoint.load(file), checkpoint.load_tensors(file)
-    if "second" in metadata:
-        raise ValueError(f"expected a model after its first reading; {file} has had its second one")
-    first = folder / "first.safetensors"
-    if first.exists():
-        theirs, ours = (dict(one.named_parameters()) for one in (checkpoint.load(first), model.bfloat16().float()))
+    n_read, n_readings = 1 + len(metadata.get("later") or ()), 1 + len(recipe.later)
+    if n_read >= n_readings:
+        raise ValueError(f"expected a model that has read less than {n_readings} times; {file} has, {n_read} times")
+    end = _end_of(folder, n_read)
+    if end.exists():
+        theirs, ours = (dict(one.named_parameters()) for one in (checkpoint.load(end), model.bfloat16().float()))
         if theirs.keys() != ours.keys() or not all(torch.equal(theirs[name], ours[name]) for name in ours):
             raise ValueError(f"{folder} was begun with other weights than those of {file}; give another --run")
         return
-    if (folder / "state.safetensors").exists():
-        raise ValueError(f"{folder} holds a run that began with the first reading; give another --run")
+    if any(folder.glob("state*.safetensors")):
+        raise ValueError(f"{folder} holds a run that began with an earlier reading; give another --run")
     shutil.copyfile(file.with_name("tokenizer.json"), folder / "tokenizer.json")
-    if which == "model" and (curve := file.with_name("training.jsonl")).exists():
-        shutil.copyfile(curve, folder / "log.jsonl")
-    checkpoint.save(model, first, dtype=torch.bfloat16, training=metadata.get("training"))
+    if curve and (log := file.with_name("training.jsonl")).exists():
+        shutil.copyfile(log, folder / "log.jsonl")
+    header = {name: metadata[name] for name in ("training", "later") if metadata.get(name) is not None}
+    checkpoint.save(model, end, dtype=torch.bfloat16, **header)
 
 
 def _unseen(recipe: Recipe, tokenizer: BPETokenizer) -> WorldBatches | MaskedBatches:
