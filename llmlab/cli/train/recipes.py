@@ -15,7 +15,7 @@ from ...training import MaskedBatches, TrainingConfig, WorldBatches
 MODEL = ModelConfig(vocab_size=4096, d_model=192, n_layers=6, n_heads=6, n_kv_heads=2, d_ff=512, max_seq_len=256)
 TRAINING = TrainingConfig(n_steps=18_000, batch_size=8, seq_len=256, learning_rate=1.5e-3, warmup=100)
 SECOND = TrainingConfig(n_steps=9000, batch_size=8, seq_len=256, learning_rate=1.5e-3, warmup=50)
-THIRD = dataclasses.replace(SECOND, n_steps=6000, learning_rate=8e-4)
+THIRD = dataclasses.replace(SECOND, n_steps=4500, learning_rate=8e-4)
 SMALL = ModelConfig(vocab_size=4096, d_model=48, n_layers=2, n_heads=3, n_kv_heads=1, d_ff=128, max_seq_len=256)
 SMALL_TRAINING = dataclasses.replace(TRAINING, n_steps=6000, learning_rate=3e-3)
 SMALL_SECOND = dataclasses.replace(SECOND, n_steps=3000)
