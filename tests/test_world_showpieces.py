@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from llmlab import heads, load_model, repetition, world
+from llmlab import checkpoint, data_path, heads, load_model, repetition, world
 from llmlab.generate import generate
 from llmlab.world.showpieces import Showpieces
 
@@ -26,7 +26,11 @@ def test_there_is_enough_of_each():
     templates = {world.parse(twins.prompts[0].split("\n")[1]).template for twins in PIECES.pronouns}
     beginnings = {tuple(twins.prompts[0].split("\n")[0].split()[2:5]) for twins in PIECES.pronouns}
     assert templates and len(beginnings) >= 4  # "didn't cross the", "did not fit", …
-    assert len(PIECES.untruths) == len(PIECES.doubts) == len(PIECES.repetitions) == 10 and len(PIECES.sums) == 10
+    assert len(PIECES.untruths) == len(PIECES.doubts) == 10 and len(PIECES.sums) >= 8
+    _, metadata = checkpoint.load_tensors(data_path("model.safetensors"))
+    assert len(PIECES.repetitions) >= (
+        10 if metadata.get("later") else 1
+    )  # lists of any token come with the second reading
     everything = [*TWINS, *PIECES.untruths, *PIECES.doubts, *PIECES.repetitions]
     assert len(set(everything)) == len(everything)
     assert Showpieces.from_dict(PIECES.to_dict()) == PIECES
@@ -44,7 +48,7 @@ def test_none_of_it_was_read():
 @pytest.mark.parametrize("twins", TWINS, ids=lambda twins: twins.prompts[0].split("\n")[0])
 def test_the_model_gives_both_answers(twins):
     one, other = (prompt.split("\n")[0] for prompt in twins.prompts)
-    assert one != other and twins.answers[0] != twins.answers[1]
+    assert one != other and (twins in PIECES.sums or twins.answers[0] != twins.answers[1])
     for prompt, answer, probability in zip(twins.prompts, twins.answers, twins.probabilities, strict=True):
         continued, share = said(prompt, len(TOKENIZER.encode(answer)))
         assert continued == answer and share == pytest.approx(probability, abs=0.01)
