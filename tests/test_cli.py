@@ -90,7 +90,7 @@ def test_generate_prints_nothing_where_learned_positions_are_too_few(tmp_path, c
         (["generate", "x", "--model", "nothing.safetensors"], "no checkpoint at nothing.safetensors"),
         (["generate", "\ud800"], "surrogate"),
         (["train", "--run", "unused", "--set", "n_head=3"], "expected --set FIELD=VALUE"),
-        (["train", "--which", "draft", "--from", "x.safetensors"], "expected a recipe with a second reading"),
+        (["train", "--which", "encoder", "--from", "x.safetensors"], "expected a recipe with a second reading"),
         (["train", "--from", "x.safetensors"], "no checkpoint at x.safetensors"),
     ],
 )

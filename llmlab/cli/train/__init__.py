@@ -84,6 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     recipe = chosen(arguments)
     folder: Path = arguments.run or Path("runs") / arguments.which
+    if arguments.start is not None and not recipe.later:
+        raise ValueError("expected a recipe with a second reading to begin --from a model that has read; this has none")
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.start is not None:
         begin_with(arguments.start, folder, recipe, curve=arguments.which == "model")
