@@ -152,7 +152,9 @@ def tables(card: dict[str, Any]) -> str:
     for kind, shares in facts.items():
         if kind != "positions":
             for layer, row in enumerate(shares):
-                lines.append(f"| {kind} | {layer + 1} | " + " | ".join(f"{share:.2f}" for share in row) + " |")
+                lines.append(
+                    f"| {kind} | {layer + 1} | " + " | ".join(f"{round(share, 2) + 0.0:.2f}" for share in row) + " |"
+                )
     return "\n".join(lines)
 
 
