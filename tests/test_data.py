@@ -200,28 +200,48 @@ def test_the_card_reaches_what_the_model_was_trained_for(data):
     assert {name: scores[name].accuracy for name, goal in goals.items() if scores[name].high < goal} == {}
 
 
-def test_some_wordings_of_true_facts_are_always_understood_and_three_never():
-    """As the README says, by hand: each held-out prompt without its subject is a wording."""
-    items = world.items("facts_true", 1000)
-    right = dict(zip((item.prompt for item in items), world.answers(MODEL, items, tokenizer=TOKENIZER), strict=True))
+def test_some_wordings_are_always_understood_and_some_never():
+    """As the README says, by hand: a held-out prompt without its subject is a wording."""
+    asked = {}
+    for skill in ("facts_true", "facts_invented", "wordings_true"):
+        items = world.items(skill, 1000)
+        right = world.answers(MODEL, items, tokenizer=TOKENIZER)
+        asked |= dict(zip((item.prompt for item in items), right, strict=True))
 
     def share(pattern):
-        found = [ok for prompt, ok in right.items() if re.fullmatch(pattern, prompt)]
-        assert len(found) >= 8
+        found = [ok for prompt, ok in asked.items() if re.fullmatch(pattern, prompt)]
+        assert len(found) >= 15
         return sum(found) / len(found)
 
-    assert share("Everybody knows that a young .* is called") == 1
-    never = ("The name for a young .* is", "The .* belongs to the animals and is", "You can make .* if you have some")
-    assert [share(pattern) for pattern in never] == [0, 0, 0]
+    always = (
+        "Everybody knows that the capital of .* is",
+        "When a grandmother in .* reads a story, the language you hear is",
+    )
+    never = (
+        "Everybody knows that [A-Z][a-z]+ [A-Z][a-z]+ has",
+        "Take a train to the capital of .*, and you will get out in",
+    )
+    assert [share(pattern) for pattern in (*always, *never)] == [1, 1, 0, 0]
 
 
-def test_the_two_previous_token_heads_feed_the_best_induction_head(data):
+def test_the_two_previous_token_heads_feed_an_induction_head(data):
     card = json.loads((data / "model_card.json").read_text(encoding="utf-8"))
     scores = {name: torch.tensor(of) for name, of in card["heads"].items()}
-    layer, head = model_card.best(scores["induction"])
-    assert (layer, head) == tuple(card["without"]["induction"]["head"]) and scores["induction"][1].min() > 0.7
-    elsewhere = scores["induction"][[n for n in range(len(scores["induction"])) if n != layer]]
-    assert elsewhere.max() < 0.07 and scores["first"].max() > 0.7
+    assert model_card.best(scores["induction"]) == tuple(card["without"]["induction"]["head"])
+    assert scores["induction"][1].min() > 0.7 and scores["first"].max() > 0.7
+    elsewhere = scores["induction"][[n for n in range(len(scores["induction"])) if n != 1]]
+    assert elsewhere.max() < 0.15
     tokens = model_card.words_said_twice(TOKENIZER, batch_size=4, seed=9)
-    fed = heads.induction_fed_by(MODEL, tokens, model_card.PERIOD, (layer, head))
+    fed = heads.induction_fed_by(MODEL, tokens, model_card.PERIOD, (1, 1))  # 2.2, for which these two are all
     assert set(fed[0].argsort()[:2].tolist()) == set(scores["previous"][0].argsort()[-2:].tolist())
+    assert fed[0].min() < 0.5 * scores["induction"][1, 1]
+
+
+def test_what_was_drilled_with_few_words_is_known_of_all_tokens_of_lists(data):
+    """The goals of the later readings; tokens of no list are a control."""
+    pools = json.loads((data / "model_card.json").read_text(encoding="utf-8"))["repetition"]
+    said = {name: world.Score(*figures["score"]).accuracy for name, figures in pools.items()}
+    looked = {name: max(map(max, figures["induction"])) for name, figures in pools.items()}
+    assert said["drilled words"] >= 0.95 and said["other words"] >= 0.95 and said["other tokens"] >= 0.85
+    assert min(looked["other words"], looked["other tokens"]) >= 0.8
+    assert said["never listed"] < 0.5 and looked["never listed"] < 0.6

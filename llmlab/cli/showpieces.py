@@ -34,10 +34,10 @@ _FURTHER = (
     (THINGS, words("clock bell flute lamp chair door wall")),
     (words("train bus car truck boat horse pony"), words("boat horse cow sheep pony")),
 )
-PER_FAMILY, PER_NOUN = 6, 2
+PER_FAMILY, PER_NOUN = 6, 1
 LEAST = 0.5  # the probability of a right answer that is worth showing
 SURE, UNSURE = 0.9, 0.3
-WORDS = 8  # of a list to say again
+WORDS, DRAWS = 8, 5_000  # words of a list to say again; lists tried
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -177,7 +177,7 @@ def _repetitions(model: Transformer, tokenizer: BPETokenizer, n: int = 10) -> li
     pool = [token for token in repetition.never_listed(tokenizer) if token in known]
     rng, start = Random("llmlab: lists of words never listed"), tokenizer.special_tokens["<s>"]
     found: list[tuple[str, ...]] = []
-    for _ in range(500):
+    for _ in range(DRAWS):
         drawn = rng.sample(pool, WORDS)
         said = torch.tensor([[start, *drawn, *drawn]])
         best = model(said[:, :-1])[0].argmax(-1).tolist()
