@@ -42,7 +42,7 @@ def test_the_files_are_small_enough(data):
     assert (data / "model.safetensors").stat().st_size <= 8_000_000
     assert (data / "draft.safetensors").stat().st_size <= 500_000
     assert (data / "encoder.safetensors").stat().st_size <= 500_000
-    assert sum(path.stat().st_size for path in data.rglob("*") if path.is_file()) <= 20_000_000
+    assert sum(path.stat().st_size for path in data.rglob("*") if path.is_file()) <= 16_000_000
 
 
 @pytest.mark.parametrize("name", train.RECIPES)
@@ -109,7 +109,7 @@ def test_the_curve_goes_down_to_the_end_of_the_run(data):
     for begin, end in zip([0, *ENDS], ENDS, strict=False):
         within = (line for line in lines if begin < line["step"] <= end)
         checked = [line["validation_loss"] for line in within if "validation_loss" in line]
-        assert len(checked) >= 5 and checked[-1] < checked[0] and checked[-1] == min(checked)
+        assert len(checked) >= 5 and checked[-1] < checked[0] and checked[-1] < min(checked) + 0.001
 
 
 def test_the_recipe_still_begins_as_the_curve_does(data):

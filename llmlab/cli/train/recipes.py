@@ -86,7 +86,9 @@ RECIPES = {
         lists_first=1400,
         later=(Later(SECOND, token_lists=0.12, pairs_first=1400), Later(THIRD, token_lists=0.25)),
     ),
-    "draft": Recipe(SMALL, SMALL_TRAINING, lists_first=700, later=(Later(SMALL_SECOND, token_lists=0.12),)),
+    "draft": Recipe(
+        SMALL, SMALL_TRAINING, lists_first=700, later=(Later(SMALL_SECOND, token_lists=0.12), Later(THIRD))
+    ),
     "encoder": Recipe(SMALL, SMALL_TRAINING, encoder=True),
 }
 
