@@ -75,7 +75,7 @@ def test_the_draft_guesses_what_the_model_says():
         ids = torch.tensor([[TOKENIZER.special_tokens["<s>"], *tokens]])
         with torch.inference_mode():
             agreed += (draft(ids).argmax(-1) == MODEL(ids).argmax(-1))[0].tolist()
-    assert sum(agreed) / len(agreed) > 0.5
+    assert sum(agreed) / len(agreed) > 0.7
 
 
 def test_the_encoder_fills_in_what_both_sides_tell():
