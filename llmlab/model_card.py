@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import heads, patching, repetition, world
+from . import checkpoint, data_path, heads, patching, repetition, world
 from .generate import generate_batch
 from .tokenization import BPETokenizer
 from .training import WorldBatches, validation_loss
@@ -348,3 +348,8 @@ def along_training(
             }
         )
     return {"rows": torch.stack(rows), "scales": torch.stack(scales), "tokens": torch.tensor(tokens)}, {"steps": steps}
+
+
+def snapshots() -> list[dict[str, Any]]:
+    """What the shipped model could do along its training: for each snapshot in order the figures of `along_training`."""
+    return checkpoint.load_tensors(data_path("snapshots.safetensors"))[1]["steps"]

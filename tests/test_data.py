@@ -175,6 +175,7 @@ def test_the_snapshots_end_with_the_model(data):
     last = tensors["rows"][-1] * tensors["scales"][-1][:, None]
     assert (last - MODEL.embedding.weight[tensors["tokens"]]).abs().max() < 0.6 * tensors["scales"][-1].max()
     assert metadata["steps"][-1]["loss"] < metadata["steps"][0]["loss"]
+    assert model_card.snapshots() == metadata["steps"]
 
 
 def test_the_model_knows_more_than_chance():

@@ -303,6 +303,27 @@ def cut_row_by_row(cache, n_drafted, accepted):
 
 
 # Each solution is compared with an implementation of somebody else's, or with a loop.
+def induction_by_loop(weights, period):
+    return torch.tensor(
+        [[np.mean([float(of[t, t - period + 1]) for t in range(period, len(of))]) for of in layer] for layer in weights]
+    )
+
+
+def ablated_by_loop(additions, taken):
+    rows = additions.numpy()
+    parts = [np.broadcast_to(of.reshape(-1, of.shape[-1]).mean(0), of.shape) if n in taken else of
+             for n, of in enumerate(rows)]  # fmt: skip
+    return sum(parts)
+
+
+def cut_from_numpy(scores, query, key):
+    if query == key == 0:
+        raise ValueError
+    bias = torch.full_like(scores, -torch.inf).triu(1)
+    bias[:, query, key] = -torch.inf
+    return from_numpy_softmax(scores + bias)
+
+
 OTHERS = {
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
@@ -315,6 +336,9 @@ OTHERS = {
     "attention.cross": lambda q, k, v, padding: sdpa(q, k, v, attn_mask=~padding[:, None]),
     "attention.with_past": with_past,
     "attention.find_previous": best_by_loop,
+    "attention.induction": induction_by_loop,
+    "attention.mean_ablation": ablated_by_loop,
+    "attention.cut_edge": cut_from_numpy,
     "kv_cache.decode_row": lambda q, keys, values: sdpa(q[:, None], keys, values)[:, 0],
     "kv_cache.count_keys": counted,
     "kv_cache.append": in_a_list,

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import _attention_trained as trained
 from .comparing import rows_add_up
 from .records import Prediction, Question, exercise
 from .welcome import plant_softmax_mistakes, rows_of_logits
@@ -771,9 +772,10 @@ find_previous_token_head.plant({
 
 EXERCISES = (
     softmax, attend, causal_weights, window_mask, split_heads, multi_head, cross_attention, attend_with_past,
-    find_previous_token_head,
+    find_previous_token_head, *trained.EXERCISES,
 )  # fmt: skip
 PREDICTIONS = (
+    *trained.PREDICTIONS,
     Prediction(
         id="attention.spread",
         text=(

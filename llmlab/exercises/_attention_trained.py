@@ -1,0 +1,247 @@
+"""Exercises and predictions of notebook 05c_attention_trained: heads of a trained model."""
+
+from __future__ import annotations
+
+import torch
+
+from .records import Prediction, exercise
+
+# Finding a head by its score ------------------------------------------------------------------------------------------
+
+
+def _repeating():
+    """Causal weights on tokens that repeat, not always a whole number of times."""
+    for n_layers, n_heads, period, n_tokens in ((1, 2, 2, 4), (2, 3, 4, 8), (3, 2, 5, 13), (2, 4, 3, 11)):
+        scores = 2 * torch.randn(n_layers, n_heads, n_tokens, n_tokens)
+        allowed = torch.ones(n_tokens, n_tokens, dtype=torch.bool).tril()
+        yield scores.masked_fill(~allowed, -torch.inf).softmax(-1), period
+
+
+@exercise(
+    "attention.induction",
+    title="A score that finds nothing",
+    prompt="Repair the induction score: the mean weight on the token that followed the last time.",
+    hints=(
+        "Write down one case: with period 3, tokens a b c a b c, the second a stands at 3. What followed the first a?",
+        "The query at t had its copy at t − period. What followed that copy stands one place further right.",
+    ),
+    inputs=_repeating,
+    difficulty=2,
+    minutes=8,
+)
+def induction_score(weights, period):
+    """Weights (L, H, T, T) on tokens that repeat -> (L, H): the mean weight on what followed the last time.
+
+    The queries are those that have an earlier copy of themselves, from the place `period` on.
+    """
+    queries = torch.arange(period, weights.shape[-1])
+    return weights[..., queries, queries - period + 1].mean(-1)
+
+
+@induction_score.mend(
+    "these are the weights on the earlier copy itself, at t − period; what followed it stands one place further right"
+)
+def _on_the_copy(weights, period):
+    queries = torch.arange(period, weights.shape[-1])
+    return weights[..., queries, queries - period].mean(-1)
+
+
+def _score(weights, period, first=0, shift=1, by=None):
+    queries = torch.arange(period + first, weights.shape[-1])
+    found = weights[..., queries, queries - period + shift]
+    return found.mean(-1) if by is None else found.sum(-1) / by(weights, period)
+
+
+induction_score.plant({
+    "these are the weights on the token before the earlier copy; what followed it is on its other side":
+        lambda weights, period: _score(weights, period, first=1, shift=-1),
+    "this looks two places behind the earlier copy; what followed it stands one place behind":
+        lambda weights, period: _score(weights, period, shift=2),
+    "this counts the query at period − 1, too, whose token has no earlier copy":
+        (
+            lambda weights, period: _score(weights, period, first=-1),
+            lambda weights, period: weights.diagonal(1 - period, -2, -1).mean(-1),
+        ),
+    "the query at `period` is left out; it is the first that has an earlier copy":
+        lambda weights, period: _score(weights, period, first=1),
+    "rows are queries: here rows and columns are exchanged, so the weights on the future are counted, and these are 0":
+        (
+            lambda weights, period: _score(weights.mT, period),
+            lambda weights, period: _score(weights.mT, period, shift=0),
+        ),
+    "the sum of the weights; asked is their mean over the queries":
+        lambda weights, period: _score(weights, period, by=lambda *given: 1),
+    "the sum is divided by all T tokens; the mean goes over the queries that have an earlier copy":
+        lambda weights, period: _score(weights, period, by=lambda weights, period: weights.shape[-1]),
+    "the sum is divided by the period; there are T − period queries that have an earlier copy":
+        lambda weights, period: _score(weights, period, by=lambda weights, period: period),
+    "this is the largest of the weights; asked is their mean":
+        lambda weights, period: _score(weights, period, by=lambda *given: 1) * 0
+        + weights.diagonal(1 - period, -2, -1)[..., 1:].amax(-1),
+})  # fmt: skip
+
+
+# Taking a head out ----------------------------------------------------------------------------------------------------
+
+
+def _additions():
+    for n_heads, n_rows, n_tokens, width, taken in (
+        (2, 2, 3, 4, [0]), (3, 1, 4, 2, [2]), (4, 3, 5, 6, [1, 3]), (3, 2, 4, 5, []), (2, 3, 2, 3, [1, 0]),
+    ):  # fmt: skip
+        yield torch.randn(n_heads, n_rows, n_tokens, width) + torch.randn(n_heads, 1, 1, width), taken
+
+
+@exercise(
+    "attention.mean_ablation",
+    title="The mean instead of nothing",
+    prompt="Add up what the heads of a layer add; some of them add their mean instead of what they read.",
+    hints=(
+        "The mean is one vector of D numbers for a head: it goes over the rows of the batch and over the tokens.",
+        "additions[head].mean(dim=(0, 1)) has shape (D,). Put it into a copy, then sum over the heads.",
+    ),
+    inputs=_additions,
+    difficulty=2,
+    minutes=10,
+    keeps=("additions",),
+)
+def without_what_it_reads(additions, taken):
+    """additions (H, B, T, D): what each head adds to each token; taken: some heads -> what all add up to (B, T, D).
+
+    A head of `taken` adds its mean over all tokens of the batch instead. `additions` stays as it is.
+    """
+    left = additions.clone()
+    for head in taken:
+        left[head] = additions[head].mean(dim=(0, 1))
+    return left.sum(0)
+
+
+def _ablated(additions, taken, instead):
+    left = additions.clone()
+    for head in taken:
+        left[head] = instead(additions[head])
+    return left.sum(0)
+
+
+def _in_place(additions, taken):
+    for head in taken:
+        additions[head] = additions[head].mean(dim=(0, 1))
+    return additions.sum(0)
+
+
+without_what_it_reads.plant({
+    "the heads of `taken` add nothing here; asked is their mean":
+        lambda additions, taken: _ablated(additions, taken, torch.zeros_like),
+    "nothing is taken out":
+        lambda additions, taken: additions.sum(0),
+    "the mean is taken for each row of the batch by itself; it goes over the rows, too":
+        lambda additions, taken: _ablated(additions, taken, lambda of: of.mean(1, keepdim=True)),
+    "the mean is taken for each place by itself; it goes over the places, too":
+        lambda additions, taken: _ablated(additions, taken, lambda of: of.mean(0, keepdim=True)),
+    "the mean goes over the D numbers as well; it is a vector, one mean for each of them":
+        lambda additions, taken: _ablated(additions, taken, lambda of: of.mean()),
+    "the mean over the D numbers of each token; asked is the mean over the tokens":
+        lambda additions, taken: _ablated(additions, taken, lambda of: of.mean(-1, keepdim=True)),
+    "the other heads add their mean, and those of `taken` what they read: the wrong ones are taken out":
+        lambda additions, taken: _ablated(
+            additions, [head for head in range(len(additions)) if head not in taken], lambda of: of.mean((0, 1))
+        ),
+    "the mean over all heads is put in; each head has its own":
+        lambda additions, taken: _ablated(additions, taken, lambda of: additions.mean((0, 1, 2))),
+    "the mean over the heads; a layer adds up what its heads add":
+        lambda additions, taken: _ablated(additions, taken, lambda of: of.mean((0, 1))) / len(additions),
+    "the means of the heads are added to what they read; they stand in its place":
+        lambda additions, taken: _ablated(additions, taken, lambda of: of + of.mean((0, 1))),
+    "the argument is changed: `additions` must stay as it is, so work on a copy (clone)":
+        _in_place,
+})  # fmt: skip
+
+
+# Cutting an edge ------------------------------------------------------------------------------------------------------
+
+
+def _edges():
+    for n_heads, n_tokens, query, key in (
+        (1, 3, 2, 0), (2, 4, 3, 3), (3, 5, 2, 1), (2, 6, 1, 4), (2, 5, 1, 0), (1, 4, 0, 0), (2, 5, 4, 2),
+    ):  # fmt: skip
+        yield 2 * torch.randn(n_heads, n_tokens, n_tokens), query, key
+
+
+@exercise(
+    "attention.cut_edge",
+    title="Cut one edge",
+    prompt="Weights of causal attention in which one query may not read one key. The scores are divided by √d already.",
+    hints=(
+        "Make the causal mask as booleans, then forbid one cell more: rows are queries, columns keys.",
+        "Forbidden scores are −∞ before the softmax; then the others share the whole 1.",
+        "The first token may read nothing but itself. If that is cut, nothing is left: allowed[query].any() is False.",
+    ),
+    inputs=_edges,
+    difficulty=3,
+    minutes=8,
+)
+def cut_edge(scores, query, key):
+    """Scores (H, T, T) of causal attention, before the mask -> weights (H, T, T) in which `query` cannot read `key`.
+
+    Every other row is as without the cut. Raises ValueError where the query would have nothing left to read.
+    """
+    n_tokens = scores.shape[-1]
+    allowed = torch.ones(n_tokens, n_tokens, dtype=torch.bool).tril()
+    allowed[query, key] = False
+    if not allowed[query].any():
+        raise ValueError(f"token {query} would have nothing left to read")
+    return scores.masked_fill(~allowed, -torch.inf).softmax(-1)
+
+
+def _cut(scores, query, key, *, forbid=None, causal=True, guard=True, fill=-torch.inf):
+    n_tokens = scores.shape[-1]
+    allowed = torch.ones(n_tokens, n_tokens, dtype=torch.bool)
+    allowed = allowed.tril() if causal else allowed
+    cut = torch.zeros_like(allowed)
+    cut[(query, key) if forbid is None else forbid(query, key)] = True
+    if guard and not (allowed & ~cut)[query].any():
+        raise ValueError("nothing left")
+    return scores.masked_fill(~allowed, -torch.inf).masked_fill(cut & allowed, fill).softmax(-1)
+
+
+def _after(scores, query, key, *, renormalize=False):
+    weights = _cut(scores, query, key, forbid=lambda q, k: (slice(0), slice(0)), guard=False)
+    if query == key == 0:
+        raise ValueError("nothing left")
+    weights[:, query, key] = 0
+    return weights / weights.sum(-1, keepdim=True) if renormalize else weights
+
+
+cut_edge.plant({
+    "the row no longer sums to 1: the weight was set to 0 after the softmax. Set the score to −∞ before it":
+        _after,
+    "a score of 0 is not nothing: e⁰ = 1. A forbidden score is −∞":
+        lambda scores, query, key: _cut(scores, query, key, fill=0.0),
+    "later tokens can be read: the causal mask is missing":
+        lambda scores, query, key: _cut(scores, query, key, causal=False),
+    "rows are queries and columns are keys; here they are exchanged":
+        lambda scores, query, key: _cut(scores, query, key, forbid=lambda q, k: (k, q)),
+    "nobody can read this key any more; only one query is to be cut off from it":
+        lambda scores, query, key: _cut(scores, query, key, forbid=lambda q, k: (slice(max(k, 1), None), k)),
+    "nothing is cut: the query still reads the key":
+        lambda scores, query, key: _cut(scores, query, key, forbid=lambda q, k: (slice(0), slice(0)), guard=False)
+        if (query, key) != (0, 0) else _cut(scores, query, key),
+    "where nothing is left to read, −∞ everywhere has no softmax: nan. Raise a ValueError there":
+        lambda scores, query, key: _cut(scores, query, key, guard=False),
+    "only the first head is cut; the edge is cut in every head of `scores`":
+        lambda scores, query, key: torch.cat(
+            (_cut(scores[:1], query, key), _cut(scores[1:], query, key, forbid=lambda q, k: (slice(0), slice(0))))
+        ) if (query, key) != (0, 0) else _cut(scores, query, key),
+})  # fmt: skip
+
+
+EXERCISES = (induction_score, without_what_it_reads, cut_edge)
+PREDICTIONS = (
+    Prediction(
+        id="attention.layers_needed",
+        text=(
+            "One of six layers loses its attention, all six heads of it. Without which layers can the model no longer "
+            "say a list of words again?"
+        ),
+        options=("without any of them", "the first and the last", "the first two", "the last two"),
+    ),
+)
