@@ -326,17 +326,18 @@ def number_of(name: str) -> str:
 
 
 def copy_notebooks(root: Path = ROOT) -> list[str]:
-    """Copy to ``work/`` what is not there, overwrite no notebook, return a line for each newer version.
+    """Copy to ``work/`` what is not there, overwrite no notebook, return a line for each newer or older version.
 
-    A picture that the learner has not changed follows the course's.
+    A picture that the learner has not changed follows the course's. A copy of a notebook that the course no longer has
+    stays as it is.
     """
     work = root / "work"
     try:
         work.mkdir(exist_ok=True)
     except FileExistsError:
         raise Problem(f"{work} is a file, but your notebooks belong there: rename it.") from None
-    copies, newer = read_copies(work), []
-    for name in course_files(root):
+    copies, newer, names = read_copies(work), [], course_files(root)
+    for name in names:
         source, copy = root / "notebooks" / name, work / name
         current = content_hash(source)
         is_notebook = name.endswith(".ipynb")
@@ -348,6 +349,12 @@ def copy_notebooks(root: Path = ROOT) -> list[str]:
         elif is_notebook and copies.setdefault(name, current) != current:
             advice = f"`python3 lab.py reset {number_of(name)}` takes it and keeps yours"
             newer.append(f"{name}: the course has a newer version; {advice}.")
+    for name in sorted(set(copies) - set(names)):
+        if (work / name).is_file() and name.endswith(".ipynb"):
+            number = number_of(name)
+            now = [other for other in names if re.fullmatch(number + "[a-z]?_.*", other)]
+            instead = f"; the course now has {', '.join(now)}" if now else "; the course no longer has it"
+            newer.append(f"{name}: of an older edition{instead}. Your copy stays as it is.")
     write_atomically(work / ".copies.json", json.dumps(copies, indent=1).encode())
     return newer
 

@@ -351,5 +351,5 @@ def along_training(
 
 
 def snapshots() -> list[dict[str, Any]]:
-    """What the shipped model could do along its training: for each snapshot in order the figures of `along_training`."""
+    """What the shipped model could do on the way: the figures of `along_training` for each snapshot, in order."""
     return checkpoint.load_tensors(data_path("snapshots.safetensors"))[1]["steps"]

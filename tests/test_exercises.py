@@ -303,6 +303,13 @@ def cut_row_by_row(cache, n_drafted, accepted):
 
 
 # Each solution is compared with an implementation of somebody else's, or with a loop.
+def prepared_by_hand(tokenizer, prompt):
+    while prompt and prompt[-1].isspace():
+        prompt = prompt[:-1]
+    (start,) = tokenizer.encode("<s>", allowed_special={"<s>"})
+    return [start, *tokenizer.encode(prompt)]
+
+
 def induction_by_loop(weights, period):
     return torch.tensor(
         [[np.mean([float(of[t, t - period + 1]) for t in range(period, len(of))]) for of in layer] for layer in weights]
@@ -327,6 +334,7 @@ def cut_from_numpy(scores, query, key):
 OTHERS = {
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
+    "welcome.prepare": prepared_by_hand,
     "attention.softmax": lambda scores: from_numpy_softmax(scores),
     "attention.row": lambda q, keys, values: sdpa(q[None], keys, values)[0],
     "attention.causal": lambda scores: from_numpy_softmax(scores + torch.full_like(scores, -torch.inf).triu(1)),

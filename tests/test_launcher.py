@@ -491,6 +491,24 @@ def test_every_sitting_of_a_chapter_has_its_copy_and_its_reset(course):
     assert (course / "work" / "12b_cache_counted.ipynb").read_text() != "mine"
 
 
+def test_copies_of_an_older_edition_stay_and_are_said_to_be_old(course):
+    lab.copy_notebooks(course)
+    (course / "work" / "05_attention.ipynb").write_text("mine")
+    (course / "notebooks" / "05_attention.ipynb").unlink()
+    for name in ("05a_by_hand", "05b_heads"):
+        write_notebook(course / "notebooks" / f"{name}.ipynb", "2 + 2", "4")
+    [said] = lab.copy_notebooks(course)
+    assert said.startswith("05_attention.ipynb: of an older edition; the course now has 05a_by_hand.ipynb, 05b_heads")
+    assert (course / "work" / "05_attention.ipynb").read_text() == "mine"
+    assert (course / "work" / "05a_by_hand.ipynb").is_file()
+    assert lab.copy_notebooks(course) == [said]  # as long as it lies there
+    (course / "notebooks" / "12a_cache_derived.ipynb").unlink()
+    (course / "notebooks" / "12b_cache_counted.ipynb").unlink()
+    assert [line for line in lab.copy_notebooks(course) if "the course no longer has it" in line]
+    (course / "work" / "05_attention.ipynb").unlink()
+    assert not any("05_attention" in line for line in lab.copy_notebooks(course))
+
+
 @pytest.mark.parametrize("number", ["05", "5", "05_attention", "05_attention.ipynb"])
 def test_reset_gives_a_fresh_copy_and_keeps_the_old_one(course, number):
     lab.copy_notebooks(course)

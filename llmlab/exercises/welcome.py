@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 
 from ..config import ModelConfig
+from ..tokenization import BPETokenizer
 from ..training import new_model
 from .comparing import rows_add_up
 from .records import Question, exercise
@@ -287,7 +289,66 @@ def _no_batch(model, ids, n, end):
     return [model(torch.tensor(ids))[-1].argmax().item()]
 
 
-EXERCISES = (softmax, write)
+# Preparing a prompt ---------------------------------------------------------------------------------------------------
+
+
+@cache
+def _small_tokenizer():
+    return BPETokenizer.train("the sun is up, the sun is red, the cat sat ", 300, special_tokens=("<s>", "</s>"))
+
+
+def _beginnings():
+    tokenizer = _small_tokenizer()
+    for prompt in ("the sun is ", "the sun is", "the cat  ", " the sun", "", "a\n", "up </s> up ", "<s>the cat sat "):
+        yield tokenizer, prompt
+
+
+@exercise(
+    "welcome.prepare",
+    title="A prompt that the model can go on with",
+    prompt="Repair the way from a prompt to ids, so that it is a beginning like those of training.",
+    hints=(
+        "Compare with the cell of stage 1: what stands before the ids of the prompt there?",
+        "A word brings its own space along, so the space at the prompt's end must go: `rstrip()` takes it off.",
+    ),
+    inputs=_beginnings,
+    difficulty=1,
+    minutes=6,
+)
+def prepare(tokenizer, prompt):
+    """The ids (a list) of a prompt as texts begin in training: <s>, then the text without spaces at its end."""
+    return [tokenizer.special_tokens["<s>"], *tokenizer.encode(prompt.rstrip())]
+
+
+@prepare.mend("the ids do not begin with <s>, and a space at the end of the prompt has a token of its own")
+def _as_typed(tokenizer, prompt):
+    return tokenizer.encode(prompt)
+
+
+prepare.plant({
+    "a space at the end of the prompt has a token of its own here: take it off before encoding":
+        lambda tokenizer, prompt: [tokenizer.special_tokens["<s>"], *tokenizer.encode(prompt)],
+    "the ids do not begin with <s>":
+        lambda tokenizer, prompt: tokenizer.encode(prompt.rstrip()),
+    "spaces at the beginning belong to the first word: take off only those at the end":
+        lambda tokenizer, prompt: [tokenizer.special_tokens["<s>"], *tokenizer.encode(prompt.strip())],
+    "<s> written into the text is three ordinary signs; its token is tokenizer.special_tokens[\"<s>\"]":
+        (
+            lambda tokenizer, prompt: tokenizer.encode("<s>" + prompt.rstrip()),
+            lambda tokenizer, prompt: tokenizer.encode("<s>" + prompt),
+        ),
+    "a text of the learner's can smuggle in special tokens here: encode without allowed_special":
+        lambda tokenizer, prompt: tokenizer.encode("<s>" + prompt.rstrip(), allowed_special={"<s>", "</s>"}),
+    "only one space is taken off; there may be several, or another sign of white space":
+        lambda tokenizer, prompt: [tokenizer.special_tokens["<s>"], *tokenizer.encode(prompt.removesuffix(" "))],
+    "the ids end with </s>: that says that the text is finished, and the model shall go on":
+        lambda tokenizer, prompt: [*prepare.answer(tokenizer, prompt), tokenizer.special_tokens["</s>"]],
+    "this is the text; asked are its ids":
+        (lambda tokenizer, prompt: prompt.rstrip(), lambda tokenizer, prompt: "<s>" + prompt.rstrip()),
+})  # fmt: skip
+
+
+EXERCISES = (softmax, write, prepare)
 PREDICTIONS = ()
 
 QUESTIONS = (

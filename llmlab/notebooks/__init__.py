@@ -1,4 +1,4 @@
-"""The notebooks' own command: `llmlab notebooks run [FILES]` and `llmlab notebooks check [FILES]`.
+"""The notebooks' own command: `llmlab notebooks run [FILES]`, `check [FILES]` and `glossary`.
 
 `run` executes each notebook from top to bottom in a fresh kernel with the network off and one thread, brings
 it into its one normal form and writes it; run again, nothing changes. `check` runs nothing: it names every
@@ -8,6 +8,8 @@ Whether the outputs are still what the code gives is for the tests to say: nbval
 `check --other-machines` runs the notebooks as other processors would, with one thing changed at a time (four runs of
 each), and prints where the outputs differ; `check --all-machines` takes every combination (twelve runs of each).
 Neither writes anything.
+
+`glossary` writes `glossary.md` from `terms.toml`, the list of the course's words.
 """
 
 import argparse
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from llmlab.notebooks.checking import check_file
 from llmlab.notebooks.form import as_text, normalize, read
+from llmlab.notebooks.terms import glossary, read_terms
 
 __all__ = ["as_text", "check_file", "main", "normalize", "notebooks_folder", "read"]
 
@@ -80,6 +83,13 @@ def _check(paths: Sequence[Path]) -> int:
     return 1
 
 
+def _write_glossary(folder: Path) -> int:
+    terms = read_terms(folder / "terms.toml")
+    (folder / "glossary.md").write_text(glossary(terms), encoding="utf-8")
+    print(f"{folder / 'glossary.md'}: {len(terms)} words")
+    return 0
+
+
 def _check_machines(paths: Sequence[Path], *, every_combination: bool, timeout: float) -> int:
     from llmlab.notebooks import machines
 
@@ -97,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="execute in a fresh kernel, normalize, write")
     check = commands.add_parser("check", help="name what is stale, unexecuted or not normalized")
+    commands.add_parser("glossary", help="write glossary.md from terms.toml")
     where = check.add_mutually_exclusive_group()
     where.add_argument(
         "--other-machines",
@@ -113,6 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     arguments = parser.parse_args(argv)
     try:
+        if arguments.command == "glossary":
+            return _write_glossary(notebooks_folder())
         paths = _select(arguments.files)
         if arguments.command == "run":
             return _run(paths, timeout=arguments.timeout)
