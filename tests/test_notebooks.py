@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from llmlab import notebooks, offline
 from llmlab.exercises import all_exercises, all_predictions, all_questions
-from llmlab.notebooks import as_text, check_file, normalize, read
+from llmlab.notebooks import as_text, check_file, minutes, normalize, read
 from llmlab.notebooks.checking import machine_traces
 
 REPO = Path(__file__).resolve().parents[1]
@@ -40,6 +40,38 @@ def test_the_course_begins_with_the_welcome_notebook():
 @course
 def test_notebook_is_executed_normalized_and_current(path):
     assert check_file(path) == []
+
+
+@course
+def test_the_stated_minutes_are_the_counted_ones(path):
+    """Its first cell and the syllabus say the minutes to read and run it, then those of its exercises."""
+    nb = read(path)
+    core, _ = minutes.counted(nb)
+    own, _ = minutes.exercises(nb)
+    stated = [int(number) for number in re.findall(r"\d+", nb.cells[0].source.partition("**Time:**")[2])][:2]
+    assert abs(stated[0] - core) < 1.5 and stated[1] == own <= 40 and core < 65.5
+    syllabus = (REPO / "notebooks" / "README.md").read_text(encoding="utf-8")
+    [row] = re.findall(rf"^\| .*\({path.name}\).*\|$", syllabus, flags=re.MULTILINE)
+    assert row.endswith(f"| {stated[0]} | {stated[1]} |")
+
+
+def test_minutes_are_counted_as_they_are_described():
+    nb = new_notebook(
+        cells=[
+            new_markdown_cell("# A title\n" + 58 * "word "),
+            new_code_cell("# a comment\n\n" + 8 * "x = 1\n"),
+            new_code_cell("def softmax(logits):\n    ...\n\n\ncheck('welcome.softmax', softmax)"),
+            new_code_cell("quiz('welcome.vectors')"),
+            new_code_cell("stepper = 1\nstepper"),
+            new_markdown_cell("## More *(deeper)*\n" + 118 * "word "),
+            new_markdown_cell("### Still deeper"),
+            new_markdown_cell("## Recap\n" + 59 * "word "),
+        ]
+    )
+    core, deeper = minutes.counted(nb)
+    assert core == pytest.approx((60 + 60) / 60 + (8 + 2) / 8) and deeper == pytest.approx((120 + 2) / 60)
+    assert minutes.exercises(nb) == (5, 0) and list(minutes.checked(nb)) == ["welcome.softmax"]
+    assert not minutes.asks("x = 1\ncheck('a.b', x)") and not minutes.asks("def f(): ...")
 
 
 @course
