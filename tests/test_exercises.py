@@ -1,8 +1,10 @@
 """Every exercise of the course: its stub runs, its solution passes, its planted mistakes are named. And the engine."""
 
+import itertools
 import random
 import re
 import sys
+from fractions import Fraction
 from functools import partial
 from html import unescape
 
@@ -302,6 +304,31 @@ def cut_row_by_row(cache, n_drafted, accepted):
     )
 
 
+def in_one_batch(model, prompts, n_new, cache):
+    lengths, rows = [len(ids) for ids in prompts], range(len(prompts))
+    padded = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
+    for row, ids in enumerate(prompts):
+        padded[row, : len(ids)] = torch.tensor(ids)
+    logits = model(padded, cache=cache)
+    new = [[int(logits[row, lengths[row] - 1].argmax())] for row in rows]
+    cache.truncate(lengths)
+    for _ in range(n_new - 1):
+        logits = model(torch.tensor([ids[-1:] for ids in new]), cache=cache)
+        new = [[*new[row], int(logits[row, 0].argmax())] for row in rows]
+    return new
+
+
+def to_the_common_prefix(cache, held, prompt):
+    n = len([*itertools.takewhile(lambda pair: pair[0] == pair[1], zip(held, prompt[:-1], strict=False))])
+    cache.truncate(n)
+    return prompt[n:]
+
+
+def in_exact_fractions(n_weights, cache_bytes, n_rows, number_bytes, peak, bandwidth):
+    reading = Fraction(n_weights * number_bytes + n_rows * cache_bytes) / Fraction(bandwidth)
+    return float(max(reading, Fraction(2 * n_weights * n_rows) / Fraction(peak)))
+
+
 # Each solution is compared with an implementation of somebody else's, or with a loop.
 def prepared_by_hand(tokenizer, prompt):
     while prompt and prompt[-1].isspace():
@@ -354,6 +381,9 @@ OTHERS = {
     "kv_cache.generate": lambda model, ids, n, cache: generated(model, ids, n, cache=cache),
     "kv_cache.cache_bytes": nbytes,
     "kv_cache.rollback": cut_row_by_row,
+    "kv_cache.padding": in_one_batch,
+    "kv_cache.reuse": to_the_common_prefix,
+    "kv_cache.fastest_step": in_exact_fractions,
 }
 
 

@@ -1,4 +1,4 @@
-"""Exercises, questions and predictions of notebook 12_kv_cache."""
+"""Exercises, questions and predictions of the notebooks 12a_kv_cache_derived and 12b_kv_cache_costs."""
 
 from __future__ import annotations
 
@@ -353,6 +353,7 @@ def _too_late(buffer, length, new):
     inputs=lambda: ((1, 1), (0, 3), (2, 2), (4, 3), (4, 1), (1, 6)),
     difficulty=2,
     minutes=6,
+    optional=True,
 )
 def chunk_mask(n_past, n_new):
     """Booleans (n_new, n_past + n_new): True where a new token may look."""
@@ -689,7 +690,291 @@ def _one_by_one_row(cache, n_drafted, accepted):
         cache.truncate(int(cache.lengths[row]) - n_drafted + int(accepted[row]))
 
 
-EXERCISES = (decode_row, count_keys, append, chunk_mask, my_generate, cache_bytes, rollback)
+# 8. Prompts of unequal length -----------------------------------------------------------------------------------------
+
+
+def _batches():
+    """Prompts of one length, for which the bug does not show, and of unequal ones."""
+    model = _model()
+    for prompts, n_new in (
+        ([[5, 6]], 2), ([[7, 8, 9], [3]], 3), ([[4], [9, 30, 12, 7], [8, 8]], 4), ([[5, 6, 7, 8, 9, 10], [21, 3]], 5),
+        ([[3, 14, 15], [9, 26, 5, 35], [8]], 1),
+    ):  # fmt: skip
+        yield given(model, calls=n_new + 1), prompts, n_new, KVCache(CONFIG, len(prompts), 32)
+
+
+@exercise(
+    "kv_cache.padding",
+    title="Prompts of unequal length",
+    prompt="The short prompts of the batch are filled up with zeros, and the rows read these like text. Mend it.",
+    hints=(
+        "After the first call the cache holds as many tokens in every row, those of the longest prompt. Look at "
+        "cache.lengths.",
+        "The padding stands behind each row's own tokens. cache.truncate takes a tensor of lengths, one for each row.",
+    ),
+    inputs=_batches,
+    counts_calls=True,
+    difficulty=2,
+    minutes=7,
+)
+def continue_batch(model, prompts, n_new, cache):
+    """n_new greedy tokens after each prompt, a list of lists. prompts: B lists of ids; the cache has B empty rows."""
+    lengths = torch.tensor([len(ids) for ids in prompts])  # (B,)
+    padded = [ids + [0] * (int(lengths.max()) - len(ids)) for ids in prompts]
+    logits = model(torch.tensor(padded), cache=cache)  # (B, T, V)
+    cache.truncate(lengths)
+    logits = logits[torch.arange(len(prompts)), lengths - 1]  # (B, V): after its last token
+    new = [logits.argmax(-1)]  # (B,)
+    while len(new) < n_new:
+        logits = model(new[-1][:, None], cache=cache)[:, -1]  # (B, V)
+        new.append(logits.argmax(-1))
+    return torch.stack(new, dim=1).tolist()
+
+
+@continue_batch.mend(
+    "the padding of the short prompts is still in the cache: their rows read it like text, and their new tokens stand "
+    "too far back"
+)
+def _padding_read(model, prompts, n_new, cache):
+    lengths = torch.tensor([len(ids) for ids in prompts])  # (B,)
+    padded = [ids + [0] * (int(lengths.max()) - len(ids)) for ids in prompts]
+    logits = model(torch.tensor(padded), cache=cache)  # (B, T, V)
+    logits = logits[torch.arange(len(prompts)), lengths - 1]  # (B, V): after its last token
+    new = [logits.argmax(-1)]  # (B,)
+    while len(new) < n_new:
+        logits = model(new[-1][:, None], cache=cache)[:, -1]  # (B, V)
+        new.append(logits.argmax(-1))
+    return torch.stack(new, dim=1).tolist()
+
+
+def _batch(model, prompts, n_new, cache, *, cut=lambda lengths: lengths, late=False, last=False, more=0):
+    """`continue_batch` with one step replaced."""
+    lengths = torch.tensor([len(ids) for ids in prompts])
+    padded = [ids + [0] * (int(lengths.max()) - len(ids)) for ids in prompts]
+    logits = model(torch.tensor(padded), cache=cache)
+    if not late:
+        cache.truncate(cut(lengths))
+    logits = logits[:, -1] if last else logits[torch.arange(len(prompts)), lengths - 1]
+    new = [logits.argmax(-1)]
+    while len(new) < n_new + more:
+        logits = model(new[-1][:, None], cache=cache)[:, -1]
+        if late and len(new) == 1:
+            cache.truncate(lengths)
+        new.append(logits.argmax(-1))
+    return torch.stack(new[:n_new], 1).tolist()
+
+
+def _row_by_row(model, prompts, n_new, cache):
+    """Every prompt by itself, in a cache of its own."""
+    return [
+        _loop(model, ids, n_new, KVCache(CONFIG, 1, 64))
+        for ids in prompts
+    ]  # fmt: skip
+
+
+continue_batch.plant({
+    "all rows are cut to the shortest prompt, so that the long ones lose their end; each row keeps its own length: "
+    "give truncate a tensor":
+        lambda model, prompts, n_new, cache: _batch(model, prompts, n_new, cache, cut=lambda each: int(each.min())),
+    "each row keeps one token too few; row b has lengths[b] tokens of its own":
+        lambda model, prompts, n_new, cache: _batch(model, prompts, n_new, cache, cut=lambda each: each - 1),
+    "the cache is cut only after the first new token was fed in, which read the padding and is then cut off too; cut "
+    "it right after the prompts":
+        lambda model, prompts, n_new, cache: _batch(model, prompts, n_new, cache, late=True),
+    "the logits are those after the padding; what counts is the row after each prompt's own last token, lengths − 1":
+        lambda model, prompts, n_new, cache: _batch(model, prompts, n_new, cache, last=True),
+    "the cache is emptied, so that nothing of the prompts is left in it":
+        lambda model, prompts, n_new, cache: _batch(model, prompts, n_new, cache, cut=lambda each: 0),
+    "the rows run one by one; the exercise asks for one batch in the cache that is given":
+        _row_by_row,
+    "one call too many: nothing follows the last token":
+        lambda model, prompts, n_new, cache: _batch(model, prompts, n_new, cache, more=1),
+})  # fmt: skip
+
+
+# 9. A cache for the next prompt ---------------------------------------------------------------------------------------
+
+
+def _edits():
+    """What a cache holds and the next prompt: a word more, one in the middle changed, one gone, the same, all new."""
+    for held, prompt in (
+        ([5, 6, 7], [5, 6, 7, 8]), ([5, 6, 7, 8], [5, 9, 7, 8, 3]), ([5, 6, 7, 8, 9], [5, 6, 8, 9]),
+        ([5, 6, 7], [5, 6, 7]), ([5, 6, 7, 8], [5, 6]), ([5, 6], [9, 6, 5]), ([4, 4, 4, 4, 2], [4, 4, 2, 4, 2, 2]),
+    ):  # fmt: skip
+        cache = KVCache(CONFIG, 1, 16)
+        for layer in range(CONFIG.n_layers):
+            new = torch.randn(1, CONFIG.n_kv_heads, len(held), CONFIG.head_dim)
+            cache.update(layer, new, new)
+        cache.advance(len(held))
+        yield cache, list(held), list(prompt)
+
+
+@exercise(
+    "kv_cache.reuse",
+    title="A cache for the next prompt",
+    prompt="It is right as long as prompts only grow. After an edit in the middle the model goes on reading the old "
+    "word. Mend it.",
+    hints=(
+        "Try held = [5, 6, 7] and prompt = [5, 9, 7, 8] by hand: how many tokens does it keep, and which?",
+        "A key belongs to its token and to everything before it. So the first difference ends what can be kept, even "
+        "where later tokens are equal again.",
+        "Count with a loop that stops at the first difference.",
+    ),
+    inputs=_edits,
+    difficulty=2,
+    minutes=10,
+)
+def reuse(cache, held, prompt):
+    """Cut the cache, which holds the tokens `held`, back to the part that `prompt` can use, and as long as possible.
+
+    Returns the tokens of prompt that are left to feed in: one at least, since the last one gives the logits.
+    """
+    n = 0
+    while n < min(len(held), len(prompt) - 1) and held[n] == prompt[n]:
+        n += 1
+    cache.truncate(n)
+    return prompt[n:]
+
+
+@reuse.mend(
+    "tokens that are equal after the first difference are counted too; their keys were computed from what stood before "
+    "them, the old word among it. Stop at the first difference"
+)
+def _equal_anywhere(cache, held, prompt):
+    n = 0
+    for old, new in zip(held, prompt, strict=False):
+        if old == new:
+            n += 1
+    n = min(n, len(prompt) - 1)
+    cache.truncate(n)
+    return prompt[n:]
+
+
+def _shared(held, prompt):
+    n = 0
+    while n < min(len(held), len(prompt)) and held[n] == prompt[n]:
+        n += 1
+    return n
+
+
+def _cut(cache, n, left):
+    cache.truncate(n)
+    return left
+
+
+reuse.plant({
+    "where the cache holds the whole prompt nothing is left to feed in, and nothing gives the logits; keep at most "
+    "len(prompt) − 1 tokens":
+        lambda cache, held, prompt: _cut(cache, _shared(held, prompt), prompt[_shared(held, prompt):]),
+    "the cache was not cut: it still holds the old end":
+        lambda cache, held, prompt: prompt[_shared(held, prompt[:-1]):],
+    "nothing is reused: everything is computed again, which is right and slow":
+        lambda cache, held, prompt: _cut(cache, 0, prompt),
+    "one token less than possible is kept":
+        lambda cache, held, prompt: _cut(
+            cache, max(0, _shared(held, prompt[:-1]) - 1), prompt[max(0, _shared(held, prompt[:-1]) - 1):]
+        ),
+    "the first differing token is kept too":
+        lambda cache, held, prompt: _cut(
+            cache, min(len(held), _shared(held, prompt[:-1]) + 1), prompt[_shared(held, prompt[:-1]) + 1:]
+        ),
+    "the number of tokens comes back; return the tokens that are left to feed in":
+        lambda cache, held, prompt: _cut(cache, _shared(held, prompt[:-1]), _shared(held, prompt[:-1])),
+    "these are the tokens that the cache holds already; return those that are left to feed in":
+        lambda cache, held, prompt: _cut(cache, _shared(held, prompt[:-1]), prompt[: _shared(held, prompt[:-1])]),
+    "the rest of the old text comes back; it is the new prompt that is to be fed in":
+        lambda cache, held, prompt: _cut(cache, _shared(held, prompt[:-1]), held[_shared(held, prompt[:-1]):]),
+})  # fmt: skip
+
+
+# 10. The fastest step ------------------------------------------------------------------------------------------------
+
+
+def _machines():
+    """Steps that wait for memory and steps that wait for arithmetic, in numbers easy to follow and in real ones."""
+    return (
+        (10, 0, 1, 1, 1000.0, 5.0),
+        (10, 20, 3, 2, 1000.0, 5.0),
+        (10, 20, 50, 2, 10.0, 50.0),
+        (10, 20, 2, 1, 1.0, 100.0),
+        (7e9, 2e9, 1, 2, 989e12, 3.35e12),
+        (7e9, 1e6, 512, 2, 989e12, 3.35e12),
+        (8e9, 5e8, 64, 1, 1979e12, 3.35e12),
+    )
+
+
+@exercise(
+    "kv_cache.fastest_step",
+    title="The fastest step",
+    prompt="Compute the shortest time that a decoding step can take on a machine of known speed.",
+    hints=(
+        "Two times: that of the reading, bytes / bandwidth, and that of the arithmetic, operations / "
+        "peak. A machine can do both at once, so the longer one counts.",
+        "The rows share the weights and each has its own cache: n_weights · number_bytes + n_rows · cache_bytes.",
+        "A multiplication and an addition for each weight and row: 2 · n_weights · n_rows operations.",
+    ),
+    inputs=_machines,
+    difficulty=2,
+    minutes=8,
+)
+def fastest_step(n_weights, cache_bytes, n_rows, number_bytes, peak, bandwidth):
+    """Seconds that a decoding step of n_rows conversations, each with cache_bytes, takes at least.
+
+    A number takes number_bytes; the machine does `peak` operations and reads `bandwidth` bytes a second.
+    It takes its reading or its arithmetic, whichever is longer. Leave out the arithmetic of attention.
+    """
+    read = n_weights * number_bytes + n_rows * cache_bytes
+    operations = 2 * n_weights * n_rows
+    return max(read / bandwidth, operations / peak)
+
+
+def _step(n_weights, cache_bytes, n_rows, number_bytes, peak, bandwidth, **changed):
+    """The step with one part replaced: a number of `read` or `operations`, or how the two times are joined."""
+    read = changed.get("read", lambda w, kv, n, size: w * size + n * kv)(n_weights, cache_bytes, n_rows, number_bytes)
+    operations = changed.get("operations", lambda w, n: 2 * w * n)(n_weights, n_rows)
+    return changed.get("join", max)(read / bandwidth, operations / peak)
+
+
+def _plant_steps():
+    for reason, changed in {
+        "the shorter of the two times came back; a step is not done before the longer one is":
+            {"join": min},
+        "the two times are added; a machine computes while it reads, so the longer one counts":
+            {"join": lambda read, computed: read + computed},
+        "only the reading is counted; with many rows the arithmetic takes longer":
+            {"join": lambda read, computed: read},
+        "only the arithmetic is counted; with few rows the reading takes longer":
+            {"join": lambda read, computed: computed},
+        "the weights are read once for all rows, not once for each":
+            {"read": lambda w, kv, n, size: n * (w * size + kv)},
+        "one cache is read; each row has its own":
+            {"read": lambda w, kv, n, size: w * size + kv},
+        "the caches are not counted: they are read too":
+            {"read": lambda w, kv, n, size: w * size},
+        "n_weights counts numbers; multiply by the bytes of each":
+            {"read": lambda w, kv, n, size: w + n * kv},
+        "cache_bytes is in bytes already; only the weights are counted in numbers":
+            {"read": lambda w, kv, n, size: (w + n * kv) * size},
+        "each weight takes two operations for a row, a multiplication and an addition":
+            {"operations": lambda w, n: w * n},
+        "the arithmetic is that of one row; each row multiplies every weight":
+            {"operations": lambda w, n: 2 * w},
+    }.items():  # fmt: skip
+        fastest_step.plant({
+            reason: lambda n_weights, cache_bytes, n_rows, number_bytes, peak, bandwidth,
+            changed=changed: _step(
+                n_weights, cache_bytes, n_rows, number_bytes, peak, bandwidth, **changed
+            )
+        })  # fmt: skip
+
+
+_plant_steps()
+
+
+EXERCISES = (
+    *(decode_row, append, chunk_mask, my_generate, continue_batch),  # of 12a_kv_cache_derived
+    *(count_keys, fastest_step, cache_bytes, reuse, rollback),  # of 12b_kv_cache_costs
+)
 
 PREDICTIONS = (
     Prediction(
