@@ -1005,14 +1005,14 @@ QUESTIONS = (
             "Because keys do not depend on other tokens at all",
             "Because the mask gives later tokens the weight 0, so nothing of them reaches an old position in any layer",
             "Because the weights of the model are frozen after training",
-            "Because RoPE turns keys by relative positions",
+            "Because the model knows relative positions only",
         ),
         answer=1,
         why=(
             "True in the first layer only. From the second layer on a key is made from what attention gathered.",
             "So every past hidden state is fixed, layer by layer, and with it every past key and value.",
             "Frozen weights are needed, but a model that looks both ways has them too, and its keys change.",
-            "RoPE turns a key by its own position, which does not change; but that alone would not fix what is turned.",
+            "A key is turned by its own position (chapter 06), which stays; but that does not fix what is turned.",
         ),
     ),
     Question(
@@ -1026,7 +1026,7 @@ QUESTIONS = (
         ),
         answer=2,
         why=(
-            "They would take as much as the keys of an ungrouped model; the reason is that nobody would read them.",
+            "They would take memory, as keys do; but the reason is that nobody would read them.",
             "It is not needed again: row t of attention uses query t, and row t was computed when t was new.",
             "Keys and values are read by every later row, a query by its own only.",
             "A past query stays the same, for the same reason as keys and values.",
