@@ -18,8 +18,11 @@ import torch
 from torch import Tensor
 
 from . import trace
+from .config import ModelConfig
 from .rope import apply_rope
 from .transformer import Transformer
+
+Edge = tuple[int, int, int]  # in one layer: head, query, key
 
 # Where heads look ---------------------------------------------------------------------------------------------------
 
@@ -124,6 +127,56 @@ def without_heads(model: Transformer, heads: Iterable[tuple[int, int]]) -> Itera
         return change
 
     with trace.patch(model, {f"blocks.{layer}.attention.heads": silence(of) for layer, of in taken.items()}):
+        yield
+
+
+def edges_by_layer(config: ModelConfig, edges: Iterable[tuple[int, int, int, int]]) -> dict[int, set[Edge]]:
+    """Edges (layer, head, query, key) as sets of (head, query, key), one for each layer that has any.
+
+    Raises ValueError for a head that the model does not have, for a key that its query does not look at, and where a
+    query would have no key left.
+    """
+    cut: dict[int, set[Edge]] = {}
+    for layer, head, query, key in edges:
+        if not (0 <= layer < config.n_layers and 0 <= head < config.n_heads):
+            raise ValueError(
+                f"no head ({layer}, {head}); expected a layer below {config.n_layers} and a head below {config.n_heads}"
+            )
+        first = 0 if config.sliding_window is None else max(0, query - config.sliding_window + 1)
+        if not first <= key <= query:
+            raise ValueError(f"query {query} does not look at key {key}, only at keys {first} to {query}")
+        cut.setdefault(layer, set()).add((head, query, key))
+        if sum(edge[:2] == (head, query) for edge in cut[layer]) > query - first:
+            raise ValueError(
+                f"query {query} of head ({layer}, {head}) would have no key left to look at; leave it one, "
+                "since its weights sum to 1"
+            )
+    return cut
+
+
+@contextmanager
+def without_edges(model: Transformer, edges: Iterable[tuple[int, int, int, int]]) -> Iterator[None]:
+    """Within the block, queries do not look at these keys: edges (layer, head, query, key), in every row of the batch.
+
+    The score is −∞ before the softmax, as where a mask forbids, so the keys that stay share the whole 1. Queries and
+    keys are counted from the first token of the pass: for passes without a cache. Raises ValueError as `edges_by_layer`
+    does, and for a query that is not in the pass.
+    """
+
+    def forbid(of: set[Edge]) -> Callable[[Tensor], Tensor]:
+        def change(scores: Tensor) -> Tensor:  # (B, H, T, S)
+            longest = max(query for _, query, _ in of)
+            if longest >= scores.shape[2]:
+                raise ValueError(f"query {longest} is not in a pass of {scores.shape[2]} tokens")
+            head, query, key = (list(numbers) for numbers in zip(*of, strict=True))
+            scores = scores.clone()
+            scores[:, head, query, key] = float("-inf")
+            return scores
+
+        return change
+
+    cut = edges_by_layer(model.config, edges)
+    with trace.patch(model, {f"blocks.{layer}.attention.scores": forbid(of) for layer, of in cut.items()}):
         yield
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 import traitlets
-from models import TINY_LLAMA, maimed, random_model
+from models import TINY_LLAMA, label, maimed, random_model
 
 from llmlab import heads, load_model, model_card, trace
-from llmlab.widgets.heads import LONGEST, SCORES, TEXT, HeadExplorer
+from llmlab.widgets.heads import KNOWS, LONGEST, SCORES, TEXT, HeadExplorer
 
 MODEL, TOKENIZER = load_model()
 CONFIG = MODEL.config
@@ -153,6 +153,168 @@ def test_pairs_are_sorted_and_said_once(explorer):
     assert explorer.ablated == [[0, 2], [3, 1]]
 
 
+# Cutting edges ------------------------------------------------------------------------------------------------------
+
+
+def by_hand(ids, edges=(), out=()):
+    """Weights (L, H, T, T) and logits (T, V) with the masked attention built here, on the model's matrices alone."""
+    n, d, half = len(ids), CONFIG.head_dim, CONFIG.head_dim // 2
+    group = CONFIG.n_heads // CONFIG.n_kv_heads
+    turn = torch.outer(torch.arange(n), CONFIG.rope_theta ** (-torch.arange(half) / half))  # (T, d/2)
+    turn = torch.polar(torch.ones_like(turn), turn)
+
+    def turned(x):  # (H, T, d), RoPE by complex numbers
+        z = torch.complex(x[..., :half], x[..., half:]) * turn
+        return torch.cat((z.real, z.imag), dim=-1)
+
+    def split(x):  # (T, H·d) -> (H, T, d)
+        return x.view(n, -1, d).transpose(0, 1)
+
+    everything = []
+    with torch.inference_mode():
+        x = F.embedding(torch.tensor(ids), MODEL.embedding.weight)  # (T, D)
+        for layer, block in enumerate(MODEL.blocks):
+            a = block.attention
+            normal = F.rms_norm(x, (CONFIG.d_model,), block.attention_norm.weight, CONFIG.norm_eps)
+            q, k, v = (split(F.linear(normal, part.weight)) for part in (a.q_proj, a.k_proj, a.v_proj))
+            q, k, v = turned(q), turned(k).repeat_interleave(group, 0), v.repeat_interleave(group, 0)  # (H, T, d)
+            allowed = torch.ones(CONFIG.n_heads, n, n, dtype=torch.bool).tril()
+            for at, head, query, key in edges:
+                if at == layer:
+                    allowed[head, query, key] = False
+            exponents = (q @ k.transpose(1, 2) / d**0.5).exp() * allowed  # (H, T, T)
+            weights = exponents / exponents.sum(-1, keepdim=True)
+            read = weights @ v  # (H, T, d)
+            for at, head in out:
+                if at == layer:
+                    read[head] = 0
+            x = x + F.linear(read.transpose(0, 1).reshape(n, -1), a.o_proj.weight)
+            x = x + block.ffn(F.rms_norm(x, (CONFIG.d_model,), block.ffn_norm.weight, CONFIG.norm_eps))
+            everything.append(weights)
+        x = F.rms_norm(x, (CONFIG.d_model,), MODEL.norm.weight, CONFIG.norm_eps)
+        return torch.stack(everything), F.linear(x, MODEL.embedding.weight)
+
+
+EDGES = [(2, 1, 9, 3), (2, 1, 9, 5), (2, 4, 9, 3), (0, 5, 6, 6), (5, 0, 10, 0)]
+
+
+@pytest.mark.parametrize("out", [[], [(2, 3), (0, 1)]])
+def test_a_cut_edge_is_a_forbidden_look_in_attention_built_by_hand(explorer, out):
+    explorer.ablated, explorer.cut_edges = out, EDGES
+    ids = ids_of(SHORT)
+    weights, logits = by_hand(ids, EDGES, out)
+    plain, _ = by_hand(ids)
+    np.testing.assert_allclose(plain, passed(MODEL, ids)[0], atol=1e-4)  # the hand's model is the model
+    np.testing.assert_allclose(explorer._shown_run.weights, weights, atol=1e-4)
+    for layer, head, query, key in EDGES:
+        assert explorer.weights[layer, head, query, key] == 0 and plain[layer, head, query, key] > 0
+        assert explorer._shown_run.weights[layer, head, query].sum() == pytest.approx(1, abs=1e-5)
+    loss = F.cross_entropy(logits[:-1], torch.tensor(ids[1:])).item()
+    assert explorer.loss == pytest.approx(loss, rel=1e-3) and explorer.loss != explorer.loss_whole
+    chance = logits[-1].softmax(-1).topk(5)
+    assert explorer.candidates[1] == [TOKENIZER.decode([token]) for token in chance.indices.tolist()]
+    np.testing.assert_allclose(explorer.probabilities[1, 1], chance.values, rtol=5e-3)
+    expected = [plain[tuple(edge)].item() for edge in explorer.cut_edges]
+    np.testing.assert_allclose(explorer.cut_weights, expected, atol=1e-4)
+
+
+def test_the_keys_that_stay_share_what_the_cut_key_had(explorer):
+    before = explorer._whole.weights[2, 1, 9].clone()
+    explorer.cut_edges = [[2, 1, 9, 3]]
+    after = explorer._shown_run.weights[2, 1, 9]
+    expected = before / (1 - before[3])
+    expected[3] = 0
+    np.testing.assert_allclose(after, expected, atol=1e-6)
+    others = torch.ones(CONFIG.n_layers, CONFIG.n_heads, len(explorer.ids), dtype=torch.bool)
+    others[2, 1, 9] = False  # what the edge feeds lies in later layers, from that query on
+    others[3:, :, 9:] = False
+    assert torch.equal(explorer._shown_run.weights[others], explorer._whole.weights[others])
+
+
+def test_restoring_all_gives_the_whole_model_again(explorer):
+    before = explorer.weights, explorer.loss
+    explorer.cut_edges = [(3, 2, 7, 1), [0, 0, 4, 4], (3, 2, 7, 1)]
+    assert explorer.cut_edges == [[0, 0, 4, 4], [3, 2, 7, 1]] and explorer.loss != before[1]
+    explorer.cut_edges = []
+    np.testing.assert_array_equal(explorer.weights, before[0])
+    assert explorer.loss == explorer.loss_whole == before[1] and explorer.cut_weights.size == 0
+
+
+def test_heads_and_edges_restored_together_run_once(explorer):
+    explorer.ablated, explorer.cut_edges = [[0, 1]], [[1, 1, 3, 2]]
+    revision = explorer.revision
+    explorer.set_state({"ablated": [], "cut_edges": []})
+    assert explorer.revision == revision + 1 and explorer.loss == explorer.loss_whole
+
+
+def test_edges_can_be_cut_from_the_start():
+    explorer = HeadExplorer(MODEL, TOKENIZER, SHORT, cut_edges=[(2, 1, 9, 3)], token=9, key=3, layer=2, head=1)
+    np.testing.assert_allclose(explorer._shown_run.weights, by_hand(explorer.ids, [(2, 1, 9, 3)])[0], atol=1e-4)
+    assert (explorer.token, explorer.key, explorer.revision) == (9, 3, 2)
+
+
+def test_a_new_text_keeps_the_edges_of_its_unchanged_beginning(explorer):
+    explorer.cut_edges = [[2, 1, 9, 3], [2, 1, 3, 1]]
+    explorer.token, explorer.key = 9, 3
+    explorer.text = SHORT + " The dog was not."
+    assert explorer.cut_edges == [[2, 1, 3, 1], [2, 1, 9, 3]] and (explorer.token, explorer.key) == (9, 3)
+    np.testing.assert_allclose(explorer._shown_run.weights, by_hand(explorer.ids, explorer.cut_edges)[0], atol=1e-4)
+    explorer.text = "The cat was old."
+    assert explorer.cut_edges == [[2, 1, 3, 1]] and (explorer.token, explorer.key) == (-1, -1)
+    np.testing.assert_allclose(explorer._shown_run.weights, by_hand(explorer.ids, [(2, 1, 3, 1)])[0], atol=1e-4)
+    explorer.text = "A"
+    assert explorer.cut_edges == [] and explorer.loss == explorer.loss_whole
+
+
+@pytest.mark.parametrize(
+    ("edge", "message"),
+    [
+        ([CONFIG.n_layers, 0, 2, 1], rf"no head \({CONFIG.n_layers}, 0\); expected a layer below {CONFIG.n_layers}"),
+        ([0, -1, 2, 1], r"no head \(0, -1\)"),
+        ([0, 0, 2, 3], "query 2 does not look at key 3, only at keys 0 to 2"),
+        ([0, 0, 2, -1], "query 2 does not look at key -1"),
+        ([0, 0, 0, 0], r"query 0 of head \(0, 0\) would have no key left to look at"),
+        ([0, 0, 99, 1], "no query 99 in a text of 11 tokens; expected one from 1 to 10, since token 0 has only itself"),
+        ([0, 0, 2], r"expected \[layer, head, query, key\] in `cut_edges`, got \[0, 0, 2\]"),
+        (3, "got 3"),
+        ("0021", "got '0021'"),
+        ([0, 0, 2, True], "True"),
+    ],
+)
+def test_what_is_no_edge_cannot_be_cut(explorer, edge, message):
+    with pytest.raises(traitlets.TraitError, match=message):
+        explorer.cut_edges = [edge]
+    assert explorer.cut_edges == [] and explorer.loss == explorer.loss_whole
+    with pytest.raises(traitlets.TraitError, match=message):
+        HeadExplorer(MODEL, TOKENIZER, SHORT, cut_edges=[edge])
+
+
+def test_a_query_keeps_one_key(explorer):
+    explorer.cut_edges = [[1, 1, 2, 0], [1, 1, 2, 1]]
+    assert explorer._shown_run.weights[1, 1, 2, 2] == 1
+    with pytest.raises(traitlets.TraitError, match=r"query 2 of head \(1, 1\) would have no key left"):
+        explorer.cut_edges = [[1, 1, 2, key] for key in range(3)]
+    assert len(explorer.cut_edges) == 2
+
+
+def test_the_table_lists_the_cuts(explorer):
+    assert len(explorer.tables()) == 3
+    explorer.cut_edges, explorer.ablated = [[2, 1, 9, 3], [0, 2, 4, 1]], [[3, 1]]
+    table = explorer.tables()[3]
+    weights = [explorer._whole.weights[0, 2, 4, 1], explorer._whole.weights[2, 1, 9, 3]]
+    words = [label(TOKENIZER, token) for token in explorer.ids]
+    assert table.rows == [
+        ["1.3", f"4 {words[4]}", f"1 {words[1]}", f"{weights[0]:.2f}"],
+        ["3.2", f"9 {words[9]}", f"3 {words[3]}", f"{weights[1]:.2f}"],
+    ]
+    assert explorer.tables()[2].columns[3] == "without 4.2, 2 edges"
+    assert "without 4.2 and 2 edges" in repr(explorer)
+
+
+def test_the_explorer_says_what_the_model_knows(shared):
+    assert shared.knows == KNOWS and "\n" not in KNOWS and "because it was too" in KNOWS
+
+
 # Traits -------------------------------------------------------------------------------------------------------------
 
 
@@ -240,12 +402,13 @@ def test_what_is_no_head_cannot_be_taken_out(explorer, pair, message):
         HeadExplorer(MODEL, TOKENIZER, SHORT, ablated=[pair])
 
 
-def test_a_token_that_is_not_there_is_refused(explorer):
+@pytest.mark.parametrize("name", ["token", "key"])
+def test_a_token_that_is_not_there_is_refused(explorer, name):
     last = len(explorer.ids) - 1
-    explorer.token = last
+    setattr(explorer, name, last)
     for value in (-2, last + 1):
-        with pytest.raises(traitlets.TraitError, match=f"from 0 to {last}, or -1 for none; got {value}"):
-            explorer.token = value
+        with pytest.raises(traitlets.TraitError, match=f"a {name} from 0 to {last}, or -1 for none; got {value}"):
+            setattr(explorer, name, value)
 
 
 def test_a_text_that_does_not_fit_is_refused_and_the_picture_stays(explorer):
@@ -314,7 +477,7 @@ def test_the_table_of_next_tokens_stands_both_ways(explorer):
     assert table.columns[3:] == ["without 1.1, 2.3", "probability"]
     chance = passed(maimed(MODEL, [(0, 0), (1, 2)]), ids_of(SHORT))[1][-1].softmax(-1)
     assert [float(row[4]) for row in table.rows] == pytest.approx(chance.topk(5).values.tolist(), abs=6e-4)
-    losses = f"{explorer.loss_whole:.3g} nats a token, without the heads {explorer.loss:.3g}"
+    losses = f"{explorer.loss_whole:.3g} nats a token, without what is out {explorer.loss:.3g}"
     assert losses in table.caption
 
 

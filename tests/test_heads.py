@@ -1,5 +1,7 @@
 """Scores of heads against loops over single weights and heads of known shape; ablation against zeroed weights."""
 
+import dataclasses
+import itertools
 import math
 
 import pytest
@@ -119,6 +121,43 @@ def test_a_head_that_is_not_there_is_named(model, head):
         heads.without_heads(model, [head]),
     ):
         pass
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_an_edge_cut_in_every_head_and_layer_is_a_mask_that_forbids_it(name):
+    config = TINY[name]
+    model, tokens, pairs = random_model(config), random_tokens(config, 2, 9), [(5, 2), (5, 5), (8, 0)]
+    edges = [
+        (layer, head, *pair) for layer in range(config.n_layers) for head in range(config.n_heads) for pair in pairs
+    ]
+    mask = torch.ones(9, 9, dtype=torch.bool).tril()
+    mask[[5, 5, 8], [2, 5, 0]] = False
+    with torch.no_grad():
+        expected, whole = model(tokens, mask=mask), model(tokens)
+        with heads.without_edges(model, edges):
+            cut = model(tokens)
+    torch.testing.assert_close(cut, expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(cut[:, 5], whole[:, 5], atol=1e-3) and torch.allclose(cut[:, :5], whole[:, :5], atol=1e-4)
+
+
+def test_an_edge_that_is_not_there_is_named(model):
+    for edge, message in (
+        ((3, 0, 2, 1), "expected a layer below 3 and a head below 4"),
+        ((0, 0, 2, 3), "query 2 does not look at key 3, only at keys 0 to 2"),
+        ((0, 0, 0, 0), r"query 0 of head \(0, 0\) would have no key left"),
+    ):
+        with pytest.raises(ValueError, match=message), heads.without_edges(model, [edge]):
+            pass
+    with (
+        heads.without_edges(model, [(0, 0, 9, 1)]),
+        pytest.raises(ValueError, match="query 9 is not in a pass of 9 tokens"),
+    ):
+        model(random_tokens(TINY_LLAMA, 1, 9))
+    window = dataclasses.replace(TINY_LLAMA, sliding_window=3)
+    with pytest.raises(ValueError, match="query 7 does not look at key 4, only at keys 5 to 7"):
+        heads.edges_by_layer(window, [(0, 0, 7, 4)])
+    with pytest.raises(ValueError, match="no key left"):
+        heads.edges_by_layer(window, [(0, 0, 7, key) for key in (5, 6, 7)])
 
 
 def test_the_means_of_attention_are_means_over_all_tokens(model):

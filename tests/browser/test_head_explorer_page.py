@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from first_view import first_view
 from models import label, maimed
 
 from llmlab import heads, load_model, model_card, trace
@@ -62,6 +63,20 @@ def number(text):
     return float(text.strip().replace("−", "-").replace("<", ""))
 
 
+def forbidden(edges):
+    """A patch of the scores for each layer: −∞ where a query may not look at a key."""
+
+    def change(scores, layer):
+        scores = scores.clone()
+        for at, head, query, key in edges:
+            if at == layer:
+                scores[:, head, query, key] = float("-inf")
+        return scores
+
+    layers = {edge[0] for edge in edges}
+    return {f"blocks.{n}.attention.scores": lambda scores, n=n: change(scores, n) for n in layers}
+
+
 class Explorer:
     """The widget as a reader sees it: what stands on the page, and what the model says it should be."""
 
@@ -70,16 +85,16 @@ class Explorer:
         self.root = opened.page.locator(".llmlab-root")
         self.expect(TEXT, [])
 
-    def expect(self, text, out):
-        """From now on the page should show this text, without these heads."""
-        self.text, self.out, self.ids = text, out, ids_of(text)
+    def expect(self, text, out, edges=()):
+        """From now on the page should show this text, without these heads and edges."""
+        self.text, self.out, self.ids = text, [*out, *edges], ids_of(text)
         with torch.inference_mode(), trace.record(MODEL) as seen:
             self.whole = MODEL(torch.tensor([self.ids]))[0]  # (T, V)
-        if out:
-            with torch.inference_mode(), trace.record(model := maimed(MODEL, out)) as seen:
+        self.logits = self.whole
+        if out or edges:
+            model = maimed(MODEL, out)
+            with torch.inference_mode(), trace.patch(model, forbidden(edges)), trace.record(model) as seen:
                 self.logits = model(torch.tensor([self.ids]))[0]
-        else:
-            self.logits = self.whole
         names = [f"blocks.{layer}.attention.weights" for layer in range(CONFIG.n_layers)]
         self.weights = torch.stack([seen[name][0] for name in names])  # (L, H, T, T)
 
@@ -89,6 +104,10 @@ class Explorer:
 
     def readout(self):
         return self.root.locator("[data-readout]").text_content()
+
+    def under_pointer(self):
+        """The weight of the edge under the pointer, as the readout says it."""
+        return number(self.readout().split(" with ")[-1].split(". ")[0].rstrip("."))
 
     def thumb(self, layer, head):
         return self.root.locator(f'[data-head="{layer}.{head}"]')
@@ -113,7 +132,7 @@ class Explorer:
         row = self.weights[layer, head, token].tolist()
         shown = self.numbers()
         assert len(shown) == len(row) and all(text == "" for text in shown[token + 1 :])
-        assert [float(text or 0) for text in shown] == pytest.approx(row, abs=0.0072)
+        assert [float(text.replace("cut", "") or 0) for text in shown] == pytest.approx(row, abs=0.0072)
         assert f"Token {token} “" in self.readout()
 
     def check_pixels(self, canvas, weights):
@@ -176,10 +195,10 @@ def test_the_keyboard_walks_through_tokens_heads_and_views(explorer):
     explorer.check_row(last, 1, 2)
     explorer.press("ArrowUp", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight")
     explorer.check_row(last - 1, 1, 2)
-    assert "Enter locks it" in explorer.readout()
+    assert "Enter holds it" in explorer.readout()
     explorer.press("Enter", "]", "]", "[", "}")
     explorer.check_row(last - 1, 2, 3)
-    assert "Locked" in explorer.readout()
+    assert "Held" in explorer.readout()
     explorer.press("Shift+ArrowLeft", "Shift+ArrowDown", "{", "Shift+ArrowUp", "Home", "ArrowDown", "ArrowDown")
     explorer.check_row(2, 1, 2)
     explorer.press("End")
@@ -191,9 +210,9 @@ def test_the_keyboard_walks_through_tokens_heads_and_views(explorer):
         explorer.press("v")
         assert [half.is_visible() for half in halves] == [lines, map_]
     explorer.press("?")
-    explorer.root.get_by_text("Scores are mean weights").wait_for()
+    explorer.root.get_by_text("Beside a head: the score that orders it").wait_for()
     explorer.press("?", "b")  # JupyterLab would add a cell
-    assert not explorer.root.get_by_text("Scores are mean weights").is_visible()
+    assert not explorer.root.get_by_text("Beside a head: the score that orders it").is_visible()
     assert len(explorer.opened.cells()) == n_cells
 
 
@@ -201,7 +220,7 @@ def test_the_tables_say_what_the_picture_shows(explorer):
     explorer.root.focus()
     explorer.press("Home", "ArrowDown", "ArrowDown", "ArrowDown", "t")
     tables = explorer.root.locator("table:visible")
-    assert tables.count() == 3
+    assert tables.count() == 3  # a fourth where edges are cut
     names = tables.nth(0).locator("tbody th").all_text_contents()
     assert len(names) == CONFIG.n_layers * CONFIG.n_heads and names[0] == "1.1"
     assert tables.nth(0).locator("thead th").all_text_contents() == ["head", *SCORES, "taken out"]
@@ -256,7 +275,8 @@ def test_the_pointer_previews_a_row_and_a_click_locks_it(explorer):
     explorer.root.locator('[data-kind="key"][data-token="4"]').hover()
     explorer.check_row(9, 1, 2)
     weight = explorer.weights[1, 2, 9, 4].item()
-    assert number(explorer.readout().split("with ")[-1].rstrip(".")) == pytest.approx(weight, abs=0.0072)
+    assert explorer.under_pointer() == pytest.approx(weight, abs=0.0072)
+    explorer.root.locator("[data-map]").scroll_into_view_if_needed()
     box = explorer.root.locator("[data-map]").bounding_box()
     cell = box["width"] / len(explorer.ids)
 
@@ -266,7 +286,7 @@ def test_the_pointer_previews_a_row_and_a_click_locks_it(explorer):
     at(12, 3)  # locked, so the row stays, and the value under the pointer is read
     explorer.check_row(9, 1, 2)
     weight = explorer.weights[1, 2, 12, 3].item()
-    assert number(explorer.readout().split("with ")[-1].rstrip(".")) == pytest.approx(weight, abs=0.0072)
+    assert explorer.under_pointer() == pytest.approx(weight, abs=0.0072)
     explorer.press("Escape")
     at(11, 2)
     explorer.check_row(11, 1, 2)
@@ -317,7 +337,8 @@ def test_heads_are_taken_out_and_put_back(explorer):
     explorer.check_pictures()
     word = explorer.thumb(1, 2).get_by_text("out", exact=True)
     assert word.is_visible() and not explorer.thumb(0, 0).get_by_text("out", exact=True).is_visible()
-    explorer.root.get_by_role("button", name="take head 1.1 out").click()
+    explorer.thumb(0, 0).locator("canvas").click()
+    explorer.root.get_by_role("button", name="Take out 1.1").click()
     explorer.wait_for_loss("without 1.1, 2.3")
     explorer.expect(TEXT, [(0, 0), (1, 2)])
     explorer.check_next()
@@ -330,9 +351,9 @@ def test_heads_are_taken_out_and_put_back(explorer):
     rows = explorer.root.locator("table:visible").first.locator("tbody tr").all_text_contents()
     assert [row.endswith("out") for row in rows].count(True) == 2
     explorer.press("t")
-    explorer.root.get_by_role("button", name="put head 1.1 back").click()
+    explorer.root.get_by_role("button", name="Put back 1.1").click()
     explorer.wait_for_loss("without 2.3")
-    explorer.root.get_by_role("button", name="take head 1.1 out").click()
+    explorer.root.get_by_role("button", name="Take out 1.1").click()
     explorer.wait_for_loss("without 1.1, 2.3")
     explorer.press("Shift+X")
     explorer.page.wait_for_function("() => !document.querySelector('[data-loss]').textContent.includes('without')")
@@ -340,6 +361,97 @@ def test_heads_are_taken_out_and_put_back(explorer):
     explorer.check_next()
     explorer.check_pictures()
     assert explorer.root.get_by_role("button", name="Put all back").is_disabled()
+
+
+def test_an_edge_is_cut_by_keyboard_and_put_back(explorer):
+    n_cells, last = len(explorer.opened.cells()), len(explorer.ids) - 1
+    explorer.root.focus()
+    explorer.press("c")
+    explorer.root.get_by_text("First hold a query and a key.").wait_for()
+    explorer.press("ArrowUp", "Enter", "ArrowLeft")  # at first the key that it looks at most
+    best = explorer.weights[1, 2, last].argmax().item()
+    words = [f"“{label(TOKENIZER, token)}”" for token in explorer.ids]
+    button = explorer.root.get_by_role("button", name="Cut", exact=False)
+    assert button.text_content() == f"Cut {words[last]} → {words[best]}"
+    weight = explorer.weights[1, 2, last, best].item()
+    said = explorer.readout().split("looks at")[-1]
+    assert words[best] in said and explorer.under_pointer() == pytest.approx(weight, abs=0.0072)
+    explorer.press("ArrowLeft", "ArrowRight", "c", "b")  # b would add a cell
+    explorer.wait_for_loss("without 1 edge")
+    edges = [(1, 2, last, best)]
+    explorer.expect(TEXT, [], edges)
+    explorer.check_next()
+    explorer.check_pictures()
+    explorer.check_row(last, 1, 2)
+    assert explorer.numbers()[best] == "cut" and "cannot look at" in explorer.readout()
+    assert explorer.root.locator(".llmlab-heads-gap").count() == 1
+    kept = explorer.root.locator("[data-first]").text_content()
+    assert kept.endswith(f"Cut: 2.3 {words[last]} → {words[best]}.")
+    explorer.press("x")
+    explorer.wait_for_loss("without 2.3, 1 edge")
+    explorer.expect(TEXT, [(1, 2)], edges)
+    explorer.check_next()
+    explorer.press("t")
+    table = explorer.root.locator("table:visible").nth(3).locator("tbody tr > *").all_text_contents()
+    assert table[0] == "2.3" and number(table[3]) == pytest.approx(weight, abs=0.0051)
+    explorer.press("t", "C")  # the edges come back, the head stays out
+    explorer.expect(TEXT, [(1, 2)])
+    explorer.opened.until(lambda: "edge" in explorer.root.locator("[data-loss]").text_content(), False)
+    explorer.check_next()
+    explorer.press("c")
+    explorer.wait_for_loss("without 2.3, 1 edge")
+    explorer.press("X")
+    explorer.opened.until(lambda: "without" in explorer.root.locator("[data-loss]").text_content(), False)
+    explorer.expect(TEXT, [])
+    explorer.check_next()
+    explorer.press("Home", "ArrowRight", "c")  # the first token has only itself
+    explorer.root.get_by_text("is the last key that “<s>” can look at").first.wait_for()
+    assert len(explorer.opened.cells()) == n_cells
+    assert explorer.page.evaluate("() => document.activeElement.className").startswith("llmlab-root")
+
+
+def test_edges_are_cut_by_pointer_in_the_lines_and_on_the_map(explorer):
+    explorer.root.locator('[data-kind="query"][data-token="9"]').click()
+    explorer.root.locator('[data-kind="key"][data-token="4"]').click()
+    explorer.root.get_by_label("text", exact=True).hover()
+    assert "Held: " in explorer.readout() and "with" in explorer.readout()
+    explorer.root.get_by_role("button", name="Cut “").click()
+    explorer.wait_for_loss("without 1 edge")
+    explorer.expect(TEXT, [], [(1, 2, 9, 4)])
+    explorer.check_row(9, 1, 2)
+    explorer.check_next()
+    explorer.check_pictures()
+    map_ = explorer.root.locator("[data-map]")
+    map_.scroll_into_view_if_needed()
+    box = map_.bounding_box()
+    cell = box["width"] / len(explorer.ids)
+    explorer.page.mouse.click(box["x"] + 7.5 * cell, box["y"] + 12.5 * cell)
+    explorer.press("c")
+    explorer.wait_for_loss("without 2 edges")
+    explorer.expect(TEXT, [], [(1, 2, 9, 4), (1, 2, 12, 7)])
+    explorer.check_next()
+    explorer.check_row(12, 1, 2)
+    explorer.page.mouse.move(box["x"] + 15.5 * cell, box["y"] + 12.5 * cell)
+    assert "cannot see" in explorer.readout()
+    explorer.press("c")
+    explorer.root.get_by_text("there is no edge to cut").wait_for()
+    explorer.root.get_by_role("button", name="Put all back").click()
+    explorer.opened.until(lambda: "without" in explorer.root.locator("[data-loss]").text_content(), False)
+    explorer.expect(TEXT, [])
+    explorer.check_next()
+    explorer.check_pictures()
+    assert explorer.root.locator(".llmlab-heads-gap").count() == 0
+
+
+def test_the_first_view_fits_beside_the_sidebar(explorer):
+    """Controls, all heads, the lines of one, loss and next tokens: in JupyterLab at 1280 × 800, nothing scrolls."""
+    for theme in ("light", "dark"):
+        explorer.opened.set_theme(theme)
+        assert first_view(explorer, ".llmlab-heads-grid", ".llmlab-heads-next", "[data-half=edges]") == []
+    explorer.root.focus()
+    explorer.press("ArrowUp", "Enter", "ArrowLeft", "c")
+    explorer.wait_for_loss("without 1 edge")
+    assert first_view(explorer, ".llmlab-heads-grid", ".llmlab-heads-next", "[data-half=edges]") == []
 
 
 def test_a_long_text_is_drawn_whole_and_the_pointer_is_answered(explorer):
@@ -402,11 +514,12 @@ def test_a_saved_page_shows_every_head_without_kernel_and_network(tmp_path, open
     explorer.check_row(5, 2, 3)
     explorer.press("s", "t")
     assert explorer.root.locator("table:visible").count() == 3
-    explorer.press("t", "x", "Shift+X")  # these need the model
+    explorer.press("t", "ArrowUp", "Enter", "ArrowLeft", "c", "x", "Shift+X")  # the last three need the model
+    assert explorer.root.locator(".llmlab-heads-gap").count() == 0
     assert explorer.thumb(0, 1).get_by_text("out", exact=True).is_visible()
     assert not explorer.thumb(2, 3).get_by_text("out", exact=True).is_visible()
     assert explorer.root.get_by_label("text", exact=True).is_disabled()
-    for name in ("Put all back", "take head 1.1 out"):
+    for name in ("Put all back", "Take out 3.4", "Cut “"):
         assert explorer.root.get_by_role("button", name=name).is_disabled()
-    explorer.root.get_by_text("A recording: typing and taking heads out need a kernel").wait_for()
+    explorer.root.get_by_text("A recording: typing, taking heads out and cutting edges need a kernel").wait_for()
     assert page.console_errors == [] and page.requests_outside == []

@@ -1,10 +1,15 @@
 /* Shared by all widgets of the course; stands before each widget's own file in one module text.
  *
  * h(tag, attributes, ...children)  an element; children that are strings become text, never HTML
+ * chooser(label, options, write)   a <select>
  * array(model, name)               a trait's array as {dtype, shape, data: typed array}
  * digits(value, n)                 a number with n significant digits
  * visible(token)                   a token as a label
+ * chance(p)                        a probability, to three digits after the point
+ * within(value, size)              an index kept from 0 to size − 1
  * live(model)                      whether a kernel answers; false in an exported page
+ * heat(canvas, bytes, side)        a square of attention weights as pixels; folded(bytes, side, most) makes it smaller
+ * sheet(canvas, width, height)     an empty canvas to draw on, sharp on every screen
  * frame(model, el, options)        what stands around every widget's picture: hint, status, toolbar, tables, keyboard
  *
  * Reads the traits scale, busy, error, offline, view; writes view.
@@ -21,6 +26,13 @@ function h(tag, attributes = {}, ...children) {
     else if (value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
   }
   node.append(...children);
+  return node;
+}
+
+/** A list to choose from: options are [value, text]; `write` is given the chosen value. */
+function chooser(label, options, write) {
+  const node = h("select", { "aria-label": label, onchange: () => write(node.value) });
+  node.append(...options.map(([value, text]) => h("option", { value }, text)));
   return node;
 }
 
@@ -43,9 +55,62 @@ function visible(token) {
   return token.replaceAll(" ", "·").replaceAll("\n", "⏎") || "∅";
 }
 
+const chance = (p) => (p < 0.0005 ? "<0.001" : p.toFixed(3));
+const within = (value, size) => Math.max(0, Math.min(size - 1, value));
+
+// Lists of lists of numbers as sets: an order, a list without one of its members, whether it has it, and with it or not.
+const byNumbers = (a, b) => a.map((n, at) => n - b[at]).find((n) => n) ?? 0;
+const without = (list, one) => list.filter((other) => byNumbers(other, one));
+const isIn = (list, one) => without(list, one).length < list.length;
+const flip = (list, one) => (isIn(list, one) ? without(list, one) : [...list, one]);
+
 /** Whether a kernel answers. Where none does, a control that needs it is disabled, with a few words that say so. */
 function live(model) {
   return !model.get("offline");
+}
+
+const HUE_OF_WEIGHTS = [204, 121, 167]; // --llmlab-attention, for canvases: these are painted before any CSS applies
+const GRAY = [153, 153, 153, 28]; // --llmlab-masked, faint
+/** How strong a weight of 0 … 1 is drawn: its square root, so that small weights can be seen. */
+const strength = (weight) => Math.sqrt(weight);
+const tint = (alpha) => `rgba(${HUE_OF_WEIGHTS}, ${alpha})`;
+const pixel = (...rgba) => new Uint32Array(new Uint8ClampedArray(rgba).buffer)[0];
+const SHADES = Uint32Array.from({ length: 256 }, (_, byte) => pixel(...HUE_OF_WEIGHTS, 255 * strength(byte / 255)));
+
+/** Bytes of weights as a square of pixels: one hue, and gray above the diagonal. */
+function heat(canvas, bytes, side) {
+  canvas.width = canvas.height = side;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(side, side);
+  const pixels = new Uint32Array(image.data.buffer);
+  const masked = pixel(...GRAY);
+  for (let y = 0; y < side; y++)
+    for (let x = 0; x < side; x++) pixels[y * side + x] = x > y ? masked : SHADES[bytes[y * side + x]];
+  context.putImageData(image, 0, 0);
+}
+/** The same square with at most so many bytes a side, each the largest of those that fall on it: [bytes, side]. */
+function folded(bytes, count, most) {
+  const fold = Math.ceil(count / most);
+  const side = Math.ceil(count / fold);
+  const small = new Uint8Array(side * side);
+  for (let y = 0; y < count; y++)
+    for (let x = 0; x <= y; x++) {
+      const at = Math.floor(y / fold) * side + Math.floor(x / fold);
+      small[at] = Math.max(small[at], bytes[y * count + x]);
+    }
+  return [small, side];
+}
+/** A canvas of so many CSS pixels, empty; returns its context. */
+function sheet(canvas, width, height) {
+  const dots = window.devicePixelRatio || 1;
+  const [wide, high] = [width, height].map((size) => Math.max(1, Math.round(size * dots)));
+  if (canvas.width !== wide) canvas.width = wide;
+  if (canvas.height !== high) canvas.height = high;
+  Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
+  const context = canvas.getContext("2d");
+  context.setTransform(dots, 0, 0, dots, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return context;
 }
 
 /** Whether a key belongs to the field or button that has the focus, rather than to the widget as a whole. */
