@@ -1,7 +1,6 @@
 """Scores of heads against loops over single weights and heads of known shape; ablation against zeroed weights."""
 
 import dataclasses
-import itertools
 import math
 
 import pytest

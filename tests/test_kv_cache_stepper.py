@@ -153,6 +153,149 @@ def test_other_shapes_of_model_work_too():
     assert stepper.key_vectors.shape[:2] == (config.n_layers, 4) and stepper.difference[1].max() < 1e-5
 
 
+# An edit of the prompt ----------------------------------------------------------------------------------------------
+
+LONG = "The cat was tired because the cat was old"
+CHANGED = "The cat was tired because the dog was old"
+
+
+def fresh(ids):
+    """Keys and values (L, G, T, d) of one pass over the tokens, and logits (T, V): no cache, no widget."""
+    with torch.inference_mode(), trace.record(MODEL) as seen:
+        logits = MODEL(torch.tensor([ids]))[0]
+    layers = range(CONFIG.n_layers)
+    return *(torch.stack([seen[f"blocks.{layer}.attention.{x}"][0] for layer in layers]) for x in "kv"), logits
+
+
+def continued(text):
+    """The token ids of a prompt and of its greedy continuation."""
+    return ids_of(text) + [step.token for step in generate(MODEL, ids_of(text), N_NEW)]
+
+
+@pytest.fixture(scope="module")
+def edited():
+    return KVCacheStepper(MODEL, TOKENIZER, LONG, N_NEW, edited=CHANGED)
+
+
+def test_an_edit_keeps_the_columns_before_the_first_changed_token(edited):
+    old, new = ids_of(LONG), ids_of(CHANGED)
+    first = next(at for at, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1])
+    assert 0 < first < len(new) - 1  # in the middle
+    assert edited.n_kept == first and edited.n_prompt == len(new) and edited.ids == continued(CHANGED)
+    assert edited.n_held == len(continued(LONG)) - 1
+    assert "".join(edited.labels_before) == "<s>" + TOKENIZER.decode(continued(LONG)[1:-1])
+
+
+def test_kept_rows_are_those_of_a_fresh_run_and_later_ones_differ(edited):
+    old, new = ids_of(LONG), ids_of(CHANGED)
+    first = edited.n_kept
+    for vectors, now, then in zip((edited.key_vectors, edited.value_vectors), fresh(new), fresh(old), strict=False):
+        np.testing.assert_allclose(vectors[:, :, : len(new)], now, rtol=1e-4, atol=3e-5)  # the fresh run's, all of them
+        np.testing.assert_allclose(vectors[:, :, :first], then[:, :, :first], rtol=1e-4, atol=3e-5)  # and the old run's
+        apart = np.abs(vectors[:, :, first : len(new)] - then[:, :, first:].numpy()).max(axis=(1, 3))  # (L, later)
+        assert (apart[:, 0] > 0.05).all()  # the changed word, in every layer
+        assert (apart[1:] > 0.01).all()  # words that stayed, from the second layer on
+        same = [at for at in range(first + 1, len(new)) if old[at] == new[at]]
+        assert same and (apart[0, [at - first for at in same]] < 1e-4).all()  # the first layer sees only the token
+
+
+def test_moved_is_the_largest_change_of_a_column(edited):
+    before = [x.numpy() for x in fresh(continued(LONG)[:-1])[:2]]
+    after = [x.numpy() for x in fresh(continued(CHANGED)[:-1])[:2]]
+    both = min(before[0].shape[2], after[0].shape[2])
+    changes = [np.abs(a[:, :, :both] - b[:, :, :both]).max(-1) for a, b in zip(after, before, strict=True)]
+    np.testing.assert_allclose(edited.moved[:, :, :both], np.maximum(*changes), atol=1e-4)
+    assert (edited.moved[:, :, both:] == -1).all() and edited.moved.shape == edited.key_vectors.shape[:3]
+    assert (edited.moved[:, :, : edited.n_kept] < 1e-4).all()
+
+
+def test_an_edit_computes_the_rest_and_recomputing_computes_everything(edited):
+    p, kept = edited.n_prompt, edited.n_kept
+    assert edited.computed.tolist() == [list(range(p, p + N_NEW)), [p - kept] + [1] * (N_NEW - 1)]
+    cache = KVCache(CONFIG, 1, p)
+    with torch.inference_mode(), trace.record(MODEL, ["final"]):
+        MODEL.hidden(torch.tensor([edited.ids[:kept]]), cache=cache)
+        counts = []
+        for tokens, held in ((edited.ids[:p], None), (edited.ids[kept:p], cache)):
+            with FlopCounterMode(display=False) as counter:
+                MODEL.head(MODEL.hidden(torch.tensor([tokens]), cache=held)[0, -1:])
+            counts.append(counter.get_total_flops())
+    assert edited.steps[0].flops == tuple(counts) and counts[1] < counts[0]
+    logits = fresh(edited.ids[:-1])[2][p - 1 :]
+    np.testing.assert_allclose(edited.logits[1], logits.topk(5).values, rtol=1e-4, atol=2e-4)
+    assert edited.agree == [True] * N_NEW and edited.difference[1].max() < 1e-5
+    assert 0 < edited.key_difference < 1e-5 * np.abs(edited.key_vectors).max()
+
+
+def test_a_stale_column_would_give_other_logits(edited):
+    """Why later columns cannot stay: with one more of the old columns the answer is not the model's."""
+    old, new, kept = ids_of(LONG), ids_of(CHANGED), edited.n_kept
+    cache = KVCache(CONFIG, 1, len(new))
+    with torch.inference_mode():
+        MODEL(torch.tensor([old[: kept + 1]]), cache=cache)
+        wrong = MODEL(torch.tensor([new[kept + 1 :]]), cache=cache)[0, -1]
+    assert (wrong - fresh(new)[2][-1]).abs().max() > 0.1
+
+
+def test_an_edit_is_set_and_taken_back_from_python(stepper):
+    before, whole = stepper.ids, repr(stepper)
+    stepper.edited = "The dog was tired"
+    held = len(before) - 1
+    assert stepper.error == "" and stepper.step == 0 and stepper.n_kept == 2 and stepper.n_held == held
+    assert repr(stepper).startswith(f"KVCacheStepper('The dog was tired', edited, 2 of {held} columns kept, ")
+    stepper.max_new_tokens = 2
+    assert len(stepper.steps) == 2 and stepper.n_held == stepper.n_prompt + 1
+    stepper.max_new_tokens, stepper.edited = N_NEW, ""
+    assert stepper.ids == before and repr(stepper) == whole and stepper.n_held == stepper.n_kept == 0
+    stepper.edited = PROMPT  # nothing changed
+    assert stepper.ids == before and stepper.n_held == 0
+    stepper.edited = "A dog"
+    stepper.prompt = "The bird"
+    assert stepper.edited == "" and stepper.ids[: stepper.n_prompt] == ids_of("The bird") and stepper.n_held == 0
+
+
+@pytest.mark.parametrize("text", ["The cat was", PROMPT + " and", "A"])
+def test_edits_of_other_lengths_keep_what_both_begin_with(stepper, text):
+    held = stepper.ids[:-1]
+    stepper.edited = text
+    new = ids_of(text)
+    same = next((at for at, pair in enumerate(zip(new, held, strict=False)) if pair[0] != pair[1]), len(new))
+    assert stepper.error == "" and stepper.n_kept == min(same, len(new) - 1)  # the last is run for its logits
+    assert stepper.computed[1, 0] == len(new) - stepper.n_kept
+    np.testing.assert_allclose(stepper.key_vectors, fresh(stepper.ids[:-1])[0], rtol=1e-4, atol=3e-5)
+
+
+def test_a_prompt_that_goes_on_with_the_answer_keeps_its_columns_too(stepper):
+    """As in a chat: what was generated is part of the next prompt, and its columns are there already."""
+    stepper.edited = TOKENIZER.decode(stepper.ids[1:-1]) + " and"
+    same = [a == b for a, b in zip(stepper.ids, continued(PROMPT), strict=False)]
+    assert stepper.n_kept == same.index(False) >= len(ids_of(PROMPT)) + N_NEW - 2
+
+
+def test_an_edit_that_does_not_fit_is_refused_and_the_picture_stays(stepper):
+    before, revision = stepper.ids, stepper.revision
+    stepper.edited = "cat " * 100
+    assert "expected at most 48 together" in stepper.error and stepper.ids == before and stepper.revision == revision
+    stepper.edited = ""
+    assert stepper.error == ""
+    with pytest.raises(ValueError, match="expected at most 48 together"):
+        KVCacheStepper(MODEL, TOKENIZER, PROMPT, N_NEW, edited="cat " * 100)
+
+
+def test_the_table_of_an_edit_says_what_becomes_of_each_column(edited):
+    table = edited.tables()[2]
+    kept, p, held = edited.n_kept, edited.n_prompt, edited.n_held
+    fates = [row[3] for row in table.rows]
+    assert fates == ["kept"] * kept + ["computed again"] * (p - kept) + ["dropped"] * (held - p)
+    assert table.rows[kept][1:3] == ["·cat", "·dog"] and table.rows[0][4] == "0.00"
+    assert (
+        f"{kept} of {held} cached columns survive, {p - kept} keys are computed, without a cache {p}" in table.caption
+    )
+    status = edited.tables()[1].rows
+    assert [row[1:] for row in status] == [["again", "kept"]] * kept + [["new", "new"]] * (p - kept)
+    assert edited.tables()[0].rows[0][1] == "edit"
+
+
 # Traits -------------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from first_view import first_view
 
 from llmlab import load_model, trace
 from llmlab.generate import generate
@@ -186,7 +187,7 @@ def test_the_pointer_and_a_typed_prompt_reach_the_model(stepper):
     stepper.check_vectors(seen, len(stepper.prompt) + N_NEW - 2, 0, 0)
     hover = stepper.page.evaluate(HOVER)
 
-    field = stepper.root.get_by_label("prompt")
+    field = stepper.root.get_by_label("prompt", exact=True)
     field.fill("The cat was tired")
     start = time.perf_counter()
     field.press("Enter")
@@ -207,6 +208,95 @@ def test_the_pointer_and_a_typed_prompt_reach_the_model(stepper):
     field.fill("cat " * 100)
     field.press("Enter")
     stepper.root.get_by_text("expected at most 48 together").wait_for()
+
+
+EDITED = "The capital of Spain is"
+
+
+def check_edit(stepper):
+    """The lanes after the edit, against token ids and forward passes."""
+    old, new = ids_of(PROMPT), ids_of(EDITED)
+    kept = next(at for at, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1])
+    held, p = len(old) + N_NEW - 1, len(new)
+    sentence = stepper.root.locator(".llmlab-kv-sentence").text_content()
+    assert sentence.startswith(f"“·France” became “·Spain”: {kept} of {held} columns survive; {p - kept} keys (")
+    assert f") in place of {p} (" in sentence and stepper.step() == 0
+    for letter in "KV":
+        assert stepper.statuses(0, letter) == ["again"] * kept + ["new"] * (p - kept)
+        assert stepper.statuses(1, letter) == ["kept"] * kept + ["new"] * (p - kept)
+    assert [numbers(text)[0] for text in stepper.meter("computed")[:4]] == [p, p - kept, p, p - kept]
+    layers = range(len(MODEL.blocks))
+    with torch.inference_mode(), trace.record(MODEL) as before:
+        MODEL(torch.tensor([old]))
+    with torch.inference_mode(), trace.record(MODEL) as after:
+        logits = MODEL(torch.tensor([new]))[0, -1]
+    shown = stepper.root.locator('[data-candidate="0"] td').all_text_contents()[:2]
+    assert [float(text.replace("−", "-")) for text in shown] == pytest.approx([logits.max().item()] * 2, abs=6e-3)
+    names = [[f"blocks.{layer}.attention.{x}" for x in "kv"] for layer in layers]
+    moved = torch.stack(
+        [torch.stack([(after[x] - before[x])[0].abs().amax(-1) for x in pair]).amax(0) for pair in names]
+    )  # (L, G, T)
+    return kept, after, moved
+
+
+def test_a_word_of_the_prompt_is_edited_by_keyboard(stepper):
+    n_cells = len(stepper.notebook.cells())
+    stepper.root.focus()
+    stepper.press("Home", "Shift+ArrowLeft")  # the token before the prompt's last: France
+    assert "·France" in stepper.root.locator("[data-detail]").text_content()
+    stepper.press("e")
+    field = stepper.root.get_by_label("the prompt after the edit")
+    chosen = field.evaluate("node => node.value.slice(node.selectionStart, node.selectionEnd)")
+    assert field.input_value() == PROMPT and chosen == "France"  # the held word, ready to be typed over
+    stepper.page.keyboard.type("Spain")
+    stepper.press("Enter")
+    stepper.root.get_by_text("became “·Spain”").wait_for()
+    kept, seen, moved = check_edit(stepper)
+    assert stepper.page.evaluate("() => document.activeElement.className") == "llmlab-root"
+    assert stepper.root.locator('[data-lane="1"] s').count() > 0  # what was generated before is struck out
+    detail = stepper.root.locator("[data-detail]")
+    last = len(ids_of(EDITED)) - 1
+    assert "The same word: its column is the same in this layer and head." in detail.text_content()
+    stepper.press("ArrowDown", "]")
+    stepper.check_vectors(seen, last, 1, 1)
+    said = f"The same word: its column moved by up to {moved[1, 1, last]:.2f} in this layer and head."
+    assert said in detail.text_content()
+    stepper.press("Shift+ArrowLeft")
+    assert f"“·France” before: its column moved by up to {moved[1, 1, kept]:.2f}" in detail.text_content()
+    stepper.press("Shift+ArrowLeft")
+    assert "It stands before the change: kept." in detail.text_content()
+    stepper.press("t")
+    rows = stepper.root.locator("table:visible").nth(2).locator("tbody tr").all_text_contents()
+    assert len(rows) == len(ids_of(PROMPT)) + N_NEW - 1 and rows[kept] == f"{kept}·France·Spaincomputed again"
+    stepper.press("t", " ")  # the run goes on from the edit
+    assert stepper.step() == 1
+    assert stepper.statuses(1) == ["kept"] * (last + 1) + ["new"]
+    stepper.press("Home", "e", "Escape", "b")
+    assert len(stepper.notebook.cells()) == n_cells
+
+
+def test_an_edit_is_made_and_taken_back_by_pointer(stepper):
+    stepper.root.get_by_role("button", name="Edit a word").click()
+    field = stepper.root.get_by_label("the prompt after the edit")
+    field.fill(EDITED)
+    stepper.root.locator(".llmlab-kv-sentence").click()
+    stepper.root.get_by_text("became “·Spain”").wait_for()
+    check_edit(stepper)
+    assert first_view(stepper, ".llmlab-kv-lanes", ".llmlab-kv-controls") == []
+    field.fill("cat " * 100)
+    field.press("Enter")
+    stepper.root.get_by_text("expected at most 48 together").wait_for()
+    stepper.root.get_by_role("button", name="Take the edit back").click()
+    stepper.root.get_by_text("The whole run, 12 new tokens").wait_for()
+    stepper.check(N_NEW - 1)
+    assert not field.is_visible()
+
+
+def test_the_first_view_fits_beside_the_sidebar(stepper):
+    """Prompt, controls and both lanes: in JupyterLab at 1280 × 800 nothing scrolls."""
+    for theme in ("light", "dark"):
+        stepper.notebook.set_theme(theme)
+        assert first_view(stepper, ".llmlab-kv-lanes", ".llmlab-kv-controls") == []
 
 
 def test_the_stepper_is_drawn_in_both_themes(stepper):
@@ -238,5 +328,9 @@ def test_a_saved_page_steps_without_kernel_and_network(tmp_path, open_page):
     stepper.page.keyboard.type("1")
     stepper.press("Enter")
     assert stepper.root.locator("[data-verdict]").text_content().startswith("Right.") and stepper.step() == 1
-    assert stepper.root.get_by_label("prompt").is_disabled()
+    assert stepper.root.get_by_label("prompt", exact=True).is_disabled()
+    stepper.press("Escape", "e")  # an edit needs the model
+    assert not stepper.root.get_by_label("the prompt after the edit").is_visible()
+    assert stepper.root.get_by_role("button", name="Edit a word").is_disabled()
+    stepper.root.get_by_text("A recording: another prompt or an edit needs a kernel.").wait_for()
     assert page.console_errors == [] and page.requests_outside == []

@@ -50,6 +50,15 @@ function digits(value, n = 3) {
   return (value < 0 ? "−" : "") + Number(size.toPrecision(n)).toString();
 }
 
+/** withUnit(46300000, 1000, "FLOP") is 46.3 MFLOP; 1024 gives KiB, MiB, … */
+function withUnit(value, base, unit) {
+  let power = 0;
+  for (; Math.abs(value) >= base && power < 4; power++) value /= base;
+  if (!power) return `${Math.round(value)} ${unit}`;
+  const prefix = base === 1000 ? "kMGT"[power - 1] : `${"KMGT"[power - 1]}i`;
+  return `${value.toFixed(Math.max(0, 2 - Math.floor(Math.log10(value))))} ${prefix}${unit}`;
+}
+
 /** A token as a label: spaces and line ends made visible. */
 function visible(token) {
   return token.replaceAll(" ", "·").replaceAll("\n", "⏎") || "∅";

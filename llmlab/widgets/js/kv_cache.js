@@ -2,11 +2,13 @@
  *
  * Draws two lanes with a column for each token: its key and value in the chosen layer and kv head, bordered by what the
  * step did with them (new, again, kept), and below them a row for each step so far; meters of both lanes; the logits of
- * the likeliest next tokens. It asks for a prediction of the next step's keys where the reader wants that.
- * Reads: prompt, max_new_tokens, n_prompt, ids, labels, key_vectors, value_vectors, computed, flops, milliseconds,
- *   cache_bytes, difference, difference_at, key_difference, agree, candidates, logits, probabilities, revision.
+ * the likeliest next tokens. It asks for a prediction of the next step's keys where the reader wants that. After an edit
+ * of the prompt step 0 shows which cached columns survive it, and how far the others moved.
+ * Reads: prompt, max_new_tokens, n_prompt, n_kept, n_held, ids, labels, labels_before, moved, key_vectors, value_vectors,
+ *   computed, flops, milliseconds, cache_bytes, difference, difference_at, key_difference, agree, candidates, logits,
+ *   probabilities, revision.
  * Reads and writes: step, layer, head, token, playing, predicting, guess, revealed.
- * Writes: prompt, max_new_tokens: these two alone ask the kernel for new passes.
+ * Writes: prompt, edited, max_new_tokens: these three alone ask the kernel for new passes.
  */
 
 const NAMES = ["without a cache", "with a cache"];
@@ -15,6 +17,7 @@ const SECONDS = 0.9; // a step, when it plays
 const HUES = { key: [230, 159, 0], value: [0, 158, 115], again: [213, 94, 0], kept: [153, 153, 153] };
 
 function render({ model, el }) {
+  const asks = live(model);
   let run = {}; // the arrays of one revision
   let hovered = -1; // the token under the pointer
   let drawn = -1; // the step drawn last
@@ -25,7 +28,7 @@ function render({ model, el }) {
   const now = () => get("n_prompt") + atStep(); // tokens that have run
   const { root, body, set, on, refresh, release } = frame(model, el, {
     label: "KV cache: recompute everything, or append one column",
-    hint: "Space: next step. ← → step, Home, End; ↑ ↓ layer, [ ] kv head; Shift ← → token; a plays, p asks you to predict, t shows tables.",
+    hint: "Space: next step; ← → step, Shift ← → token; ↑ ↓ layer, [ ] kv head; e edits a word of the prompt; p: predict, a: play, t: tables.",
     tables,
     keys: {
       " ": forward,
@@ -39,11 +42,12 @@ function render({ model, el }) {
       "]": () => choose("head", 1),
       a: play,
       p: predict,
+      e: edit,
       Escape: () => (set("token", -1), root.focus()),
     },
   });
 
-  // What the reader does ----------------------------------------------------------------------------------------------
+  // What the reader does ---
 
   function go(step) {
     set("step", Math.max(0, Math.min(last(), step)));
@@ -72,6 +76,25 @@ function render({ model, el }) {
     if (begins) ask();
     else root.focus();
   }
+  /** Opens the field for the prompt as it becomes, with the held word selected in it. */
+  function edit() {
+    if (!asks) return;
+    edits.hidden = false;
+    if (!get("edited")) edits.value = get("prompt");
+    edits.focus();
+    const token = get("token");
+    if (token < 1 || token >= get("n_prompt")) return;
+    const start = get("labels").slice(1, token).join("").length;
+    const word = get("labels")[token].trimStart();
+    const end = start + get("labels")[token].length;
+    if (edits.value.slice(0, end).endsWith(word)) edits.setSelectionRange(end - word.length, end);
+  }
+  const write = () => set("edited", edits.value === get("prompt") ? "" : edits.value);
+  function takeBack() {
+    set("edited", "");
+    edits.hidden = true;
+    root.focus();
+  }
   function ask() {
     if (!question.hidden) guesses[0].focus();
   }
@@ -90,7 +113,7 @@ function render({ model, el }) {
     else guesses[0].focus();
   }
 
-  // The parts that stay -----------------------------------------------------------------------------------------------
+  // The parts that stay ---
 
   const field = (attributes, enter) =>
     h("input", {
@@ -103,12 +126,15 @@ function render({ model, el }) {
       },
     });
   const submit = () => {
+    edits.hidden = true; // a new prompt takes the edit back
     if (prompt.value !== get("prompt")) set("prompt", prompt.value);
   };
   const recount = () => {
     if (/^\d+$/.test(count.value)) set("max_new_tokens", Number(count.value));
   };
   const prompt = field({ type: "text", class: "llmlab-kv-prompt", "aria-label": "prompt", onchange: submit }, () => (submit(), root.focus()));
+  const edits = field({ type: "text", class: "llmlab-kv-prompt", "aria-label": "the prompt after the edit", hidden: true, onchange: write }, () => (write(), root.focus()));
+  const opens = h("button", { onclick: () => (get("edited") ? takeBack() : edit()), title: "key e" });
   const count = field({ type: "number", min: 1, max: 47, "aria-label": "new tokens", onchange: recount }, () => (recount(), root.focus()));
   const back = h("button", { onclick: () => go(atStep() - 1), title: "key ←" }, "Back");
   const next = h("button", { onclick: forward, title: "key Space" }, "Next step");
@@ -145,7 +171,7 @@ function render({ model, el }) {
   const meters = h("div", { class: "llmlab-scroll" });
   const choices = h("div", { class: "llmlab-scroll" });
   const agreement = h("div", { class: "llmlab-note", "data-difference": "" });
-  const promptRow = h("div", { class: "llmlab-row" }, prompt, h("label", {}, "new tokens ", count));
+  const promptRow = h("div", { class: "llmlab-row" }, prompt, edits, opens, h("label", {}, "new tokens ", count));
   body.append(
     promptRow,
     h("div", { class: "llmlab-row llmlab-kv-controls" }, back, next, plays, slider, predicts, selects.layer, selects.head),
@@ -158,18 +184,19 @@ function render({ model, el }) {
     h("div", { class: "llmlab-kv-figures" }, meters, choices),
     agreement,
   );
-  if (!live(model)) {
-    prompt.disabled = count.disabled = true;
-    promptRow.append(h("span", { class: "llmlab-note" }, "A recording: another prompt needs a kernel."));
+  if (!asks) {
+    prompt.disabled = edits.disabled = opens.disabled = count.disabled = true;
+    promptRow.append(h("span", { class: "llmlab-note" }, "A recording: another prompt or an edit needs a kernel."));
   }
 
-  // What the run says -------------------------------------------------------------------------------------------------
+  // What the run says ---
 
+  const loaded = () => run.revision === get("revision");
   function load() {
-    if (run.revision === get("revision")) return;
+    if (loaded()) return;
     const [layer, head, length, width] = get("key_vectors").shape;
     run = { revision: get("revision"), layer, head, length, width };
-    for (const name of ["key_vectors", "value_vectors", "computed", "flops", "milliseconds", "cache_bytes", "difference", "logits", "probabilities"])
+    for (const name of ["key_vectors", "value_vectors", "computed", "flops", "milliseconds", "cache_bytes", "difference", "logits", "probabilities", "moved"])
       run[name] = array(model, name).data;
     for (const [name, node] of Object.entries(selects)) {
       const word = name === "head" ? "kv head" : name;
@@ -186,19 +213,21 @@ function render({ model, el }) {
     const tokens = get("n_prompt") + step;
     if (token >= tokens) return "";
     if (token < tokens - at("computed", lane, step)) return "kept";
-    return step && token < tokens - 1 ? "again" : "new";
+    return token < (step ? tokens - 1 : get("n_kept")) ? "again" : "new";
+  }
+  /** What an edit did with a token's column, in words. */
+  function edited(token) {
+    if (token >= get("n_held") || token >= get("n_prompt")) return "";
+    if (token < get("n_kept")) return "It stands before the change: kept.";
+    const far = run.moved[(get("layer") * run.head + get("head")) * run.length + token];
+    const [was, is] = [get("labels_before")[token], get("labels")[token]];
+    const how = far < 1e-4 ? "is the same" : `moved by up to ${fixed(far)}`;
+    return `${was === is ? "The same word" : `“${visible(was)}” before`}: its column ${how} in this layer and head.`;
   }
   /** The vector of a token in the chosen layer and kv head. */
   function vector(name, token) {
     const start = ((get("layer") * run.head + get("head")) * run.length + token) * run.width;
     return run[name].subarray(start, start + run.width);
-  }
-  function withUnit(value, base, unit) {
-    let power = 0;
-    for (; Math.abs(value) >= base && power < 4; power++) value /= base;
-    if (!power) return `${Math.round(value)} ${unit}`;
-    const prefix = base === 1000 ? "kMGT"[power - 1] : `${"KMGT"[power - 1]}i`;
-    return `${value.toFixed(Math.max(0, 2 - Math.floor(Math.log10(value))))} ${prefix}${unit}`;
   }
   const work = (value) => withUnit(value, 1000, "FLOP");
   const size = (value) => withUnit(value, 1024, "B");
@@ -211,7 +240,7 @@ function render({ model, el }) {
     return `${digit} × 10${[...power].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c] ?? (c === "-" ? "⁻" : "")).join("")}`;
   }
 
-  // Drawing -----------------------------------------------------------------------------------------------------------
+  // Drawing ---
 
   function words() {
     const step = atStep();
@@ -222,6 +251,14 @@ function render({ model, el }) {
       : `Step 0 of ${last()} (prefill) runs the prompt. Both lanes compute ${keys(all)}${all === some ? "" : `, with the cache ${some}`}.`;
     const [most, least] = [sum("computed", 0), sum("computed", 1)];
     const scope = step === last() ? `The whole run, ${step + 1} new ${step ? "tokens" : "token"}` : `So far, ${step + 1} ${step ? "steps" : "step"}`;
+    if (get("n_held") && !step) {
+      const first = get("n_kept");
+      const was = visible(get("labels_before")[first] ?? "");
+      const words = `“${was}”` === label(first) ? "The prompt changed" : `“${was}” became ${label(first)}`;
+      sentence.textContent = `${words}: ${first} of ${get("n_held")} columns survive; ${keys(some)} (${work(at("flops", 1))}) in place of ${all} (${work(at("flops", 0))}).`;
+      totals.textContent = "Columns before the change are still right; later ones saw it, also those of words that stayed.";
+      return;
+    }
     totals.textContent = `${scope}: ${keys(most)} computed without a cache, ${least} with one, in each layer and kv head.`;
   }
 
@@ -272,11 +309,12 @@ function render({ model, el }) {
     grid.append(band("prefill", 0, prompt, step === 0), band("decode", prompt, labels.length - prompt, step > 0));
     labels.slice(0, count + 1).forEach((text, token) => {
       const coming = token === count;
+      const changed = !step && token < get("n_held") && get("labels_before")[token] !== text;
       grid.append(
         h(
           "div",
           {
-            class: `llmlab-kv-label llmlab-mono ${coming ? "llmlab-kv-coming" : ""}`,
+            class: `llmlab-kv-label ${changed && !coming ? "llmlab-kv-changed" : ""} llmlab-mono ${coming ? "llmlab-kv-coming" : ""}`,
             style: at_(2, token),
             title: coming ? `${text}: chosen by this step; it runs in the next` : text,
             ...(coming ? {} : { "data-token": token }),
@@ -285,6 +323,8 @@ function render({ model, el }) {
         ),
       );
     });
+    const gone = index && !step ? get("labels_before").slice(count + 1, labels.length) : [];
+    gone.forEach((text, token) => grid.append(h("div", { class: "llmlab-kv-label llmlab-mono llmlab-kv-coming", style: at_(2, count + 1 + token), title: `${text}: dropped from the cache` }, h("s", {}, visible(text)))));
     [["K", "key", "key_vectors"], ["V", "value", "value_vectors"]].forEach(([letter, name, vectors], kind) => {
       const row = 3 + kind;
       grid.append(gutter(row, letter));
@@ -312,7 +352,7 @@ function render({ model, el }) {
       grid.append(
         h("div", { class: `llmlab-kv-run ${name === "new" ? "llmlab-kv-whole" : ""}`, style: at_(5, start, n), title: `${n} ${name}` }, n > 2 ? `${name}: ${n} tokens` : name),
       );
-    const tall = last() > 20 ? 4 : 6; // pixels of a row
+    const tall = last() > 8 ? 3 : 4; // pixels of a row
     const scaled = (size) => `calc(${Math.max(0, size)}px * var(--llmlab-scale))`;
     const done = ["key", "again", "kept"].map((name) => [...HUES[name], name === "kept" ? 0.25 : 0.9]);
     grid.append(
@@ -386,6 +426,7 @@ function render({ model, el }) {
         h("strong", {}, `Token ${token} ${label(token)}`),
         held >= 0 ? ", held: Escape lets go" : hovered >= 0 ? ", click holds it" : token === now() - 1 ? ", the newest" : "",
         ...[0, 1].map((index) => h("div", {}, `${NAMES[index]}: ${meaning[status(index, token)]}`)),
+        h("div", {}, edited(token)),
       ),
       h("table", {}, h("tbody", {}, row("K", "key_vectors"), row("V", "value_vectors"))),
     );
@@ -409,7 +450,7 @@ function render({ model, el }) {
         { "data-meter": name },
         h("th", { scope: "row" }, title),
         ...here.map((value, index) => cell(shown(value), value, peak, wasted(index, here, index ? here[1] : fresh))),
-        ...far.map((value, index) => cell(shown(value), value, Math.max(...far), wasted(index, far, now()))),
+        ...far.map((value, index) => cell(shown(value), value, Math.max(...far), wasted(index, far, now() - get("n_kept")))),
         h("td", {}, times(far[0], far[1])),
       );
     };
@@ -436,7 +477,7 @@ function render({ model, el }) {
     const step = atStep();
     const ranks = get("candidates")[step].length;
     const of = (name, index, rank) => run[name][(index * (last() + 1) + step) * ranks + rank];
-    const track = (p) => h("td", { class: "llmlab-kv-p" }, p < 0.0005 ? "<0.001" : p.toFixed(3), h("div", { class: "llmlab-track llmlab-kv-bar" }, h("div", { style: { width: `${100 * p}%`, background: "var(--llmlab-accent)" } })));
+    const track = (p) => h("td", { class: "llmlab-kv-p" }, chance(p), h("div", { class: "llmlab-track llmlab-kv-bar" }, h("div", { style: { width: `${100 * p}%`, background: "var(--llmlab-accent)" } })));
     const rows = get("candidates")[step].map((text, rank) =>
       h(
         "tr",
@@ -475,7 +516,7 @@ function render({ model, el }) {
         columns: ["step", "phase", "keys without", "keys with", "work without", "work with", "time without", "time with", "cache", "largest logit difference", "next token"],
         rows: steps.map((s) => [
           s,
-          s ? "decode" : "prefill",
+          s ? "decode" : get("n_held") ? "edit" : "prefill",
           ...[0, 1].map((index) => at("computed", index, s)),
           ...[0, 1].map((index) => work(at("flops", index, s))),
           ...[0, 1].map((index) => time(at("milliseconds", index, s))),
@@ -489,12 +530,23 @@ function render({ model, el }) {
         columns: ["token", "text", "without a cache", "with one", "key", "value"],
         rows: Array.from({ length: now() }, (_, token) => [token, visible(get("labels")[token]), status(0, token), status(1, token), some("key_vectors", token), some("value_vectors", token)]),
       },
-    ];
+      {
+        caption: `The edit: ${get("n_kept")} of ${get("n_held")} cached columns survive`,
+        columns: ["column", "before", "after", "in the cache"],
+        rows: get("labels_before").map((was, at) => {
+          const there = at < get("n_prompt");
+          return [at, visible(was), there ? visible(get("labels")[at]) : "", at < get("n_kept") ? "kept" : there ? "computed again" : "dropped"];
+        }),
+      },
+    ].filter(({ rows }) => rows.length);
   }
 
   function controls() {
     const ends = atStep() === last();
     if (document.activeElement !== prompt) prompt.value = get("prompt");
+    if (get("edited")) edits.hidden = false;
+    if (document.activeElement !== edits) edits.value = get("edited") || get("prompt");
+    opens.textContent = get("edited") ? "Take the edit back" : "Edit a word";
     if (document.activeElement !== count) count.value = get("max_new_tokens");
     back.disabled = atStep() === 0;
     next.textContent = ends && !get("predicting") ? "From the start" : "Next step";
@@ -528,14 +580,14 @@ function render({ model, el }) {
   on(["revision", "step", "layer", "head"], update);
   on(["predicting", "guess", "revealed"], () => (controls(), questions(), refresh()));
   on("playing", () => (controls(), schedule()));
-  on("token", drawDetail);
+  on("token", () => loaded() && drawDetail());
   on("milliseconds", () => {
-    if (run.revision !== get("revision")) return; // with a new run it is drawn as a whole
+    if (!loaded()) return; // a new run draws all
     run.milliseconds = array(model, "milliseconds").data;
     drawMeters();
     refresh();
   });
-  on(["prompt", "max_new_tokens"], controls);
+  on(["prompt", "edited", "max_new_tokens"], controls);
   update();
   return () => {
     clearTimeout(timer);
