@@ -325,6 +325,19 @@ def test_a_widgets_module_is_the_base_and_its_own_file():
     assert "function frame(" in text and "function render(" in text and text.count("export default") == 1
 
 
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.js")), ids=lambda path: path.name)
+def test_no_widget_declares_a_name_of_the_base_again(path):
+    """They are one module text, in which a second declaration is a syntax error."""
+
+    def names(text):
+        return set(re.findall(r"^(?:const|let|function|class) (\w+)", text, re.MULTILINE))
+
+    base = names((FOLDER / "base.js").read_text(encoding="utf-8"))
+    assert {"h", "frame", "TYPES"} <= base
+    if path.name not in ("base.js", "export.js"):  # the page's own script is another module
+        assert not base & names(path.read_text(encoding="utf-8"))
+
+
 def test_the_accents_of_widgets_and_plots_are_the_same():
     css = (FOLDER / "base.css").read_text(encoding="utf-8")
     triples = dict(re.findall(r"--llmlab-(\w+): (\d+ \d+ \d+);", css))

@@ -60,7 +60,7 @@ function render({ model, el }) {
 
   const { root, body, status, set, on, refresh, release } = frame(model, el, {
     label: "Attention on a small example, stage by stage",
-    hint: "Change any number of x or W. Space: next stage, Backspace: back; ↑ ↓ query, ← → key; m mask, d ÷ √d, e edit, r reset, t tables.",
+    hint: "Change any number of x or W (e). Space, Backspace: next stage, back; ↑ ↓ query, ← → key; m mask, d ÷ √d, r reset, t tables.",
     tables,
     idle: () => complaint,
     keys: {
@@ -192,7 +192,7 @@ function render({ model, el }) {
     const grid = h("div", {
       class: `llmlab-attn-grid ${head ? "llmlab-attn-square" : ""}`,
       role: INPUTS.includes(name) ? "group" : "img",
-      style: { gridTemplateColumns: `calc(10 * var(--llmlab-unit)) repeat(${columns}, minmax(max(10 * var(--llmlab-unit), var(--llmlab-attn-digits) * 1ch + 4px), 1fr))` },
+      style: { gridTemplateColumns: `calc(10 * var(--llmlab-unit)) repeat(${columns}, minmax(max(var(--llmlab-attn-wide) * var(--llmlab-unit), var(--llmlab-attn-digits) * 1ch + 4px), 1fr))` },
     });
     const area = (row, column) => ({ gridArea: `${row + head + 1} / ${column + 2}` });
     const names = { rows: [], columns: [] };
@@ -397,10 +397,10 @@ function render({ model, el }) {
   const swatches = (shares) => shares.map((share) => h("span", { class: "llmlab-attn-swatch", style: { backgroundColor: share.color } }));
   function drawLegend() {
     const signed = [-1, -0.5, 0, 0.5, 1].map((share) => ({ color: share ? `rgb(var(--llmlab-${share < 0 ? "negative" : "positive"}) / ${Math.abs(share) / 2})` : "" }));
-    const groups = [["x and W", INPUTS], ["q, k, v, output", ["q", "k", "v"]], ["scores, scaled, masked", ["scores"]]];
-    const most = groups.filter(([, names]) => shown(names[0])).map(([text, names]) => `±${short(size(...names.map((name) => m[name])))} in ${text}`);
+    const groups = [["x, W", INPUTS], ["q, k, v, output", ["q", "k", "v"]], ["scores", ["scores"]]];
+    const most = groups.filter(([, names]) => shown(names[0])).map(([text, names]) => `±${short(size(...names.map((name) => m[name])))} ${text}`);
     legend.replaceChildren(
-      h("span", { class: "llmlab-attn-scale" }, "negative", ...swatches(signed), `positive; full tint at ${most.join("; ")}`),
+      h("span", { class: "llmlab-attn-scale" }, "negative", ...swatches(signed), `positive; full tint: ${most.join("; ")}`),
       ...(shown("masked") ? [h("span", { class: "llmlab-attn-scale" }, h("span", { class: "llmlab-attn-swatch llmlab-attn-masked" }), "masked")] : []),
       ...(shown("weights") ? [h("span", { class: "llmlab-attn-scale" }, "weight 0", ...swatches([0, 0.25, 0.5, 0.75, 1].map((share) => ({ color: `rgb(var(--llmlab-attention) / ${share})` }))), "1")] : []),
     );
@@ -490,6 +490,7 @@ function render({ model, el }) {
     for (const [name, part] of Object.entries(parts)) {
       part.node.hidden = !shown(name);
       part.node.parentNode.hidden = ![...part.node.parentNode.children].some((child) => child.dataset.name && shown(child.dataset.name));
+      part.node.parentNode.classList.toggle("llmlab-attn-past", SQUARE.includes(name) && STAGES.indexOf(name) < atStage() - 1); // hidden where room lacks
       if (!shown(name)) continue;
       const now = get("stage") === name || (get("stage") === "qkv" && name in OFFSET);
       part.node.classList.toggle("llmlab-attn-now", now);

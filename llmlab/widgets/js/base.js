@@ -84,7 +84,7 @@ const GRAY = [153, 153, 153, 28]; // --llmlab-masked, faint
 const strength = (weight) => Math.sqrt(weight);
 const tint = (alpha) => `rgba(${HUE_OF_WEIGHTS}, ${alpha})`;
 const pixel = (...rgba) => new Uint32Array(new Uint8ClampedArray(rgba).buffer)[0];
-const SHADES = Uint32Array.from({ length: 256 }, (_, byte) => pixel(...HUE_OF_WEIGHTS, 255 * strength(byte / 255)));
+const HEATS = Uint32Array.from({ length: 256 }, (_, byte) => pixel(...HUE_OF_WEIGHTS, 255 * strength(byte / 255)));
 
 /** Bytes of weights as a square of pixels: one hue, and gray above the diagonal. */
 function heat(canvas, bytes, side) {
@@ -94,7 +94,7 @@ function heat(canvas, bytes, side) {
   const pixels = new Uint32Array(image.data.buffer);
   const masked = pixel(...GRAY);
   for (let y = 0; y < side; y++)
-    for (let x = 0; x < side; x++) pixels[y * side + x] = x > y ? masked : SHADES[bytes[y * side + x]];
+    for (let x = 0; x < side; x++) pixels[y * side + x] = x > y ? masked : HEATS[bytes[y * side + x]];
   context.putImageData(image, 0, 0);
 }
 /** The same square with at most so many bytes a side, each the largest of those that fall on it: [bytes, side]. */
