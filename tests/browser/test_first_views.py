@@ -43,11 +43,8 @@ def test_every_stage_of_attention_fits(shown, notebook, theme):
         stepper.page.keyboard.press(str(number + 1))
         assert first_view(stepper, ".llmlab-attn-flow", ".llmlab-attn-legend") == [], stage
         names = stepper.root.locator("[data-name]:visible").evaluate_all("nodes => nodes.map(n => n.dataset.name)")
-        before = [name for name in STAGES[max(2, number - 1) : number + 1]]
-        inputs = ["x", "w_q", "q", "w_k", "k", "w_v", "v"] if number else ["x"]
-        assert [name for name in names if name not in ("w_q", "w_k", "w_v")] == [
-            name for name in (*inputs, *before) if not name.startswith("w_")
-        ]
+        shown = ["x", "w_q", "q", "w_k", "k", "w_v", "v", *STAGES[max(2, number - 1) : number + 1]]
+        assert names == (shown if number else ["x", "w_q", "w_k", "w_v"])
 
 
 def test_more_room_shows_every_matrix_that_the_stage_has_reached(shown, notebook):
