@@ -242,11 +242,9 @@ function render({ model, el }) {
     ].map((text) => h("p", {}, text)),
   );
 
-  const big = part(
-    "section",
+  const big = box(
     "big",
-    {},
-    h("div", { class: "llmlab-row" }, title, place, part("span", "view", {}, viewer)),
+    h("div", { class: "llmlab-row" }, title, place, box("view", viewer)),
     readout,
     legend,
     box("both", edgesBox, mapBox),
@@ -348,6 +346,9 @@ function render({ model, el }) {
       pick.setAttribute("aria-pressed", String(layer === get("layer") && head === get("head")));
       pick.setAttribute("aria-label", `head ${name}, ${caption(index)}${gone ? ", out" : ""}`);
     });
+    drawButtons();
+  }
+  function drawButtons() {
     takes.textContent = `${isOut(get("layer"), get("head")) ? "Put back" : "Take out"} ${nameOf(get("layer"), get("head"))}`;
     puts.disabled = !asks || !names();
     const [token, key] = pair();
@@ -450,7 +451,7 @@ function render({ model, el }) {
     const token = query();
     const weights = token < 0 ? null : row(token);
     const [from, to] = pair();
-    drawChosen();
+    drawButtons();
     if (!sizes.row) return;
     if (get("shown") !== "map") {
       rows.forEach(({ key, bar, number, query: looking }, at) => {
