@@ -931,15 +931,16 @@ QUESTIONS = (
         options=(
             "The weight itself",
             "That the weight is high in many sentences",
-            "That the model's answer changes when the head's output is taken out",
-            "That the token's key is long",
+            "That the answer changes when this one look is cut, and not when others are",
+            "That the answer changes when the head is taken out",
         ),
         answer=2,
         why=(
-            "A large weight on a value that is nearly zero, or that later layers ignore, changes nothing.",
-            "First-token sinks have high weights everywhere, and often carry next to nothing.",
-            "An intervention shows use. Where other heads say the same, it takes all of them together to show it.",
-            "The length of a key changes its scores, not what is read.",
+            "A large weight on a value that later layers ignore changes nothing.",
+            "So are those of a first-token sink, which rests there whatever the text.",
+            "The cut shows use of this look, the other cuts that not any cut would do. Where other heads look "
+            "there too, only cutting all of them shows it.",
+            "That shows that something is used which the head reads. It reads other tokens, too.",
         ),
     ),
 )
