@@ -267,6 +267,10 @@ def multi_head(x, w_q, w_k, w_v, w_o, n_heads):
     return layer(x, x, x, attn_mask=later, need_weights=False)[0]
 
 
+def head_by_head(x, n_heads):
+    return torch.cat([sdpa(part, part, part, is_causal=True) for part in x.chunk(n_heads, -1)], -1)
+
+
 def best_by_loop(weights):
     def mean(place):
         rows = weights[place].tolist()
@@ -364,10 +368,13 @@ OTHERS = {
     "welcome.prepare": prepared_by_hand,
     "attention.softmax": lambda scores: from_numpy_softmax(scores),
     "attention.row": lambda q, keys, values: sdpa(q[None], keys, values)[0],
+    "attention.stream": lambda x, w_q, w_k, w_v, w_o: x + sdpa(x @ w_q, x @ w_k, x @ w_v) @ w_o,
+    "attention.axis": lambda q, k: sdpa(q, k, torch.eye(k.shape[-2]).expand(*k.shape[:-1], -1)),
     "attention.causal": lambda scores: from_numpy_softmax(scores + torch.full_like(scores, -torch.inf).triu(1)),
     "attention.window": by_loop,
     "attention.split_heads": lambda x, n_heads: torch.stack(x.chunk(n_heads, -1), 1),
     "attention.multi_head": multi_head,
+    "attention.merge": head_by_head,
     "attention.cross": lambda q, k, v, padding: sdpa(q, k, v, attn_mask=~padding[:, None]),
     "attention.with_past": with_past,
     "attention.find_previous": best_by_loop,

@@ -1,4 +1,4 @@
-"""Exercises, questions and predictions of notebook 05_attention."""
+"""Exercises, questions and predictions of chapter 05, attention."""
 
 from __future__ import annotations
 
@@ -175,6 +175,131 @@ attend.plant({
 })  # fmt: skip
 
 
+# 2b. The whole table, and what it adds --------------------------------------------------------------------------------
+
+
+def _tokens_and_matrices():
+    for n_tokens, width, d in ((2, 3, 2), (5, 4, 2), (3, 6, 5), (6, 2, 4)):
+        inner = [torch.randn(width, d) for _ in "qkv"]
+        yield torch.randn(n_tokens, width), *inner, torch.randn(d, width)
+
+
+@exercise(
+    "attention.stream",
+    title="What attention adds to each token",
+    prompt="All rows at once, from the tokens' vectors to the same vectors with what was read added to them.",
+    hints=(
+        "Queries, keys and values are x @ w_q, x @ w_k and x @ w_v, a row for each token: (T, d).",
+        "The table of scores is q @ k.T / √d, (T, T). The softmax runs along each row: dim=-1.",
+        "What was read is weights @ v, (T, d). @ w_o brings it to the width of x, and then it is added: x + ...",
+    ),
+    inputs=_tokens_and_matrices,
+    difficulty=2,
+    minutes=8,
+)
+def attend_and_add(x, w_q, w_k, w_v, w_o):
+    """x (T, D), w_q, w_k, w_v (D, d), w_o (d, D) -> x and what attention adds to it, (T, D)."""
+    q, k, v = x @ w_q, x @ w_k, x @ w_v  # (T, d) each
+    weights = (q @ k.T / q.shape[-1] ** 0.5).softmax(dim=-1)  # (T, T)
+    return x + weights @ v @ w_o  # (T, D)
+
+
+def _added(x, w_q, w_k, w_v, w_o, *, scale=None, dim=-1):
+    scores = x @ w_q @ (x @ w_k).T * (w_q.shape[1] ** -0.5 if scale is None else scale)  # (T, T)
+    return scores.softmax(dim) @ (x @ w_v) @ w_o  # (T, D)
+
+
+attend_and_add.plant({
+    "that is what attention adds; it is still to be added to x":
+        lambda x, w_q, w_k, w_v, w_o: _added(x, w_q, w_k, w_v, w_o),
+    "the softmax runs over the queries, so that each column sums to 1. It should run along the rows: dim=-1":
+        lambda x, w_q, w_k, w_v, w_o: x + _added(x, w_q, w_k, w_v, w_o, dim=0),
+    "rows and columns of the table are exchanged: row t holds the scores of query t, q @ k.T":
+        lambda x, w_q, w_k, w_v, w_o: x + _added(x, w_k, w_q, w_v, w_o),
+    "what is read are the values, x @ w_v; here it is x itself or the keys":
+        (
+            lambda x, w_q, w_k, w_v, w_o: x + _added(x, w_q, w_k, w_k, w_o),
+            lambda x, w_q, w_k, w_v, w_o: x + (x @ w_q @ (x @ w_k).T / w_q.shape[1] ** 0.5).softmax(-1) @ x,
+        ),
+    "what was read, (T, d), does not fit x, (T, D): w_o brings it to that width first":
+        lambda x, w_q, w_k, w_v, w_o: x + (x @ w_q @ (x @ w_k).T / w_q.shape[1] ** 0.5).softmax(-1) @ (x @ w_v),
+    "the output replaces part of x: w_o belongs to what was read, not to x":
+        lambda x, w_q, w_k, w_v, w_o: x @ w_v @ w_o + _added(x, w_q, w_k, w_v, w_o),
+    "the softmax is missing: the values are mixed with the scores themselves":
+        lambda x, w_q, w_k, w_v, w_o: x + x @ w_q @ (x @ w_k).T / w_q.shape[1] ** 0.5 @ (x @ w_v) @ w_o,
+    "q @ k does not fit, (T, d) with (T, d). A score for each pair of tokens is q @ k.T":
+        lambda x, w_q, w_k, w_v, w_o: x @ w_q @ (x @ w_k),
+    "a causal mask is not asked for here: every token may read every other":
+        lambda x, w_q, w_k, w_v, w_o: x + F.scaled_dot_product_attention(
+            x @ w_q, x @ w_k, x @ w_v, is_causal=True) @ w_o,
+    "the scores are divided by the root of the width of x; d is the length of a query":
+        lambda x, w_q, w_k, w_v, w_o: x + _added(x, w_q, w_k, w_v, w_o, scale=x.shape[1] ** -0.5),
+})  # fmt: skip
+plant_scales(
+    attend_and_add,
+    lambda x, w_q, w_k, w_v, w_o, scale: x + _added(x, w_q, w_k, w_v, w_o, scale=scale),
+    lambda x, w_q, *others: w_q.shape[1],
+)
+
+
+# 2c. A dimension comes in front ---------------------------------------------------------------------------------------
+
+
+def _queries_and_keys():
+    yield torch.randn(3, 2), torch.randn(4, 2)
+    for batch, n_queries, n_keys, d in (((2,), 3, 4, 2), ((3,), 4, 4, 5), ((2, 3), 4, 5, 2), ((3, 2), 2, 6, 3)):
+        yield torch.randn(*batch, n_queries, d), torch.randn(*batch, n_keys, d)
+
+
+@exercise(
+    "attention.axis",
+    title="Right for one text, wrong for two",
+    prompt="This code was tried on one text, q (T, d), and was right. Then a batch of texts came, (B, T, d), and the "
+    "rows of weights no longer sum to 1. No error is raised. Mend it, for any number of dimensions in front.",
+    hints=(
+        "For one text the table is (T, S): dimension 0 are the queries, 1 the keys. What is dimension 1 of (B, T, S)?",
+        "Counted from the end, the keys are always the same dimension.",
+    ),
+    inputs=_queries_and_keys,
+    symptoms=(rows_add_up,),
+    difficulty=1,
+    minutes=5,
+)
+def table_of_weights(q, k):
+    """q (..., T, d), k (..., S, d) -> weights (..., T, S): each query shares out 1 among the keys."""
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (..., T, S)
+    return scores.softmax(dim=-1)
+
+
+@table_of_weights.mend(
+    "dim=1 are the keys of one text, (T, S), and the queries of a batch, (B, T, S): there each key, not each query, "
+    "shares out 1. The keys are the last dimension, dim=-1"
+)
+def _second_dimension(q, k):
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (..., T, S)
+    return scores.softmax(dim=1)
+
+
+def _table(q, k, scale=None):
+    return q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+
+
+table_of_weights.plant({
+    "dim=2 are the keys of a batch (B, T, S), but one text (T, S) has no such dimension, and in (B, H, T, S) these are "
+    "the queries. Count from the end: dim=-1":
+        lambda q, k: _table(q, k).softmax(2),
+    "each column sums to 1: dim=-2 are the queries. The keys are the last dimension, dim=-1":
+        lambda q, k: _table(q, k).softmax(-2),
+    "dim=0 are the queries of one text and the texts of a batch; the keys are the last dimension, dim=-1":
+        lambda q, k: _table(q, k).softmax(0),
+    "the whole table sums to 1; each row of it should":
+        lambda q, k: _table(q, k).flatten(-2).softmax(-1).view(_table(q, k).shape),
+    "the table is the wrong way round: rows are queries and columns keys, (..., T, S)":
+        lambda q, k: _table(k, q).softmax(-1),
+})  # fmt: skip
+plant_scales(table_of_weights, lambda q, k, scale: _table(q, k, scale).softmax(-1))
+
+
 # 3. The causal mask ---------------------------------------------------------------------------------------------------
 
 
@@ -199,7 +324,7 @@ def _square_scores():
     inputs=_square_scores,
     symptoms=(rows_add_up,),
     difficulty=2,
-    minutes=6,
+    minutes=5,
 )
 def causal_weights(scores):
     """Scores (T, T), a row for each query -> weights (T, T); row t is 0 beyond column t."""
@@ -272,6 +397,7 @@ def _documents():
     inputs=_documents,
     difficulty=3,
     minutes=10,
+    optional=True,
 )
 def window_mask(document_ids, window):
     """document_ids (T,), equal within a document -> (T, T) booleans: at most `window` keys, its own included."""
@@ -475,6 +601,82 @@ def _four(x, weight, n_heads):
     return (x @ weight).unflatten(-1, (n_heads, -1)).transpose(1, 2)  # (B, H, T, d)
 
 
+# 6b. Heads put together -----------------------------------------------------------------------------------------------
+
+
+def _some_heads():
+    for batch, n_tokens, n_heads, d in ((1, 2, 2, 1), (1, 4, 2, 3), (2, 5, 3, 2), (3, 3, 2, 4), (2, 4, 1, 3)):
+        yield torch.randn(batch, n_tokens, n_heads * d), n_heads
+
+
+@exercise(
+    "attention.merge",
+    title="It looks ahead, and nobody told it to",
+    prompt="Causal attention of x with itself, in heads. The mask is right, the shapes are right, no error is raised, "
+    "and yet the output of an early token changes when the last one does. Mend it.",
+    hints=(
+        "With one head it is right. So the fault is where heads are made or put together again.",
+        "Splitting is a cut and an exchange, (B, T, H, d) to (B, H, T, d). What does merging need before the reshape?",
+        "read.transpose(1, 2) is (B, T, H, d): now the H pieces of a token stand side by side.",
+    ),
+    inputs=_some_heads,
+    difficulty=3,
+    minutes=6,
+)
+def heads_of_itself(x, n_heads):
+    """x (B, T, H·d) -> (B, T, H·d): causal attention of x with itself, in n_heads heads side by side."""
+    heads = x.unflatten(-1, (n_heads, -1)).transpose(1, 2)  # (B, H, T, d)
+    read = F.scaled_dot_product_attention(heads, heads, heads, is_causal=True)  # (B, H, T, d)
+    return read.transpose(1, 2).reshape(x.shape)
+
+
+@heads_of_itself.mend(
+    "a reshape of (B, H, T, d) reads one head to its end before the next: the pieces of a token are scattered over the "
+    "row. Exchange heads and tokens back first, to (B, T, H, d)"
+)
+def _not_exchanged_back(x, n_heads):
+    heads = x.unflatten(-1, (n_heads, -1)).transpose(1, 2)  # (B, H, T, d)
+    read = F.scaled_dot_product_attention(heads, heads, heads, is_causal=True)  # (B, H, T, d)
+    return read.reshape(x.shape)
+
+
+def _of_itself(x, n_heads, split, merge, causal=True):
+    heads = split(x, n_heads)
+    return merge(F.scaled_dot_product_attention(heads, heads, heads, is_causal=causal), x)
+
+
+def _split(x, n_heads):
+    return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+
+
+def _merge(read, x):
+    return read.transpose(1, 2).reshape(x.shape)
+
+
+def _cut(x, n_heads):
+    return x.reshape(x.shape[0], n_heads, x.shape[1], -1)
+
+
+heads_of_itself.plant({
+    "now the heads are cut the wrong way too: a reshape straight to (B, H, T, d) cuts the tokens. Nothing of the "
+    "future is seen any more, but much of the past is lost":
+        lambda x, n_heads: _of_itself(x, n_heads, _cut, lambda read, x: read.reshape(x.shape)),
+    "merging is right now, but splitting is wrong: cut the width first, to (B, T, H, d), then exchange":
+        lambda x, n_heads: _of_itself(x, n_heads, _cut, _merge),
+    "the wrong dimensions are exchanged: tokens and width of a head, instead of heads and tokens":
+        lambda x, n_heads: _of_itself(x, n_heads, _split, lambda read, x: read.transpose(2, 3).reshape(x.shape)),
+    "the heads are merged right, but each piece is turned round: exchange only heads and tokens, transpose(1, 2)":
+        lambda x, n_heads: _of_itself(x, n_heads, _split, lambda read, x: read.permute(0, 2, 3, 1).reshape(x.shape)),
+    "the mask was right; now it is gone, and tokens look at later ones":
+        lambda x, n_heads: _of_itself(x, n_heads, _split, _merge, causal=False),
+    "that is one wide head; the scores of each head are to stay apart":
+        lambda x, n_heads: _of_itself(x, 1, _split, _merge),
+    "attention runs over the heads of a token: exchange tokens and heads before it":
+        lambda x, n_heads: _of_itself(x, n_heads, lambda x, n: x.unflatten(-1, (n, -1)), lambda read, x: read.flatten(2)
+        ),
+})  # fmt: skip
+
+
 # 7. Two sequences -----------------------------------------------------------------------------------------------------
 
 
@@ -498,7 +700,7 @@ def _two_texts():
     ),
     inputs=_two_texts,
     difficulty=3,
-    minutes=8,
+    minutes=7,
 )
 def cross_attention(q, k, v, padding):
     """q (B, T, d), k and v (B, S, d), padding (B, S): True = no token, may not be looked at -> (B, T, d)."""
@@ -596,6 +798,7 @@ def _new_and_past():
     inputs=_new_and_past,
     difficulty=4,
     minutes=12,
+    optional=True,
 )
 def attend_with_past(q, k, v, past):
     """New q, k, v (B, H, T, d); past None or (keys, values) (B, H, S, d) -> output (B, H, T, d), new past."""
@@ -771,7 +974,8 @@ find_previous_token_head.plant({
 })  # fmt: skip
 
 EXERCISES = (
-    softmax, attend, causal_weights, window_mask, split_heads, multi_head, cross_attention, attend_with_past,
+    softmax, attend, attend_and_add, table_of_weights,
+    causal_weights, window_mask, split_heads, multi_head, heads_of_itself, cross_attention, attend_with_past,
     find_previous_token_head, *trained.EXERCISES,
 )  # fmt: skip
 PREDICTIONS = (
@@ -835,19 +1039,20 @@ QUESTIONS = (
     ),
     Question(
         id="attention.sqrt",
-        text="One model has heads of width 16, another of 256; nobody divides by √d. What goes wrong in the second?",
+        text="Queries and keys start with variance 1. One model has heads of width 16, another of 256; nobody divides "
+        "by √d. What is different in the second when training begins?",
         options=(
             "Its dot products overflow float32",
-            "Its scores spread four times as wide, so each softmax is nearly one-hot and passes hardly any gradient",
-            "Its weights become too even to tell tokens apart",
-            "Nothing: training makes the weights smaller before it matters",
+            "Its scores spread four times as wide, so that each softmax is closer to one-hot and has less slope",
+            "Its weights are too even to tell tokens apart",
+            "Nothing: the number of dimensions cancels in the softmax",
         ),
         answer=1,
         why=(
             "They spread like √256 = 16, far from the largest float32.",
-            "The spread is √d: 16 against 4. A saturated softmax has almost no slope, so learning hardly starts.",
+            "The spread is √d: 16 against 4. Training still moves the weights, but more slowly.",
             "That is what too small scores do.",
-            "Smaller weights would help, but the gradient that should find them is the one that has died.",
+            "A constant added to all scores cancels. A factor does not, and more dimensions act as a factor.",
         ),
     ),
     Question(
@@ -864,7 +1069,8 @@ QUESTIONS = (
             "Both cost about the same.",
             "And that share depends on the future tokens, so they still leak into the row.",
             "It can, and many a bug does just that.",
-            "It could not, and that is right: a forbidden token should get no gradient. It is not the reason.",
+            "It does flow, through the sum: set to 0 after the softmax, a forbidden score still gets a gradient. Masked "
+            "before, it gets none.",
         ),
     ),
     Question(
@@ -888,7 +1094,7 @@ QUESTIONS = (
             "Each head has a table of scores, but each of its entries sums 64 products, not 512.",
             "8 tables with sums of 64 products are as many products as 1 table with sums of 512.",
             "There is one table instead of 8, and each of its sums is 8 times as long.",
-            "The heads divide the width among themselves; their number alone changes nothing.",
+            "The heads divide the width among themselves; their number alone changes nothing in this product.",
         ),
     ),
     Question(
