@@ -10,6 +10,28 @@ from llmlab.exercises.judge import judge
 from llmlab.exercises.sources import define
 
 RIGHT = [
+    # row by row, in float64, added in place
+    ("attention.stream", """\
+def attend_and_add(x, w_q, w_k, w_v, w_o):
+    wide = [w.double() for w in (x, w_q, w_k, w_v, w_o)]
+    new = wide[0].clone()
+    for t in range(len(x)):
+        s = [(wide[0][t] @ wide[1]) @ (row @ wide[2]) / w_q.shape[1] ** 0.5 for row in wide[0]]
+        w = torch.stack(s).softmax(0)
+        new[t] += sum(a * (row @ wide[3]) for a, row in zip(w, wide[0])) @ wide[4]
+    return new
+"""),
+    # the dimension counted from the front, as many as there are
+    ("attention.axis", """\
+def table_of_weights(q, k):
+    return torch.softmax(torch.einsum("...td,...sd->...ts", q, k) / q.size(-1) ** 0.5, q.ndim - 1)
+"""),
+    # a list of heads
+    ("attention.merge", """\
+def heads_of_itself(x, n_heads):
+    parts = x.chunk(n_heads, -1)
+    return torch.cat([F.scaled_dot_product_attention(p, p, p, is_causal=True) for p in parts], -1)
+"""),
     # the new past as one tensor (2, B, H, S, d): keys, values = past works
     ("attention.with_past", """\
 def attend_with_past(q, k, v, past):
@@ -61,6 +83,23 @@ def append(buffer, length, new):
 """),
 ]  # fmt: skip
 WRONG = [
+    # right for two and for three dimensions only
+    ("attention.axis", """\
+def table_of_weights(q, k):
+    return (q @ k.mT / q.shape[-1] ** 0.5).softmax(1 if q.ndim == 2 else 2)
+"""),
+    # right for two heads only
+    ("attention.merge", """\
+def heads_of_itself(x, n_heads):
+    a, b = x[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :]
+    read = [F.scaled_dot_product_attention(p, p, p, is_causal=True) for p in (a, b)]
+    return torch.cat(read, -1)
+"""),
+    # right where T = d
+    ("attention.stream", """\
+def attend_and_add(x, w_q, w_k, w_v, w_o):
+    return x + ((x @ w_q) @ (x @ w_k).T / 2**0.5).softmax(-1) @ (x @ w_v) @ w_o
+"""),
     # 80-bit floats against the overflow: good up to 11,356, then nan
     ("welcome.softmax", """\
 def softmax(logits):

@@ -234,6 +234,12 @@ attend_and_add.plant({
             x @ w_q, x @ w_k, x @ w_v, is_causal=True) @ w_o,
     "the scores are divided by the root of the width of x; d is the length of a query":
         lambda x, w_q, w_k, w_v, w_o: x + _added(x, w_q, w_k, w_v, w_o, scale=x.shape[1] ** -0.5),
+    "the scores are divided by the root of the number of tokens; d is the length of a query":
+        lambda x, w_q, w_k, w_v, w_o: x + _added(x, w_q, w_k, w_v, w_o, scale=len(x) ** -0.5),
+    "that is what was read, (T, d): w_o brings it to the width of x, and then it is added to x":
+        lambda x, w_q, w_k, w_v, w_o: (x @ w_q @ (x @ w_k).T / w_q.shape[1] ** 0.5).softmax(-1) @ (x @ w_v),
+    "these are the weights; weights @ v reads, w_o brings that to the width of x, and it is added to x":
+        lambda x, w_q, w_k, w_v, w_o: (x @ w_q @ (x @ w_k).T / w_q.shape[1] ** 0.5).softmax(-1),
 })  # fmt: skip
 plant_scales(
     attend_and_add,
@@ -294,6 +300,11 @@ table_of_weights.plant({
         lambda q, k: _table(q, k).softmax(0),
     "the whole table sums to 1; each row of it should":
         lambda q, k: _table(q, k).flatten(-2).softmax(-1).view(_table(q, k).shape),
+    "rows that are divided by their sums afterwards do sum to 1, but these are other weights: the softmax itself must "
+    "run over the keys, dim=-1":
+        lambda q, k: _renormalized(_table(q, k).softmax(1)),
+    "k.T and transpose(0, 1) turn round a table (S, d), not a batch of them; transpose(-2, -1) was right":
+        (lambda q, k: q @ k.T, lambda q, k: q @ k.transpose(0, 1)),
     "the table is the wrong way round: rows are queries and columns keys, (..., T, S)":
         lambda q, k: _table(k, q).softmax(-1),
 })  # fmt: skip
@@ -563,6 +574,8 @@ multi_head.plant({
         lambda x, q, k, v, o, n: _many(x, q, k, v, o, x.shape[-1] // n),
     "only the last head is left: each turn of the loop replaces the sum instead of adding to it":
         lambda x, q, k, v, o, n: _many(x, q, k, v, o * _last_rows(o, n), n),
+    "the matrices are cut along their rows; x @ w makes a column of q for each column of w, so a head owns columns":
+        lambda x, q, k, v, o, n: x @ q[: len(q) // n],
     "the heads are averaged; they stand side by side, (B, T, H·d), and w_o mixes them":
         lambda x, q, k, v, o, n: _many(x, q, k, v, o, n, merge=lambda y: y.mean(1).repeat(1, 1, n)),
     "the scores are divided by the root of the number of tokens; d is the width of a head":
@@ -669,6 +682,13 @@ heads_of_itself.plant({
         lambda x, n_heads: _of_itself(x, n_heads, _split, lambda read, x: read.permute(0, 2, 3, 1).reshape(x.shape)),
     "the mask was right; now it is gone, and tokens look at later ones":
         lambda x, n_heads: _of_itself(x, n_heads, _split, _merge, causal=False),
+    "n_heads is taken for the width of a head; it is their number":
+        lambda x, n_heads: _of_itself(x, x.shape[-1] // n_heads, _split, _merge),
+    "head h takes every H-th number of a token; splitting was right, d neighbors each":
+        lambda x, n_heads: _of_itself(x, n_heads, lambda x, n: x.unflatten(-1, (-1, n)).permute(0, 3, 1, 2),
+            lambda read, x: read.permute(0, 2, 3, 1).reshape(x.shape)),
+    "the heads still stand apart, (B, T, H, d): a reshape to the shape of x puts them side by side":
+        lambda x, n_heads: _of_itself(x, n_heads, _split, lambda read, x: read.transpose(1, 2)),
     "that is one wide head; the scores of each head are to stay apart":
         lambda x, n_heads: _of_itself(x, 1, _split, _merge),
     "attention runs over the heads of a token: exchange tokens and heads before it":
@@ -1069,8 +1089,8 @@ QUESTIONS = (
             "Both cost about the same.",
             "And that share depends on the future tokens, so they still leak into the row.",
             "It can, and many a bug does just that.",
-            "It does flow, through the sum: set to 0 after the softmax, a forbidden score still gets a gradient. Masked "
-            "before, it gets none.",
+            "It does flow, through the sum: set to 0 after the softmax, a forbidden score still gets a gradient. "
+            "Masked before, it gets none.",
         ),
     ),
     Question(
