@@ -1,10 +1,107 @@
-"""Exercises and predictions of notebook 05c_attention_trained: heads of a trained model."""
+"""Exercises, questions and predictions of notebook 05c_attention_trained."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from .records import Prediction, exercise
+from ..records import Prediction, Question, exercise
+
+# Finding a head -------------------------------------------------------------------------------------------------------
+
+
+def _weights_of_heads():
+    """The best head looks back strongly in every other row. Others lead by another measure, which is not asked."""
+    for n_layers, n_heads, n_tokens, best in (
+        (3, 4, 8, 4), (4, 3, 10, 2), (3, 6, 10, 9), (5, 3, 8, 3), (3, 5, 8, 13),
+    ):  # fmt: skip
+        t = torch.arange(n_tokens)
+        rows, before = torch.zeros(n_layers * n_heads, n_tokens, n_tokens), t[1:] - 1
+        wanted = [0.1 + 0.8 * (t % 2 == 0)]  # of each head the weights on the token before: this one has the best mean
+        wanted += [0.97 * (t == n_tokens - 1), 0.99 * (t == 2), 0.98 * (t == 1)]  # once
+        wanted += [share + 0.0 * t for share in (0.38, 0.3, 0.02, 0.1, 0.15, 0.0)]  # a little, always
+        wanted += [0.98 * (t % 3 == 0), 0.65 * (t >= n_tokens // 2)]  # now and then, late
+        others = torch.randperm(n_layers * n_heads)
+        places = [best, *others[others != best][: len(wanted) - 1].tolist()]
+        for kind, (place, back) in enumerate(zip(places, wanted, strict=True)):
+            rest = torch.ones(n_tokens, n_tokens).tril()  # where the rest of a row goes
+            rest *= {0: torch.eye(n_tokens), 5: (t[:, None] - t == 2), 6: (t[:, None] == t), 7: (t == 0)[None]}.get(
+                kind, torch.ones(1)
+            ) + 1e-3
+            rest[t[1:], before] = 0
+            rows[place] = rest / rest.sum(-1, keepdim=True) * (1 - back[:, None])
+            rows[place, t[1:], before] = back[1:]
+            rows[place, 0, 0] = 1
+        for place in set(range(len(rows))) - set(places):
+            rows[place] = torch.rand(n_tokens, n_tokens).tril().softmax(-1).tril()
+            rows[place] /= rows[place].sum(-1, keepdim=True)
+        yield (rows.view(n_layers, n_heads, n_tokens, n_tokens),)
+
+
+@exercise(
+    "attention.find_previous",
+    title="Find the head that looks one token back",
+    prompt="Score every head by its mean weight on the token just before, and name the best.",
+    hints=(
+        "The weight of query t on key t − 1 stands in row t, column t − 1: one place left of the diagonal.",
+        "weights.diagonal(offset=-1, dim1=-2, dim2=-1) has shape (L, H, T − 1); take its mean.",
+        "argmax gives one number for the whole table: divmod(int(scores.argmax()), n_heads) makes two of it.",
+    ),
+    inputs=_weights_of_heads,
+    difficulty=2,
+    minutes=6,
+)
+def find_previous_token_head(weights):
+    """Weights (L, H, T, T), rows are queries -> the (layer, head), from 0, that looks most at the token before."""
+    scores = weights.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=-1)  # (L, H)
+    return divmod(int(scores.argmax()), scores.shape[1])
+
+
+def _best(scores: Tensor):
+    return divmod(int(scores.argmax()), scores.shape[1])
+
+
+def _layer_first(scores):
+    layer = int(scores.mean(1).argmax())
+    return layer, int(scores[layer].argmax())
+
+
+def _beside(weights, offset=-1):
+    return weights.diagonal(offset=offset, dim1=-2, dim2=-1)  # (L, H, T - |offset|)
+
+
+find_previous_token_head.plant({
+    "this head looks at the token itself; the token before is one place left of the diagonal":
+        lambda weights: _best(_beside(weights, 0).mean(-1)),
+    "the answer is (0, 0) every time, as where all heads score alike: one place right of the diagonal, for one, all "
+    "weights are 0. The token before is weights.diagonal(offset=-1, dim1=-2, dim2=-1)":
+        lambda weights: _best(_beside(weights, 1).mean(-1)),
+    "layers and heads are counted from 0 here, as Python counts":
+        lambda weights: tuple(1 + number for number in _best(_beside(weights).mean(-1))),
+    "the layer comes first, then the head":
+        lambda weights: _best(_beside(weights).mean(-1))[::-1],
+    "argmax over the whole table counts through all heads; divmod(number, n_heads) gives layer and head":
+        lambda weights: int(_beside(weights).mean(-1).argmax()),
+    "only the last query is looked at; the mean goes over all queries that have a token before them":
+        lambda weights: _best(weights[..., -1, -2]),
+    "this counts how often the token before has the largest weight; asked is the mean of the weights themselves":
+        lambda weights: _best((weights.argmax(-1)[..., 1:] == torch.arange(weights.shape[-1] - 1)).float().mean(-1)),
+    "this is the head with the largest single weight on a token before; asked is the mean over all queries":
+        lambda weights: _best(_beside(weights).amax(-1)),
+    "that is the head with the largest weight on the first token of all, a sink; asked is the token just before":
+        (lambda weights: _best(weights[..., 0].mean(-1)), lambda weights: _best(weights[..., 1:, 0].mean(-1))),
+    "this head looks two tokens back; one back is offset=-1":
+        lambda weights: _best(_beside(weights, -2).mean(-1)),
+    "only the second query is looked at; the mean goes over all queries that have a token before them":
+        lambda weights: _best(weights[..., 1, 0]),
+    "the best layer is not where the best head need be: look for the largest of all scores at once":
+        lambda weights: _layer_first(_beside(weights).mean(-1)),
+    "this head looks least at the token before":
+        lambda weights: _best(-_beside(weights).mean(-1)),
+    "divmod takes the number of heads, not of layers":
+        lambda weights: divmod(int(_beside(weights).mean(-1).argmax()), weights.shape[0]),
+})  # fmt: skip
+
 
 # Finding a head by its score ------------------------------------------------------------------------------------------
 
@@ -234,7 +331,7 @@ cut_edge.plant({
 })  # fmt: skip
 
 
-EXERCISES = (induction_score, without_what_it_reads, cut_edge)
+EXERCISES = (find_previous_token_head, induction_score, without_what_it_reads, cut_edge)
 PREDICTIONS = (
     Prediction(
         id="attention.layers_needed",
@@ -243,5 +340,26 @@ PREDICTIONS = (
             "say a list of words again?"
         ),
         options=("without any of them", "the first and the last", "the first two", "the last two"),
+    ),
+)
+
+QUESTIONS = (
+    Question(
+        id="attention.evidence",
+        text="A head gives most of its weight to one token. What shows that the model uses what it reads there?",
+        options=(
+            "The weight itself",
+            "That the weight is high in many sentences",
+            "That the answer changes when this one look is cut, and not when others are",
+            "That the answer changes when the head is taken out",
+        ),
+        answer=2,
+        why=(
+            "A large weight on a value that later layers ignore changes nothing.",
+            "So are those of a first-token sink, which rests there whatever the text.",
+            "The cut shows use of this look, the other cuts that not any cut would do. Where other heads look "
+            "there too, only cutting all of them shows it.",
+            "That shows that something is used which the head reads. It reads other tokens, too.",
+        ),
     ),
 )
