@@ -81,8 +81,110 @@ def append(buffer, length, new):
     buffer[:, length:length + new.shape[1]] = new
     return buffer[:, :length + new.shape[1]].numpy()
 """),
+    # another padding id than 0; what it holds does not matter
+    ("kv_cache.padding", """\
+def continue_batch(model, prompts, n_new, cache):
+    lengths = torch.tensor([len(ids) for ids in prompts])
+    padded = [ids + [1] * (int(lengths.max()) - len(ids)) for ids in prompts]
+    logits = model(torch.tensor(padded), cache=cache)
+    cache.truncate(lengths)
+    new = [logits[torch.arange(len(prompts)), lengths - 1].argmax(-1)]
+    while len(new) < n_new:
+        new.append(model(new[-1][:, None], cache=cache)[:, -1].argmax(-1))
+    return torch.stack(new, dim=1).tolist()
+"""),
+    # the last token of each prompt is fed in a second time, after the cut
+    ("kv_cache.padding", """\
+def continue_batch(model, prompts, n_new, cache):
+    lengths = torch.tensor([len(ids) for ids in prompts])
+    padded = [ids + [0] * (int(lengths.max()) - len(ids)) for ids in prompts]
+    model(torch.tensor(padded), cache=cache)
+    cache.truncate(lengths - 1)
+    token, new = torch.tensor([[ids[-1]] for ids in prompts]), []
+    for _ in range(n_new):
+        token = model(token, cache=cache)[:, -1].argmax(-1, keepdim=True)
+        new.append(token)
+    return torch.cat(new, dim=1).tolist()
+"""),
+    # numpy, in float64
+    ("attention.cut_edge", """\
+def cut_edge(scores, query, key):
+    if query == 0 and key == 0:
+        raise ValueError("the first token")
+    import numpy as np
+    bias = np.triu(np.full(scores.shape[-2:], -np.inf), 1)
+    bias[query, key] = -np.inf
+    s = scores.double().numpy() + bias
+    e = np.exp(s - s.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+"""),
 ]  # fmt: skip
 WRONG = [
+    # nothing is cut for the first query, and an error is raised where there is none
+    ("attention.cut_edge", """\
+def cut_edge(scores, query, key):
+    if query == 0:
+        raise ValueError("only itself")
+    T = scores.shape[-1]
+    ok = torch.ones(T, T, dtype=torch.bool).tril()
+    ok[query, key] = False
+    return scores.masked_fill(~ok, -torch.inf).softmax(-1)
+"""),
+    # a fresh cache holds nothing
+    ("kv_cache.reuse", """\
+def reuse(cache, held, prompt):
+    if held[0] != prompt[0]:
+        cache.truncate(0)
+        return prompt
+    n = 1
+    while n < min(len(held), len(prompt) - 1) and held[n] == prompt[n]:
+        n += 1
+    cache.truncate(n)
+    return prompt[n:]
+"""),
+    # the caller's list is emptied; it will be `held` the next time
+    ("kv_cache.reuse", """\
+def reuse(cache, held, prompt):
+    n = 0
+    while n < min(len(held), len(prompt) - 1) and held[n] == prompt[n]:
+        n += 1
+    cache.truncate(n)
+    del prompt[:n]
+    return prompt
+"""),
+    ("kv_cache.padding", """\
+def continue_batch(model, prompts, n_new, cache):
+    lengths = torch.tensor([len(ids) for ids in prompts])
+    for ids in prompts:
+        ids += [0] * (int(lengths.max()) - len(ids))
+    logits = model(torch.tensor(prompts), cache=cache)
+    cache.truncate(lengths)
+    new = [logits[torch.arange(len(prompts)), lengths - 1].argmax(-1)]
+    while len(new) < n_new:
+        new.append(model(new[-1][:, None], cache=cache)[:, -1].argmax(-1))
+    return torch.stack(new, dim=1).tolist()
+"""),
+    ("attention.mean_ablation", """\
+def without_what_it_reads(additions, taken):
+    left = additions.clone()
+    for head in taken[:2]:
+        left[head] = additions[head].mean((0, 1))
+    return left.sum(0)
+"""),
+    ("kv_cache.fastest_step", """\
+def fastest_step(n_weights, cache_bytes, n_rows, number_bytes, peak, bandwidth):
+    reading = (n_weights * number_bytes + n_rows * cache_bytes) / bandwidth
+    return reading if n_rows == 1 else max(reading, 2 * n_weights * n_rows / peak)
+"""),
+    # <s> is the last token but one only in some tokenizers
+    ("welcome.prepare", """\
+def prepare(tokenizer, prompt):
+    return [tokenizer.vocab_size - 2] + tokenizer.encode(prompt.rstrip())
+"""),
+    ("welcome.prepare", """\
+def prepare(tokenizer, prompt):
+    return [tokenizer.special_tokens["<s>"]] + tokenizer.encode(prompt.rstrip().lower())
+"""),
     # right for two and for three dimensions only
     ("attention.axis", """\
 def table_of_weights(q, k):
@@ -294,3 +396,51 @@ def test_a_crash_shows_the_shapes_of_what_stands_in_its_line_by_name():
     assert verdict.line == (
         "line 3: return past + q.outer(keys)\nwith past = None, q (H, d) = (2, 4), keys (H, S, d) = (2, 3, 4)"
     )
+
+
+@pytest.mark.parametrize(
+    ("id", "source", "said"),
+    [
+        (
+            "welcome.prepare",
+            "def prepare(tokenizer, prompt):\n"
+            "    ids = tokenizer.encode(prompt.rstrip())\n"
+            '    return ids.insert(0, tokenizer.special_tokens["<s>"])\n',
+            "was reached and gave None: methods such as append, insert",
+        ),
+        (
+            "kv_cache.reuse",
+            "def reuse(cache, held, prompt):\n    for token in held:\n        if token < 0:\n"
+            "            return prompt\n",
+            "no `return` was reached",
+        ),
+        (
+            "attention.cut_edge",
+            "def cut_edge(scores, query, key):\n    if key == 0: raise ValueError\n"
+            "    ok = torch.ones_like(scores[0], dtype=torch.bool).tril()\n    ok[query, key] = False\n"
+            "    return scores.masked_fill(~ok, -torch.inf).softmax(-1)\n",
+            "here nothing should be raised; it raised ValueError",
+        ),
+        (
+            "attention.cut_edge",
+            "def cut_edge(scores, query, key):\n    w = scores.masked_fill(torch.ones_like(scores[0], dtype=torch.bool)"
+            ".triu(1), -torch.inf).softmax(-1)\n    w[:, query, key] = 0\n    return w\n",
+            "the row no longer sums to 1",
+        ),
+        (
+            "welcome.prepare",
+            "def prepare(tokenizer, prompt):\n"
+            '    return [tokenizer.special_tokens["<s>"], *tokenizer.encode(prompt.rstrip(" "))]\n',
+            "a line break at the end is white space, too",
+        ),
+        (
+            "attention.induction",
+            "def induction_score(weights, period):\n    q = torch.arange(period, weights.shape[-1] - 1)\n"
+            "    return weights[..., q, q + 1].mean(-1)\n",
+            "all these weights are 0: they lie on the future",
+        ),
+    ],
+)
+def test_what_is_said_is_true(id, source, said):
+    exercise = catalog.find("exercise", id)
+    assert said in judge(exercise, define(source, "answer")).reason

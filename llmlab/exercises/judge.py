@@ -190,9 +190,7 @@ def _explained(
         and expected[first].error is None
         and sources.returns(exercise.answer)
     ):
-        there = sources.tree_of(candidate) is not None and sources.returns(candidate)
-        what = "no `return` was reached; does it stand too far to the right?" if there else "is a `return` missing?"
-        return Verdict(WRONG, f"{exercise.function} returned None; {what}")
+        return Verdict(WRONG, f"{exercise.function} returned None; {_why_none(candidate)}")
     here = _on_input(exercise, trial)
     if trial.error is not None:
         text = said(trial.error) if not isinstance(trial.error, Stopped) else str(trial.error)
@@ -207,7 +205,8 @@ def _explained(
             return Verdict(WRONG, f"{told}. {here}")
         if not place:
             return Verdict(CRASHED, f"{exercise.function} cannot be called as the exercise calls it: {text}")
-        if linecache.getline(place[0].tb_frame.f_code.co_filename, place[0].tb_lineno).strip().startswith("raise"):
+        line = linecache.getline(place[0].tb_frame.f_code.co_filename, place[0].tb_lineno)
+        if re.search(r"(^|:)\s*raise\b", line):
             return Verdict(WRONG, f"here nothing should be raised; it raised {text}. {here}")
         return Verdict(CRASHED, "\n".join(filter(None, (text, in_plain_words(text)))), place_in_words(exercise, *place))
     trial_is_banned = _uses(exercise, trial)
@@ -226,6 +225,20 @@ def _explained(
         if small and not trial_is_banned and trial.value.shape == expected[first].value.shape:
             here += f": expected {shown(expected[first].value)}, got {shown(trial.value)}"
     return Verdict(WRONG, ". ".join([*words, here]))
+
+
+def _why_none(candidate: Any) -> str:
+    """What may be the reason that nothing came back."""
+    tree = sources.tree_of(candidate)
+    if tree is None or not sources.returns(candidate):
+        return "is a `return` missing?"
+    last = tree.body[-1]
+    if isinstance(last, ast.Return) and isinstance(last.value, ast.Call):
+        return (
+            f"`{ast.unparse(last)}` was reached and gave None: methods such as append, insert, extend, truncate, and "
+            "print, do their work and give back None. Return the thing itself"
+        )
+    return "no `return` was reached; does it stand too far to the right?"
 
 
 def _always_the_same(trials: list[Trial], expected: list[Trial]) -> bool:

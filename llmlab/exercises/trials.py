@@ -183,11 +183,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: plain(one) for name, one in value.items()}
     if isinstance(value, RowLengths):
-        held = value.lengths.tolist()
+        keys = value.keys(0).clone()  # (B, G, S, d)
+        left_over = torch.arange(keys.shape[2]) >= value.lengths[:, None]  # (B, S)
         return {
-            "tokens held in each row": held,
+            "tokens held in each row": value.lengths.tolist(),
             "next positions": value.positions(1).tolist(),
-            "keys": value.keys(0).clone(),
+            "keys": keys.masked_fill(left_over[:, None, :, None], 0),  # of no row's tokens: what a cut has left there
         }
     return value
 

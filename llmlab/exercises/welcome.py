@@ -179,7 +179,7 @@ def _prompts():
     minutes=10,
 )
 def write(model, ids, n, end):
-    """At most n greedy tokens (a list) after the ids; the end token is the last, if it comes after them."""
+    """At most n greedy tokens (a list) after the ids; it stops after the end token, which is then the last."""
     new = []
     for _ in range(n):
         logits = model(torch.tensor([ids + new]))  # (1, T, V)
@@ -293,14 +293,15 @@ def _no_batch(model, ids, n, end):
 
 
 @cache
-def _small_tokenizer():
-    return BPETokenizer.train("the sun is up, the sun is red, the cat sat ", 300, special_tokens=("<s>", "</s>"))
+def _small_tokenizer(special_tokens=("<s>", "</s>")):
+    return BPETokenizer.train("the sun is up, the sun is red, the cat sat ", 300, special_tokens=special_tokens)
 
 
 def _beginnings():
-    tokenizer = _small_tokenizer()
+    tokenizer, other = _small_tokenizer(), _small_tokenizer(("</s>", "<s>", "<pad>", "<mask>"))
     for prompt in ("the sun is ", "the sun is", "the cat  ", " the sun", "", "a\n", "up </s> up ", "<s>the cat sat "):
         yield tokenizer, prompt
+    yield other, "The  Sun is red "
 
 
 @exercise(
@@ -316,7 +317,7 @@ def _beginnings():
     minutes=6,
 )
 def prepare(tokenizer, prompt):
-    """The ids (a list) of a prompt as texts begin in training: <s>, then the text without spaces at its end."""
+    """The ids (a list) of a prompt as texts begin in training: <s>, then the text without white space at its end."""
     return [tokenizer.special_tokens["<s>"], *tokenizer.encode(prompt.rstrip())]
 
 
@@ -341,6 +342,8 @@ prepare.plant({
         lambda tokenizer, prompt: tokenizer.encode("<s>" + prompt.rstrip(), allowed_special={"<s>", "</s>"}),
     "only one space is taken off; there may be several, or another sign of white space":
         lambda tokenizer, prompt: [tokenizer.special_tokens["<s>"], *tokenizer.encode(prompt.removesuffix(" "))],
+    "a line break at the end is white space, too: rstrip() without an argument takes off all of it":
+        lambda tokenizer, prompt: [tokenizer.special_tokens["<s>"], *tokenizer.encode(prompt.rstrip(" "))],
     "the ids end with </s>: that says that the text is finished, and the model shall go on":
         lambda tokenizer, prompt: [*prepare.answer(tokenizer, prompt), tokenizer.special_tokens["</s>"]],
     "this is the text; asked are its ids":

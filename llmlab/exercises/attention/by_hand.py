@@ -121,7 +121,7 @@ attend.plant({
 
 
 def _tokens_and_matrices():
-    for n_tokens, width, d in ((2, 3, 2), (5, 4, 2), (3, 6, 5), (6, 2, 4)):
+    for n_tokens, width, d in ((3, 4, 2), (5, 4, 2), (3, 6, 5), (6, 2, 4)):
         inner = [torch.randn(width, d) for _ in "qkv"]
         yield torch.randn(n_tokens, width), *inner, torch.randn(d, width)
 
@@ -140,7 +140,7 @@ def _tokens_and_matrices():
     minutes=8,
 )
 def attend_and_add(x, w_q, w_k, w_v, w_o):
-    """x (T, D), w_q, w_k, w_v (D, d), w_o (d, D) -> x and what attention adds to it, (T, D)."""
+    """x (T, D), w_q, w_k, w_v (D, d), w_o (d, D) -> x plus what attention adds to it, (T, D)."""
     q, k, v = x @ w_q, x @ w_k, x @ w_v  # (T, d) each
     weights = (q @ k.T / q.shape[-1] ** 0.5).softmax(dim=-1)  # (T, T)
     return x + weights @ v @ w_o  # (T, D)
@@ -195,7 +195,13 @@ plant_scales(
 
 def _queries_and_keys():
     yield torch.randn(3, 2), torch.randn(4, 2)
-    for batch, n_queries, n_keys, d in (((2,), 3, 4, 2), ((3,), 4, 4, 5), ((2, 3), 4, 5, 2), ((3, 2), 2, 6, 3)):
+    for batch, n_queries, n_keys, d in (
+        ((2,), 3, 4, 2),
+        ((3,), 4, 4, 5),
+        ((2, 3), 4, 5, 2),
+        ((3, 2), 2, 6, 3),
+        ((2, 1, 3), 3, 4, 2),
+    ):
         yield torch.randn(*batch, n_queries, d), torch.randn(*batch, n_keys, d)
 
 

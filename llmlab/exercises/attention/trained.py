@@ -161,7 +161,8 @@ induction_score.plant({
         ),
     "the query at `period` is left out; it is the first that has an earlier copy":
         lambda weights, period: _score(weights, period, first=1),
-    "rows are queries: here rows and columns are exchanged, so the weights on the future are counted, and these are 0":
+    "all these weights are 0: they lie on the future, right of the diagonal. Rows are queries, and what followed the "
+    "earlier copy stands in column t − period + 1":
         (
             lambda weights, period: _score(weights.mT, period),
             lambda weights, period: _score(weights.mT, period, shift=0),
@@ -184,6 +185,7 @@ induction_score.plant({
 def _additions():
     for n_heads, n_rows, n_tokens, width, taken in (
         (2, 2, 3, 4, [0]), (3, 1, 4, 2, [2]), (4, 3, 5, 6, [1, 3]), (3, 2, 4, 5, []), (2, 3, 2, 3, [1, 0]),
+        (5, 2, 3, 4, [4, 0, 2]),
     ):  # fmt: skip
         yield torch.randn(n_heads, n_rows, n_tokens, width) + torch.randn(n_heads, 1, 1, width), taken
 
@@ -258,9 +260,13 @@ without_what_it_reads.plant({
 
 def _edges():
     for n_heads, n_tokens, query, key in (
-        (1, 3, 2, 0), (2, 4, 3, 3), (3, 5, 2, 1), (2, 6, 1, 4), (2, 5, 1, 0), (1, 4, 0, 0), (2, 5, 4, 2),
+        (1, 3, 2, 0), (2, 4, 3, 3), (3, 5, 2, 1), (2, 6, 1, 4), (2, 5, 1, 0), (1, 4, 0, 0), (2, 5, 4, 2), (2, 4, 0, 2),
     ):  # fmt: skip
         yield 2 * torch.randn(n_heads, n_tokens, n_tokens), query, key
+    for query, key in ((3, 1), (2, 2)):  # the look that is cut had nearly all the weight
+        scores = torch.randn(2, 4, 4)
+        scores[:, query, key] += 300
+        yield scores, query, key
 
 
 @exercise(
@@ -290,44 +296,66 @@ def cut_edge(scores, query, key):
 
 
 def _cut(scores, query, key, *, forbid=None, causal=True, guard=True, fill=-torch.inf):
+    """Weights with the cells of `forbid(query, key)` cut, and a ValueError where the answer has one, if `guard`."""
+    if guard and query == key == 0:
+        raise ValueError("nothing left to read")
     n_tokens = scores.shape[-1]
     allowed = torch.ones(n_tokens, n_tokens, dtype=torch.bool)
     allowed = allowed.tril() if causal else allowed
     cut = torch.zeros_like(allowed)
     cut[(query, key) if forbid is None else forbid(query, key)] = True
-    if guard and not (allowed & ~cut)[query].any():
-        raise ValueError("nothing left")
     return scores.masked_fill(~allowed, -torch.inf).masked_fill(cut & allowed, fill).softmax(-1)
 
 
-def _after(scores, query, key, *, renormalize=False):
-    weights = _cut(scores, query, key, forbid=lambda q, k: (slice(0), slice(0)), guard=False)
-    if query == key == 0:
-        raise ValueError("nothing left")
+def _nothing(query, key):
+    return slice(0), slice(0)
+
+
+def _afterwards(scores, query, key, guard=True):
+    weights = _cut(scores, query, key, forbid=_nothing, guard=guard)
     weights[:, query, key] = 0
-    return weights / weights.sum(-1, keepdim=True) if renormalize else weights
+    return weights
+
+
+def _shared_out_again(scores, query, key, guard=True):
+    weights = _afterwards(scores, query, key, guard)
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def _first_head(scores, query, key, guard=True):
+    return torch.cat((_cut(scores[:1], query, key, guard=guard), _cut(scores[1:], query, key, forbid=_nothing)))
+
+
+def _both(**changed):
+    """A mistake in two versions: with the ValueError, and without it."""
+    return tuple(
+        lambda scores, query, key, guard=guard: _cut(scores, query, key, guard=guard, **changed)
+        for guard in (True, False)
+    )
 
 
 cut_edge.plant({
     "the row no longer sums to 1: the weight was set to 0 after the softmax. Set the score to −∞ before it":
-        _after,
+        (_afterwards, lambda scores, query, key: _afterwards(scores, query, key, False)),
+    "dividing by the sum afterwards is too late where the cut look had all the weight: nothing is left to divide. Set "
+    "the score to −∞ before the softmax":
+        (_shared_out_again, lambda scores, query, key: _shared_out_again(scores, query, key, False)),
     "a score of 0 is not nothing: e⁰ = 1. A forbidden score is −∞":
-        lambda scores, query, key: _cut(scores, query, key, fill=0.0),
+        _both(fill=0.0),
     "later tokens can be read: the causal mask is missing":
-        lambda scores, query, key: _cut(scores, query, key, causal=False),
+        _both(causal=False),
     "rows are queries and columns are keys; here they are exchanged":
-        lambda scores, query, key: _cut(scores, query, key, forbid=lambda q, k: (k, q)),
+        _both(forbid=lambda query, key: (key, query)),
     "nobody can read this key any more; only one query is to be cut off from it":
-        lambda scores, query, key: _cut(scores, query, key, forbid=lambda q, k: (slice(max(k, 1), None), k)),
+        _both(forbid=lambda query, key: (slice(None), key)),
+    "the query can read nothing any more; only one of its keys is to be cut":
+        _both(forbid=lambda query, key: (query, slice(None))),
     "nothing is cut: the query still reads the key":
-        lambda scores, query, key: _cut(scores, query, key, forbid=lambda q, k: (slice(0), slice(0)), guard=False)
-        if (query, key) != (0, 0) else _cut(scores, query, key),
+        _both(forbid=_nothing),
     "where nothing is left to read, −∞ everywhere has no softmax: nan. Raise a ValueError there":
         lambda scores, query, key: _cut(scores, query, key, guard=False),
     "only the first head is cut; the edge is cut in every head of `scores`":
-        lambda scores, query, key: torch.cat(
-            (_cut(scores[:1], query, key), _cut(scores[1:], query, key, forbid=lambda q, k: (slice(0), slice(0))))
-        ) if (query, key) != (0, 0) else _cut(scores, query, key),
+        _first_head,
 })  # fmt: skip
 
 

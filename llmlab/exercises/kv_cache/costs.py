@@ -90,6 +90,7 @@ def _machines():
         (10, 20, 3, 2, 1000.0, 5.0),
         (10, 20, 50, 2, 10.0, 50.0),
         (10, 20, 2, 1, 1.0, 100.0),
+        (10, 0, 1, 1, 1.0, 100.0),
         (7e9, 2e9, 1, 2, 989e12, 3.35e12),
         (7e9, 1e6, 512, 2, 989e12, 3.35e12),
         (8e9, 5e8, 64, 1, 1979e12, 3.35e12),
@@ -249,9 +250,10 @@ def _edits():
     for held, prompt in (
         ([5, 6, 7], [5, 6, 7, 8]), ([5, 6, 7, 8], [5, 9, 7, 8, 3]), ([5, 6, 7, 8, 9], [5, 6, 8, 9]),
         ([5, 6, 7], [5, 6, 7]), ([5, 6, 7, 8], [5, 6]), ([5, 6], [9, 6, 5]), ([4, 4, 4, 4, 2], [4, 4, 2, 4, 2, 2]),
+        ([], [5, 6]),
     ):  # fmt: skip
         cache = KVCache(CONFIG, 1, 16)
-        for layer in range(CONFIG.n_layers):
+        for layer in range(CONFIG.n_layers if held else 0):
             new = torch.randn(1, CONFIG.n_kv_heads, len(held), CONFIG.head_dim)
             cache.update(layer, new, new)
         cache.advance(len(held))
@@ -270,13 +272,15 @@ def _edits():
         "Count with a loop that stops at the first difference.",
     ),
     inputs=_edits,
+    keeps=("held", "prompt"),
     difficulty=2,
     minutes=10,
 )
 def reuse(cache, held, prompt):
     """Cut the cache, which holds the tokens `held`, back to the part that `prompt` can use, and as long as possible.
 
-    Returns the tokens of prompt that are left to feed in: one at least, since the last one gives the logits.
+    Returns the tokens of prompt that are left to feed in: one at least, since the last one gives the logits. The lists
+    stay as they are.
     """
     n = 0
     while n < min(len(held), len(prompt) - 1) and held[n] == prompt[n]:
@@ -432,7 +436,10 @@ EXERCISES = (count_keys, fastest_step, cache_bytes, reuse, rollback)
 PREDICTIONS = (
     Prediction(
         id="kv_cache.growth",
-        text="With a cache, the number of new tokens doubles from 500 to 1,000. What happens to the work of attention?",
+        text=(
+            "With a cache, the number of new tokens doubles from 500 to 1,000. What happens to the work of comparing "
+            "queries with keys and mixing values?"
+        ),
         options=(
             "it stays the same",
             "it about doubles",

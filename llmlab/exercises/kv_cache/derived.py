@@ -459,7 +459,8 @@ def _batches():
         ([[5, 6]], 2), ([[7, 8, 9], [3]], 3), ([[4], [9, 30, 12, 7], [8, 8]], 4), ([[5, 6, 7, 8, 9, 10], [21, 3]], 5),
         ([[3, 14, 15], [9, 26, 5, 35], [8]], 1),
     ):  # fmt: skip
-        yield given(model, calls=n_new + 1), prompts, n_new, KVCache(CONFIG, len(prompts), 32)
+        calls = n_new + 1 + max(map(len, prompts))
+        yield given(model, calls=calls), [list(ids) for ids in prompts], n_new, KVCache(CONFIG, len(prompts), 32)
 
 
 @exercise(
@@ -472,12 +473,15 @@ def _batches():
         "The padding stands behind each row's own tokens. cache.truncate takes a tensor of lengths, one for each row.",
     ),
     inputs=_batches,
-    counts_calls=True,
+    keeps=("prompts",),
     difficulty=2,
     minutes=7,
 )
 def continue_batch(model, prompts, n_new, cache):
-    """n_new greedy tokens after each prompt, a list of lists. prompts: B lists of ids; the cache has B empty rows."""
+    """n_new greedy tokens after each prompt, a list of lists. prompts: B lists of ids; the cache has B empty rows.
+
+    Afterwards the cache holds in each row the prompt and all new tokens but the last; `prompts` is as it was.
+    """
     lengths = torch.tensor([len(ids) for ids in prompts])  # (B,)
     padded = [ids + [0] * (int(lengths.max()) - len(ids)) for ids in prompts]
     logits = model(torch.tensor(padded), cache=cache)  # (B, T, V)
