@@ -822,6 +822,6 @@ def test_settings_reach_the_model_and_the_training():
     assert (third.n_steps, third.warmup) == (RECIPES["model"].reading(3).n_steps, 4)
     assert recipe("--set", "second.n_steps=0", "third.n_steps=0").later == ()
     assert recipe("--set", "third.n_steps=0").later == RECIPES["model"].later[:1]
-    assert recipe("--which=draft").later == RECIPES["draft"].later and len(RECIPES["draft"].later) == 1
+    assert recipe("--which=draft").later == RECIPES["draft"].later and len(RECIPES["draft"].later) == 2
     with pytest.raises(ValueError, match=r"expected --set FIELD=VALUE with a field of .*vocab_size.*got 'layers=3'"):
         recipe("--set", "layers=3")

@@ -309,7 +309,8 @@ def _beginnings():
     title="A prompt that the model can go on with",
     prompt="Repair the way from a prompt to ids, so that it is a beginning like those of training.",
     hints=(
-        "Compare with the cell of stage 1: what stands before the ids of the prompt there?",
+        "Compare with the cell of stage 1: what stands before the ids there? Ask this tokenizer for it: "
+        'tokenizer.special_tokens["<s>"].',
         "A word brings its own space along, so the space at the prompt's end must go: `rstrip()` takes it off.",
     ),
     inputs=_beginnings,
@@ -317,7 +318,7 @@ def _beginnings():
     minutes=6,
 )
 def prepare(tokenizer, prompt):
-    """The ids (a list) of a prompt as texts begin in training: <s>, then the text without white space at its end."""
+    """The ids (a list) of a prompt: <s> of this tokenizer, then the text without white space at its end."""
     return [tokenizer.special_tokens["<s>"], *tokenizer.encode(prompt.rstrip())]
 
 
@@ -344,6 +345,13 @@ prepare.plant({
         lambda tokenizer, prompt: [tokenizer.special_tokens["<s>"], *tokenizer.encode(prompt.removesuffix(" "))],
     "a line break at the end is white space, too: rstrip() without an argument takes off all of it":
         lambda tokenizer, prompt: [tokenizer.special_tokens["<s>"], *tokenizer.encode(prompt.rstrip(" "))],
+    "4,092 is <s> in the course's tokenizer; another has another: ask tokenizer.special_tokens[\"<s>\"]":
+        (
+            lambda tokenizer, prompt: [4092, *tokenizer.encode(prompt.rstrip())],
+            lambda tokenizer, prompt: [4092, *tokenizer.encode(prompt)],
+            lambda tokenizer, prompt: [4092, *tokenizer.encode(prompt.strip())],
+            lambda tokenizer, prompt: [4092, *tokenizer.encode(prompt.rstrip(" "))],
+        ),
     "the ids end with </s>: that says that the text is finished, and the model shall go on":
         lambda tokenizer, prompt: [*prepare.answer(tokenizer, prompt), tokenizer.special_tokens["</s>"]],
     "this is the text; asked are its ids":

@@ -151,7 +151,10 @@ def _score(weights, period, first=0, shift=1, by=None):
 
 induction_score.plant({
     "these are the weights on the token before the earlier copy; what followed it is on its other side":
-        lambda weights, period: _score(weights, period, first=1, shift=-1),
+        (
+            lambda weights, period: _score(weights, period, first=1, shift=-1),
+            lambda weights, period: _score(weights, period, shift=-1),
+        ),
     "this looks two places behind the earlier copy; what followed it stands one place behind":
         lambda weights, period: _score(weights, period, shift=2),
     "this counts the query at period − 1, too, whose token has no earlier copy":
@@ -204,7 +207,7 @@ def _additions():
     keeps=("additions",),
 )
 def without_what_it_reads(additions, taken):
-    """additions (H, B, T, D): what each head adds to each token; taken: some heads -> what all add up to (B, T, D).
+    """additions (H, B, T, D): what each head adds to each token; taken: numbers of heads -> their sum (B, T, D).
 
     A head of `taken` adds its mean over all tokens of the batch instead. `additions` stays as it is.
     """
