@@ -103,6 +103,14 @@ def attention_to(weights: Tensor, queries: Sequence[int], keys: Sequence[Sequenc
 # Taking heads out ---------------------------------------------------------------------------------------------------
 
 
+def _expect_head(config: ModelConfig, layer: int, head: int) -> None:
+    """Raise ValueError for a head that the model does not have."""
+    if not (0 <= layer < config.n_layers and 0 <= head < config.n_heads):
+        raise ValueError(
+            f"no head ({layer}, {head}); expected a layer below {config.n_layers} and a head below {config.n_heads}"
+        )
+
+
 @contextmanager
 def without_heads(model: Transformer, heads: Iterable[tuple[int, int]]) -> Iterator[None]:
     """Within the block, the heads (layer, head) read nothing: their output is zero.
@@ -112,10 +120,7 @@ def without_heads(model: Transformer, heads: Iterable[tuple[int, int]]) -> Itera
     config = model.config
     taken: dict[int, list[int]] = {}
     for layer, head in heads:
-        if not (0 <= layer < config.n_layers and 0 <= head < config.n_heads):
-            raise ValueError(
-                f"no head ({layer}, {head}); expected a layer below {config.n_layers} and a head below {config.n_heads}"
-            )
+        _expect_head(config, layer, head)
         taken.setdefault(layer, []).append(head)
 
     def silence(of: list[int]) -> Callable[[Tensor], Tensor]:
@@ -138,10 +143,7 @@ def edges_by_layer(config: ModelConfig, edges: Iterable[tuple[int, int, int, int
     """
     cut: dict[int, set[Edge]] = {}
     for layer, head, query, key in edges:
-        if not (0 <= layer < config.n_layers and 0 <= head < config.n_heads):
-            raise ValueError(
-                f"no head ({layer}, {head}); expected a layer below {config.n_layers} and a head below {config.n_heads}"
-            )
+        _expect_head(config, layer, head)
         first = 0 if config.sliding_window is None else max(0, query - config.sliding_window + 1)
         if not first <= key <= query:
             raise ValueError(f"query {query} does not look at key {key}, only at keys {first} to {query}")
