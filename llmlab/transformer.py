@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -81,10 +82,15 @@ class Transformer(nn.Module):
         self.reset_parameters()
 
     @torch.no_grad()
-    def reset_parameters(self, generator: torch.Generator | np.random.Generator | None = None) -> None:
+    def reset_parameters(
+        self,
+        generator: torch.Generator | np.random.Generator | Callable[[str], torch.Generator] | None = None,
+    ) -> None:
         """Normal weights of `init_std`; smaller by √(2·n_layers) where a layer adds to the stream (GPT-2, 2.3).
 
-        A generator of numpy draws the same weights on every processor; PyTorch's differ in their last bits.
+        A generator of numpy draws the same weights on every processor; PyTorch's differ in their last bits. A function
+        gives each parameter, by its name, a generator of its own, so that two models that share only some of their
+        shapes begin with the same weights there.
         """
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2:
@@ -92,10 +98,11 @@ class Transformer(nn.Module):
             else:
                 adds = name.endswith(("o_proj.weight", "down.weight"))
                 std = self.config.init_std / (math.sqrt(2 * self.config.n_layers) if adds else 1)
-                if isinstance(generator, np.random.Generator):
-                    parameter.copy_(torch.from_numpy(generator.normal(scale=std, size=parameter.shape)))
+                source = generator(name) if callable(generator) else generator
+                if isinstance(source, np.random.Generator):
+                    parameter.copy_(torch.from_numpy(source.normal(scale=std, size=parameter.shape)))
                 else:
-                    nn.init.normal_(parameter, std=std, generator=generator)
+                    nn.init.normal_(parameter, std=std, generator=source)
 
     def hidden(
         self,

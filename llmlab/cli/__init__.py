@@ -1,4 +1,4 @@
-"""The command `llmlab`: train, stream, measure, showpieces, generate, notebooks, widgets, bench, doctor.
+"""The command `llmlab`: train, stream, measure, study, showpieces, generate, notebooks, widgets, bench, doctor.
 
 Each subcommand is a module with `add_arguments(parser)` and `run(arguments) -> int`, imported when it is asked for.
 """
@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "train the course's model on the world, or go on with an interrupted run",
     "stream": "list what a trained model has read, so that world.seen finds a text in it",
     "measure": "measure the figures of the model card again and write them down",
+    "study": "train the models that a chapter compares, from several seeds, and record what they can do",
     "showpieces": "search texts that the trained model has never read, to show what it can do and cannot",
     "generate": "continue a prompt with the trained model",
     "notebooks": "execute the notebooks, or check that they are up to date",

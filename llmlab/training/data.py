@@ -5,7 +5,7 @@ Every source of batches is a function of the step alone, so that a run can be st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import count, islice
 from random import Random
@@ -166,7 +166,7 @@ class WorldBatches:
         seq_len: int,
         *,
         seed: int = 0,
-        skills: Sequence[str] | None = None,
+        skills: Sequence[str] | Mapping[str, float] | None = None,
         lists_first: int = 0,
         reading: int = 1,
         token_lists: float = 0.0,
@@ -195,7 +195,7 @@ class WorldBatches:
         """The number of a step's first document. The next step's is more than a batch can hold, one token each."""
         return step * self.batch_size * (self.seq_len + 1)
 
-    def skills_of(self, step: int) -> Sequence[str] | None:
+    def skills_of(self, step: int) -> Sequence[str] | Mapping[str, float] | None:
         """What a step reads, as the `skills` of `world.document`."""
         if step < self.lists_first:
             return "repeating" if 2 * step < self.lists_first else "copying"

@@ -27,7 +27,7 @@ from . import sums as _sums
 from . import translation as _translation
 from .copying import EVERYDAY
 from .documents import MIXTURE, SECOND_MIXTURE, SKILLS, THIRD_MIXTURE, document, documents, sample
-from .evaluate import EVALUATIONS, Score, answers, evaluate, finding_by_depth, items
+from .evaluate import EVALUATIONS, Score, answers, evaluate, examined, finding_by_depth, items
 from .facts import Person, invented_facts, people, told_items, true_facts
 from .grammar import Grammar, Parse, split_sentences
 from .records import Document, Fact, Item
@@ -54,6 +54,7 @@ __all__ = [
     "document",
     "documents",
     "evaluate",
+    "examined",
     "finding_by_depth",
     "invented_facts",
     "is_world_sentence",

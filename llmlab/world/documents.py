@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from itertools import accumulate, count
 from random import Random
@@ -129,13 +129,16 @@ def _all_of(reading: int) -> _Choice:
     return _choice(reading, tuple(_READINGS[reading].mixture))
 
 
-def _choice(reading: int, skills: Iterable[str] | None) -> _Choice:
+def _choice(reading: int, skills: Iterable[str] | Mapping[str, float] | None) -> _Choice:
     if reading not in _READINGS:
         raise ValueError(f"unknown reading {reading!r}; expected one of: {', '.join(map(str, _READINGS))}")
     if skills is None:
         return _all_of(reading)
-    mixture = _READINGS[reading].mixture
-    names = chosen(skills, mixture, "skills")
+    usual = _READINGS[reading].mixture
+    names = chosen(skills, usual, "skills")
+    mixture = skills if isinstance(skills, Mapping) else usual
+    if wrong := next((skill for skill in names if not mixture[skill] > 0), None):
+        raise ValueError(f"expected a share above 0 for each skill, got {mixture[wrong]!r} for {wrong!r}")
     return _Choice(_READINGS[reading], names, tuple(accumulate(mixture[skill] for skill in names)))
 
 
@@ -147,13 +150,19 @@ def _write(seed: int, index: int, split: str, choice: _Choice) -> Document:
 
 
 def document(
-    seed: int, index: int, *, split: str = "train", skills: Iterable[str] | None = None, reading: int = 1
+    seed: int,
+    index: int,
+    *,
+    split: str = "train",
+    skills: Iterable[str] | Mapping[str, float] | None = None,
+    reading: int = 1,
 ) -> Document:
     """Document number `index` of a stream: the same for the same arguments, on every machine.
 
-    `split` is "train" or "held_out"; `skills` restricts the stream to some skills, in their usual proportions;
-    `reading` is 1, 2 or 3: what a model is trained on first (`MIXTURE`), and what it reads after that
-    (`SECOND_MIXTURE`, `THIRD_MIXTURE`). Raises ValueError for an unknown split, skill or reading.
+    `split` is "train" or "held_out"; `skills` restricts the stream to some skills, in their usual proportions, or,
+    where it is a mapping, in those that it gives; `reading` is 1, 2 or 3: what a model is trained on first (`MIXTURE`),
+    and what it reads after that (`SECOND_MIXTURE`, `THIRD_MIXTURE`). Raises ValueError for an unknown split, skill or
+    reading, and for a share that is not above 0.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; expected one of: {', '.join(SPLITS)}")
@@ -163,7 +172,12 @@ def document(
 
 
 def documents(
-    seed: int, *, start: int = 0, split: str = "train", skills: Iterable[str] | None = None, reading: int = 1
+    seed: int,
+    *,
+    start: int = 0,
+    split: str = "train",
+    skills: Iterable[str] | Mapping[str, float] | None = None,
+    reading: int = 1,
 ) -> Iterator[Document]:
     """The endless stream of documents from number `start` on; the arguments are those of `document`."""
     document(seed, start, split=split, skills=skills, reading=reading)  # bad arguments raise before the first document

@@ -9,7 +9,7 @@ are those of Wilson (1927).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -114,6 +114,32 @@ def answers(
     `model` maps tokens (B, T) to logits (B, T, V) and is causal, so padding on the right changes nothing.
     `tokenizer` has `encode(text) -> list[int]` and `special_tokens["<s>"]`.
     """
+    return [right for right, _ in examined(model, items, tokenizer=tokenizer, batch_size=batch_size)]
+
+
+def examined(
+    model: Callable[[torch.Tensor], torch.Tensor],
+    items: Sequence[Item],
+    *,
+    tokenizer: Any,
+    batch_size: int = 32,
+) -> list[tuple[bool, float]]:
+    """For each item, whether the model would answer it right, and how surprised it is by the right answer as a whole.
+
+    The surprise is −ln of the answer's probability, in nats: the sum over its tokens, so that models with other
+    tokenizers can be compared. Arguments of `answers`.
+    """
+    found = [(False, 0.0)] * len(items)
+    for number, logits, ids in _asked(model, items, tokenizer, batch_size):
+        nats = -logits.float().log_softmax(-1).gather(-1, ids[:, None]).sum().item()
+        found[number] = bool((logits.argmax(-1) == ids).all()), nats
+    return found
+
+
+def _asked(
+    model: Callable[[torch.Tensor], torch.Tensor], items: Sequence[Item], tokenizer: Any, batch_size: int
+) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+    """Of each item its number, the logits (n, V) at the n places where its answer is asked for, and the answer (n,)."""
     import torch
 
     start = tokenizer.special_tokens["<s>"]
@@ -122,7 +148,6 @@ def answers(
         prompt, answer = list(tokenizer.encode(item.prompt)), list(tokenizer.encode(item.answer))
         encoded.append(([start, *prompt, *answer], len(answer)))
     order = sorted(range(len(items)), key=lambda number: len(encoded[number][0]))
-    right = [False] * len(items)
     parameters = getattr(model, "parameters", None)
     first = next(iter(parameters()), None) if parameters is not None else None
     device = first.device if first is not None else None
@@ -130,23 +155,23 @@ def answers(
     if was_training:
         model.eval()
     try:
-        with torch.inference_mode():
-            for begin in range(0, len(order), batch_size):
-                batch = order[begin : begin + batch_size]
-                longest = max(len(encoded[number][0]) for number in batch)
-                tokens = torch.full((len(batch), longest), start, dtype=torch.int64)  # (B, T)
-                for row, number in enumerate(batch):
-                    ids = encoded[number][0]
-                    tokens[row, : len(ids)] = torch.tensor(ids)
-                best = model(tokens.to(device) if device is not None else tokens).argmax(-1).cpu()  # (B, T)
-                for row, number in enumerate(batch):
-                    ids, n_answer = encoded[number]
-                    stop = len(ids)
-                    right[number] = best[row, stop - n_answer - 1 : stop - 1].tolist() == ids[stop - n_answer :]
+        for begin in range(0, len(order), batch_size):
+            batch = order[begin : begin + batch_size]
+            longest = max(len(encoded[number][0]) for number in batch)
+            tokens = torch.full((len(batch), longest), start, dtype=torch.int64)  # (B, T)
+            for row, number in enumerate(batch):
+                ids = encoded[number][0]
+                tokens[row, : len(ids)] = torch.tensor(ids)
+            with torch.inference_mode():
+                logits = model(tokens.to(device) if device is not None else tokens)  # (B, T, V)
+            for row, number in enumerate(batch):
+                ids, n_answer = encoded[number]
+                stop = len(ids)
+                asked = logits[row, stop - n_answer - 1 : stop - 1]  # (n, V)
+                yield number, asked, torch.tensor(ids[stop - n_answer :], device=asked.device)
     finally:
         if was_training:
             model.train()
-    return right
 
 
 def evaluate(

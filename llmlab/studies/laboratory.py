@@ -1,0 +1,138 @@
+"""The laboratory model: small and quick enough to be trained again for every question that a chapter asks.
+
+A study changes one thing of it, such as `ffn` or `n_kv_heads`, and trains it again from several seeds. What it is,
+how it was chosen, and what it can and cannot tell about larger models stands in `data/studies/README.md`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+
+from .. import data_path
+from ..config import ModelConfig
+from ..tokenization import GPT2_PATTERN, SINGLE_DIGIT_PATTERN, BPETokenizer
+from ..training import Trainer, TrainingConfig, WorldBatches, train_tokenizer
+from ..transformer import Transformer
+
+MODEL = ModelConfig(vocab_size=4096, d_model=96, n_layers=3, n_heads=8, head_dim=16, d_ff=256)
+TRAINING = TrainingConfig(n_steps=1600, batch_size=4, seq_len=256, learning_rate=4e-3, warmup=50)
+MIXTURE = {
+    "copying": 0.06,
+    "repeating": 0.02,
+    "pronouns": 0.16,
+    "questions": 0.18,
+    "facts_true": 0.16,
+    "translation": 0.16,
+    "analogies": 0.07,
+    "senses": 0.07,
+    "paraphrases": 0.12,
+}
+LISTS_FIRST = 400
+# How a text is cut before pairs are merged; the patterns differ in nothing but numbers. The shipped tokenizer has a
+# token for each digit; up to three may be one as in GPT-4's; any number may, with the space before it, as in GPT-2's.
+DIGITS = {
+    "alone": SINGLE_DIGIT_PATTERN,
+    "in threes": GPT2_PATTERN.replace(r" ?\p{N}+", r"\p{N}{1,3}"),
+    "as they come": GPT2_PATTERN,
+}
+UNSEEN = 1_000_000  # the seed of documents that no run reads
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model and its training: all that decides what a run ends with, but its seed.
+
+    `digits` says how the tokenizer cuts numbers: "alone" is the shipped one, the others are trained for this.
+    """
+
+    model: ModelConfig = MODEL
+    training: TrainingConfig = TRAINING
+    mixture: Mapping[str, float] = field(default_factory=lambda: dict(MIXTURE))
+    lists_first: int = LISTS_FIRST
+    digits: str = "alone"
+
+    def __post_init__(self):
+        if self.digits not in DIGITS:
+            raise ValueError(f"expected digits to be one of {', '.join(DIGITS)}; got {self.digits!r}")
+
+    def changed(self, overrides: Mapping[str, Any]) -> Setting:
+        """This setting with some fields changed, those of the model and of the training by their own names.
+
+        With other heads there are as many kv heads, unless these are named too; all other sizes stay. Raises ValueError
+        for a field that does not exist, listing those that do, and for `seed`, which belongs to a run.
+        """
+        of_model, of_training, ours = (
+            {one.name for one in dataclasses.fields(kind)} for kind in (ModelConfig, TrainingConfig, Setting)
+        )
+        ours -= {"model", "training"}
+        of_training -= {"seed"}
+        if unknown := sorted(set(overrides) - of_model - of_training - ours):
+            known = ", ".join(sorted(of_model | of_training | ours))
+            raise ValueError(f"unknown settings {', '.join(unknown)}; known are {known}")
+        usual = {"n_kv_heads": None} if "n_heads" in overrides else {}
+        model = usual | {name: value for name, value in overrides.items() if name in of_model}
+        training = {name: value for name, value in overrides.items() if name in of_training}
+        rest = {name: value for name, value in overrides.items() if name in ours}
+        return dataclasses.replace(
+            self,
+            model=dataclasses.replace(self.model, **model),
+            training=dataclasses.replace(self.training, **training),
+            **rest,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values, for JSON."""
+        training = dataclasses.asdict(self.training)
+        training.pop("seed")
+        training["betas"] = list(training["betas"])
+        rest = {"mixture": dict(self.mixture), "lists_first": self.lists_first, "digits": self.digits}
+        return {"model": self.model.to_dict(), "training": training, **rest}
+
+    @property
+    def key(self) -> str:
+        """A name that two settings share only where they are equal."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def tokenizer(self) -> BPETokenizer:
+        """Its tokenizer, of the model's vocabulary."""
+        return _tokenizer(self.digits, self.model.vocab_size)
+
+    def batches(self, seed: int) -> WorldBatches:
+        """What a run with this seed reads: equal seeds read the same documents in the same order."""
+        size = self.training.batch_size, self.training.seq_len
+        return WorldBatches(self.tokenizer(), *size, seed=seed, skills=self.mixture, lists_first=self.lists_first)
+
+    def new_model(self, seed: int) -> Transformer:
+        """The model before training. Models of other settings begin with the same numbers wherever name, shape and
+        spread of a parameter are the same."""
+        model = Transformer(self.model)
+        model.reset_parameters(lambda name: torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode())))
+        return model.eval()
+
+    def trainer(self, seed: int) -> Trainer:
+        """The trainer of the run with this seed."""
+        return Trainer(self.new_model(seed), self.batches(seed), dataclasses.replace(self.training, seed=seed))
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers the model learns."""
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in Transformer(self.model).parameters())
+
+
+@cache
+def _tokenizer(digits: str, vocab_size: int) -> BPETokenizer:
+    if digits == "alone":
+        shipped = BPETokenizer.load(data_path("tokenizer.json"))
+        if shipped.vocab_size == vocab_size:
+            return shipped
+    return train_tokenizer(vocab_size, pattern=DIGITS[digits])

@@ -1,0 +1,64 @@
+"""What a study is: a question, the settings that are compared, seeds, and what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from .laboratory import Setting
+from .measures import Examination
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A question that trained models answer: each setting is trained once for each seed, and then measured.
+
+    `settings` maps names to what they change of the laboratory model; the first one is what the others are compared
+    with. `base` is changed in all of them. Runs with equal seeds read the same documents in the same order, and begin
+    with the same weights wherever the shapes allow.
+    """
+
+    name: str
+    question: str
+    settings: Mapping[str, Mapping[str, Any]]
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    measure: Callable[..., Any] = field(default_factory=Examination)
+    base: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if not self.settings or not self.seeds:
+            raise ValueError(f"expected a study with settings and seeds, got {self.settings!r} and {self.seeds!r}")
+        _ = self.full  # an unknown field raises here
+
+    @cached_property
+    def full(self) -> dict[str, Setting]:
+        """The settings with all that they leave as it is."""
+        base = Setting().changed(self.base)
+        return {name: base.changed(changes) for name, changes in self.settings.items()}
+
+    @property
+    def reference(self) -> str:
+        """The setting that the others are compared with."""
+        return next(iter(self.settings))
+
+    @property
+    def runs(self) -> list[tuple[str, int]]:
+        """Every setting with every seed, seed by seed, so that what is done first can be compared first."""
+        return [(setting, seed) for seed in self.seeds for setting in self.settings]
+
+    def __repr__(self) -> str:
+        lines = [f"study {self.name!r}: {self.question}"]
+        if self.base:
+            lines.append(f"  all settings: {_said(self.base)}")
+        width = max(map(len, self.settings))
+        for name, changes in self.settings.items():
+            of_all = f"{self.full[name].n_parameters:,} parameters"
+            lines.append(f"  {name:<{width}}  {_said(changes)}, {of_all}")
+        lines.append(f"  seeds {', '.join(map(str, self.seeds))}")
+        return "\n".join(lines)
+
+
+def _said(changes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in changes.items()) or "the laboratory model as it is"
