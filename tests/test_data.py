@@ -52,6 +52,7 @@ def test_the_models_are_the_recipes(data, name):
     assert model.config == recipe.model and tokenizer.vocab_size == model.config.vocab_size
     _, metadata = checkpoint.load_tensors(data / f"{name}.safetensors")
     written = {**dataclasses.asdict(recipe.training), "lists_first": recipe.lists_first, "encoder": recipe.encoder}
+    written |= {} if recipe.ends else {"ends": False}
     assert metadata["training"] == json.loads(json.dumps(written))
     later = [
         {**dataclasses.asdict(one.training), "token_lists": one.token_lists, "pairs_first": one.pairs_first}
@@ -62,7 +63,7 @@ def test_the_models_are_the_recipes(data, name):
 
 
 def test_an_unknown_model_is_named():
-    with pytest.raises(ValueError, match="model, draft or encoder, got 'huge'"):
+    with pytest.raises(ValueError, match="model, draft, encoder, mha or endless, got 'huge'"):
         load_model("huge")
 
 

@@ -49,19 +49,20 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.again:
             forget_stale(runner, study)
         left = runner.missing(study, retry=arguments.retry, n_seeds=arguments.seeds)
-        print(f"{study!r}\n{budget(runner, study, left)}", flush=True)
+        n_runs = len(study.settings) * len(study.seeds[: arguments.seeds])
+        print(f"{study!r}\n{budget(runner, n_runs, left)}", flush=True)
         if not runner.go(left):
             return INTERRUPTED
         print(opened(study, recorded).compared() if len(study.settings) > 1 else opened(study, recorded).table())
     return 0
 
 
-def budget(runner: Runner, study: Study, left: list[Run]) -> str:
-    """What is still to run, in runs × minutes."""
+def budget(runner: Runner, n_runs: int, left: list[Run]) -> str:
+    """What is still to run of `n_runs`, in runs × minutes; a shorter training counts by its steps."""
     each = minutes_per_run(runner)
     whole = each * sum(run.setting.training.n_steps / TRAINING.n_steps for run in left)
-    n = len(study.runs)
-    said = f"{n} runs, {n - len(left)} of them recorded; {len(left)} × about {each:.1f} minutes = {whole:.0f} minutes"
+    said = f"{n_runs} runs, {n_runs - len(left)} of them recorded; "
+    said += f"{len(left)} to go, at {each:.1f} minutes for a run of {TRAINING.n_steps} steps: {whole:.0f} minutes"
     return f"{said} on one core, about {whole / runner.jobs:.0f} with {runner.jobs} side by side"
 
 

@@ -1,7 +1,7 @@
 """The laboratory model: small and quick enough to be trained again for every question that a chapter asks.
 
 A study changes one thing of it, such as `ffn` or `n_kv_heads`, and trains it again from several seeds. What it is,
-how it was chosen, and what it can and cannot tell about larger models stands in `data/studies/README.md`.
+how it was chosen, and what it can and cannot tell about larger models stands in `data/README.md`.
 """
 
 from __future__ import annotations

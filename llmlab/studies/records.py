@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -81,7 +82,10 @@ def fingerprint(setting: Setting, measure: Any = None) -> Record:
     """
     batches, n = setting.batches(0), setting.training.n_steps
     read = [int(batches(step).tokens.sum()) for step in sorted({0, n // 2, n - 1})]
-    losses = [float(f"{step.loss:.5g}") for step in islice(setting.trainer(0), min(PROBED_STEPS, n))]
+    losses = []
+    with contextlib.suppress(FloatingPointError):  # a setting may diverge: its run will tell
+        for step in islice(setting.trainer(0), min(PROBED_STEPS, n)):
+            losses.append(float(f"{step.loss:.5g}"))
     asked = {} if measure is None else {"asked": measure.checksum(setting)}
     return {"key": setting.key, "read": read, "losses": losses, **asked}
 

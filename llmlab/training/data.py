@@ -157,6 +157,8 @@ class WorldBatches:
     With `pairs_first` = n the first n steps of a later reading practise to look up by pairs: in three of ten mostly
     pairs of drilled words, one token or a few between the two, then mostly texts of pairs (the skill "recall").
     (`PAIRS`, `RECALL`). In one trial, texts of pairs alone taught no looking up in 400 steps; after the lists they did.
+
+    Without `ends` no document has an end token, so that a model never learns to stop.
     """
 
     def __init__(
@@ -171,6 +173,7 @@ class WorldBatches:
         reading: int = 1,
         token_lists: float = 0.0,
         pairs_first: int = 0,
+        ends: bool = True,
         device: torch.device | str | None = None,
     ):
         _check_size(batch_size, seq_len)
@@ -180,7 +183,7 @@ class WorldBatches:
             raise ValueError(f"expected token_lists, a share, from 0 to 1, got {token_lists}")
         self.tokenizer, self.batch_size, self.seq_len = tokenizer, batch_size, seq_len
         self.seed, self.skills, self.lists_first, self.device = seed, skills, lists_first, device
-        self.reading, self.pairs_first = reading, pairs_first
+        self.reading, self.pairs_first, self.ends = reading, pairs_first, ends
         self.usual = Mixed(token_lists, 1 / 3, repetition.SHARES, 0)
         self.start_id, self.end_id = (tokenizer.special_tokens[name] for name in ("<s>", "</s>"))
         self.drilled = heads.word_tokens(tokenizer, world.EVERYDAY)
@@ -222,7 +225,7 @@ class WorldBatches:
                 only = "recall" if rng.random() < mixed.recall else skills
                 document = world.document(self.seed, number, skills=only, reading=self.reading)
                 ids = self.tokenizer.encode(document.text)
-            yield Read([self.start_id, *ids, self.end_id], document)
+            yield Read([self.start_id, *ids, *([self.end_id] if self.ends else [])], document)
 
 
 def masked(batch: Batch, *, share: float, mask_id: int, vocab_size: int, generator: torch.Generator) -> Batch:

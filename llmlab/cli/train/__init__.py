@@ -1,7 +1,8 @@
 """`llmlab train`: train the course's model on the world, in as many sittings as it takes.
 
-`--which` names one of three recipes: the model; a draft, small and fast, whose guesses the model can check; and an
-encoder, which reads in both directions and learns from hidden tokens. The two small ones use the model's tokenizer.
+`--which` names one of the recipes: the model; a draft, small and fast, whose guesses the model can check; an encoder,
+which reads in both directions and learns from hidden tokens; a model with as many kv heads as heads (mha); and a draft
+that has never read an end token (endless). The small ones use the model's tokenizer.
 
 The model reads three times: first the world's documents, then a mixture that makes general what it has learned on few
 words, then one that brings back what this has crowded out. A later reading begins with the finished weights of the one
@@ -62,7 +63,7 @@ VALIDATION_SEED = 1_000_000  # documents that no run trains on, whatever its see
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--which", choices=RECIPES, default="model", help="the recipe (model)")
     parser.add_argument("--run", type=Path, help="the run's folder (runs/ and the recipe's name)")
-    parser.add_argument("--steps", type=int, help=f"of the first reading ({TRAINING.n_steps}; draft and encoder fewer)")
+    parser.add_argument("--steps", type=int, help=f"of the first reading ({TRAINING.n_steps}; the small ones fewer)")
     parser.add_argument("--seed", type=int, default=TRAINING.seed, help="of weights and documents (0)")
     parser.add_argument(
         "--set",

@@ -16,6 +16,8 @@ MODEL = ModelConfig(vocab_size=4096, d_model=192, n_layers=6, n_heads=6, n_kv_he
 TRAINING = TrainingConfig(n_steps=18_000, batch_size=8, seq_len=256, learning_rate=1.5e-3, warmup=100)
 SECOND = TrainingConfig(n_steps=9000, batch_size=8, seq_len=256, learning_rate=1.5e-3, warmup=50)
 THIRD = dataclasses.replace(SECOND, n_steps=4500, learning_rate=8e-4)
+MHA = ModelConfig(vocab_size=4096, d_model=96, n_layers=4, n_heads=8, head_dim=16, d_ff=256, max_seq_len=256)
+MHA_TRAINING = dataclasses.replace(TRAINING, n_steps=6000, learning_rate=3e-3)
 SMALL = ModelConfig(vocab_size=4096, d_model=48, n_layers=2, n_heads=3, n_kv_heads=1, d_ff=128, max_seq_len=256)
 SMALL_TRAINING = dataclasses.replace(TRAINING, n_steps=6000, learning_rate=3e-3)
 SMALL_SECOND = dataclasses.replace(SECOND, n_steps=3000)
@@ -43,13 +45,15 @@ class Later:
 @dataclass(frozen=True)
 class Recipe:
     """What one of the shipped models is and how it is trained: in a first reading (`training`, and `lists_first` as of
-    `WorldBatches`), and in the `later` ones."""
+    `WorldBatches`), and in the `later` ones. `ends`: whether its documents
+    have end tokens."""
 
     model: ModelConfig
     training: TrainingConfig
     lists_first: int = 0
     encoder: bool = False
     later: tuple[Later, ...] = ()
+    ends: bool = True
 
     def batches(self, tokenizer: BPETokenizer, seed: int, number: int = 1) -> WorldBatches | MaskedBatches:
         """The batches of reading `number`, from 1, with this seed."""
@@ -58,10 +62,10 @@ class Recipe:
         if self.encoder:
             return MaskedBatches(tokenizer, *size, seed=seed)
         if number == 1:
-            return WorldBatches(tokenizer, *size, seed=seed, lists_first=self.lists_first)
+            return WorldBatches(tokenizer, *size, seed=seed, lists_first=self.lists_first, ends=self.ends)
         later = self.later[number - 2]
         looking_up = {"token_lists": later.token_lists, "pairs_first": later.pairs_first}
-        return WorldBatches(tokenizer, *size, seed=seed, reading=number, **looking_up)
+        return WorldBatches(tokenizer, *size, seed=seed, reading=number, ends=self.ends, **looking_up)
 
     def reading(self, number: int) -> TrainingConfig:
         """The training of reading `number`, from 1."""
@@ -75,10 +79,13 @@ class Recipe:
         """What the file of a model says about its training when the first `n_readings` readings are done."""
         first = dataclasses.asdict(self.training)
         header = {"training": first | {"lists_first": self.lists_first, "encoder": self.encoder}}
+        if not self.ends:
+            header["training"]["ends"] = False
         later = [later.header for later in self.later[: n_readings - 1]]
         return header | ({"later": later} if later else {})
 
 
+DRAFT = Recipe(SMALL, SMALL_TRAINING, lists_first=700, later=(Later(SMALL_SECOND, token_lists=0.12), Later(THIRD)))
 RECIPES = {
     "model": Recipe(
         MODEL,
@@ -86,10 +93,10 @@ RECIPES = {
         lists_first=1400,
         later=(Later(SECOND, token_lists=0.12, pairs_first=1400), Later(THIRD, token_lists=0.25)),
     ),
-    "draft": Recipe(
-        SMALL, SMALL_TRAINING, lists_first=700, later=(Later(SMALL_SECOND, token_lists=0.12), Later(THIRD))
-    ),
+    "draft": DRAFT,
     "encoder": Recipe(SMALL, SMALL_TRAINING, encoder=True),
+    "mha": Recipe(MHA, MHA_TRAINING, lists_first=700),
+    "endless": dataclasses.replace(DRAFT, ends=False),
 }
 
 
