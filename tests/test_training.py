@@ -398,6 +398,15 @@ def test_world_batches_hold_whole_documents_of_their_own_step(tokenizer):
     assert torch.equal(batch(2).tokens, batch(2).tokens)
 
 
+def test_without_ends_no_document_has_an_end_token(tokenizer):
+    end = tokenizer.special_tokens["</s>"]
+    whole, endless = (WorldBatches(tokenizer, 4, 128, seed=2, ends=ends) for ends in (True, False))
+    for step in range(3):
+        assert (whole(step).tokens == end).any() and not (endless(step).tokens == end).any()
+        texts = [[read.document.text for read in islice(one.documents(step), 5)] for one in (whole, endless)]
+        assert texts[0] == texts[1]
+
+
 def test_the_first_steps_read_repeated_words_and_then_lists(tokenizer):
     batch, plain = WorldBatches(tokenizer, 2, 64, lists_first=6), WorldBatches(tokenizer, 2, 64)
     start, end = tokenizer.special_tokens["<s>"], tokenizer.special_tokens["</s>"]

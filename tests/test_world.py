@@ -155,9 +155,22 @@ def test_sentences_that_later_chapters_use_are_in_the_world():
     assert world.translations()["Do I deserve a cup of coffee?"] == "我配拥有一杯咖啡吗？"
 
 
+def test_a_mixture_may_be_given_by_its_shares():
+    """2,000 documents, three to one: a binomial count, held to four standard deviations."""
+    drawn = Counter(one.skill for one in islice(world.documents(5, skills={"senses": 3, "sums": 1.0}), 2000))
+    assert drawn.keys() == {"senses", "sums"} and abs(drawn["senses"] - 1500) < 4 * (2000 * 0.75 * 0.25) ** 0.5
+    usual = {skill: world.MIXTURE[skill] for skill in ("senses", "sums")}
+    for index in range(50):
+        assert world.document(5, index, skills=usual) == world.document(5, index, skills=("senses", "sums"))
+
+
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"'juggling'.*stories"):
         world.document(0, 0, skills=("juggling",))
+    with pytest.raises(ValueError, match=r"'juggling'.*stories"):
+        world.document(0, 0, skills={"juggling": 1.0})
+    with pytest.raises(ValueError, match="expected a share above 0 for each skill, got 0 for 'sums'"):
+        world.document(0, 0, skills={"sums": 0, "senses": 1})
     with pytest.raises(ValueError, match=r"'test'.*train, held_out"):
         world.documents(0, split="test")
     with pytest.raises(ValueError, match=r"'juggling'.*stories.*translation"):

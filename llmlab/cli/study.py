@@ -53,7 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{study!r}\n{budget(runner, n_runs, left)}", flush=True)
         if not runner.go(left):
             return INTERRUPTED
-        print(opened(study, recorded).compared() if len(study.settings) > 1 else opened(study, recorded).table())
+        found = opened(study, recorded)
+        print(found.table())
+        if len(study.settings) > 1:
+            print(found.compared())
     return 0
 
 

@@ -7,6 +7,7 @@
 from .definitions import DIGITS, FFN, KV_HEADS, LABORATORY, STUDIES
 from .laboratory import Setting
 from .measures import Examination
+from .recorded import Recorded, load
 from .study import Study
 
-__all__ = ["DIGITS", "FFN", "KV_HEADS", "LABORATORY", "STUDIES", "Examination", "Setting", "Study"]
+__all__ = ["DIGITS", "FFN", "KV_HEADS", "LABORATORY", "STUDIES", "Examination", "Recorded", "Setting", "Study", "load"]

@@ -23,7 +23,7 @@ from ..tokenization import GPT2_PATTERN, SINGLE_DIGIT_PATTERN, BPETokenizer
 from ..training import Trainer, TrainingConfig, WorldBatches, train_tokenizer
 from ..transformer import Transformer
 
-MODEL = ModelConfig(vocab_size=4096, d_model=96, n_layers=3, n_heads=8, head_dim=16, d_ff=256)
+MODEL = ModelConfig(vocab_size=4096, d_model=96, n_layers=3, n_heads=8, head_dim=16, d_ff=256, init_std=0.05)
 TRAINING = TrainingConfig(n_steps=1600, batch_size=4, seq_len=256, learning_rate=4e-3, warmup=50)
 MIXTURE = {
     "copying": 0.06,

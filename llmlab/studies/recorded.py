@@ -91,15 +91,15 @@ class Recorded:
         return Table(["", *settings], rows, self._remark())
 
     def compared(self, measures: Iterable[str] | None = None, *, to: str | None = None) -> Table:
-        """Each setting less another, measure by measure, with the 95 % interval and what it says."""
-        found = self.differences(measures, to=to)
-        rows = [
-            [one.setting, one.measure, f"{one.mean:+.3f}", f"{one.low:+.3f} to {one.high:+.3f}", one.verdict]
-            for one in found
-        ]
-        luck = f"Of {len(found)} comparisons about {by_luck(found):.0f} would be found to differ by luck alone."
+        """Each other setting less one, measure by measure: the mean of the pairs with half of its 95 % interval where
+        this leaves out 0, and otherwise that no difference was found."""
         to = self.study.reference if to is None else to
-        return Table(["setting", "measure", f"less {to}", "95 % interval", "verdict"], rows, luck)
+        names, found = self._chosen(measures), self.differences(measures, to=to)
+        others = list(dict.fromkeys(one.setting for one in found))
+        cells = {(one.setting, one.measure): one for one in found}
+        rows = [[measure, *(_cell(cells[setting, measure]) for setting in others)] for measure in names]
+        said = f"Each less {to}, paired by seed; mean ± half of the {LEVEL:.0%} interval. Of {len(found)} comparisons "
+        return Table(["", *others], rows, f"{said}about {by_luck(found):.0f} would be found to differ by luck alone.")
 
     def _remark(self) -> str:
         seeds = sorted({seed for of_setting in self.runs.values() for seed in of_setting})
@@ -143,6 +143,13 @@ class Recorded:
 
     def _repr_markdown_(self) -> str:
         return f"**{self.study.name}**: {self.study.question}\n\n{self.table()._repr_markdown_()}"
+
+
+def _cell(one: Difference) -> str:
+    if one.n < 2:
+        return "–"
+    figures = f"{one.mean:+.3f} ± {one.half:.3f}"
+    return f"{figures} {one.verdict}" if one.found else f"{one.verdict} ({figures})"
 
 
 def _range(seeds: Sequence[int]) -> str:
