@@ -81,14 +81,6 @@ def sampled_sentences(
     return sentences
 
 
-def ended(model: Transformer, tokenizer: BPETokenizer, *, temperature: float = 0.7, n_texts: int = 100) -> world.Score:
-    """How many texts of its own a model ends itself within 200 tokens, from nothing but the start token."""
-    start, end = (tokenizer.special_tokens[name] for name in ("<s>", "</s>"))
-    generator = torch.Generator().manual_seed(0)
-    texts = generate_batch(model, [[start]] * n_texts, 200, temperature=temperature, stop=(end,), generator=generator)
-    return world.Score(sum(tokens[-1] == end for tokens in texts), n_texts)
-
-
 def accepted(sentences: Iterable[str]) -> world.Score:
     """How many sentences the world could say."""
     judged = [world.is_world_sentence(sentence) for sentence in sentences]

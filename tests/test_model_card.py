@@ -47,14 +47,6 @@ def test_sampled_sentences_are_whole_and_repeat_with_the_seed():
     assert len(first) > 25 and not any("</s>" in sentence for sentence in first)
 
 
-def test_texts_that_a_model_ends_are_counted(monkeypatch):
-    """A text that stops with the end token is ended; one that is cut is not, even where it had one before."""
-    end = TOKENIZER.special_tokens["</s>"]
-    monkeypatch.setattr(model_card, "generate_batch", lambda *a, **k: [[5, end], [end, 5], [5, 6], [end]])
-    score = model_card.ended(MODEL, TOKENIZER, n_texts=4)
-    assert (score.correct, score.total) == (2, 4)
-
-
 def test_accepted_counts_what_the_world_says():
     score = model_card.accepted(["27 + 35 = 62.", "27 + 35 = 63.", "The capital of France is Paris.", "Paris Paris."])
     assert (score.correct, score.total) == (2, 4)

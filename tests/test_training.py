@@ -400,7 +400,7 @@ def test_world_batches_hold_whole_documents_of_their_own_step(tokenizer):
 
 def test_without_ends_no_document_has_an_end_token(tokenizer):
     end = tokenizer.special_tokens["</s>"]
-    whole, endless = (WorldBatches(tokenizer, 4, 128, seed=2, ends=ends) for ends in (True, False))
+    whole, endless = (WorldBatches(tokenizer, 4, 512, seed=2, ends=ends) for ends in (True, False))
     for step in range(3):
         assert (whole(step).tokens == end).any() and not (endless(step).tokens == end).any()
         texts = [[read.document.text for read in islice(one.documents(step), 5)] for one in (whole, endless)]
