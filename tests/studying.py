@@ -9,6 +9,8 @@ TINY = Study(
     seeds=(0, 1),
     base={
         "n_steps": 40,
+        "batch_size": 2,
+        "seq_len": 64,
         "d_model": 16,
         "n_layers": 1,
         "n_heads": 2,

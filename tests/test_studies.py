@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from llmlab.studies.measures import NATS, bits_per_byte, measures
 from llmlab.studies.recorded import opened
 from llmlab.studies.running import Run, Runner, curve, what_it_does
 from llmlab.studies.statistics import Difference, Mean, by_luck, paired, t_probability, t_quantile
-from llmlab.training import Trainer, new_model, train_tokenizer
+from llmlab.tokenization import BPETokenizer
+from llmlab.training import Trainer, new_model
 
 # Statistics ---------------------------------------------------------------------------------------------------------
 
@@ -156,6 +158,12 @@ def test_equal_seeds_read_the_same_documents():
     assert not torch.equal(one.batches(2)(700).tokens, one.batches(3)(700).tokens)
 
 
+@pytest.mark.parametrize("name", studies.FFN.settings)
+def test_parameters_are_those_of_the_model(name):
+    setting = studies.FFN.full[name]
+    assert setting.n_parameters == sum(one.numel() for one in setting.new_model(0).parameters())
+
+
 @pytest.mark.parametrize("name", studies.STUDIES)
 def test_the_settings_of_a_study_have_equal_parameters(name):
     """Within a thousandth; a feed-forward layer that is not there has no norm either, and 331 units are 330⅔."""
@@ -165,7 +173,8 @@ def test_the_settings_of_a_study_have_equal_parameters(name):
 
 def test_tokenizers_differ_in_numbers_only():
     """Each digit a token of its own; up to three together; any number, with the space before it."""
-    made = {how: train_tokenizer(700, n_documents=600, pattern=pattern) for how, pattern in DIGITS.items()}
+    sums = [one.text for one in islice(world.documents(0, skills="sums"), 400)]
+    made = {how: BPETokenizer.train(sums, 900, pattern=pattern) for how, pattern in DIGITS.items()}
     assert list(made) == ["alone", "in threes", "as they come"]
     text = "If you have 27 nuts and find 27 more, you have 54 nuts."
     numbers = {
@@ -499,7 +508,8 @@ def test_the_command_states_its_budget_before_it_runs(tiny_command, tmp_path, ca
     assert main(["study", "tiny", "--seeds=1", "--jobs=1", *folders]) == 0
     said = capsys.readouterr().out
     assert said.index("2 runs, 0 of them recorded; 2 to go, at 5.0 minutes for a run of") < said.index("seed 0: 0.")
-    assert "on one core, about 0 with 1 side by side" in said and "no difference found" in said
+    assert "on one core, about 0 with 1 side by side" in said
+    assert "facts_true     –" in said  # one seed tells nothing of differences
     assert main(["study", "tiny", "--seeds=1", *folders]) == 0
     assert "2 runs, 2 of them recorded; 0 to go" in capsys.readouterr().out
 

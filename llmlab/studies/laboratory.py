@@ -19,6 +19,7 @@ import torch
 
 from .. import data_path
 from ..config import ModelConfig
+from ..costs import n_parameters
 from ..tokenization import GPT2_PATTERN, SINGLE_DIGIT_PATTERN, BPETokenizer
 from ..training import Trainer, TrainingConfig, WorldBatches, train_tokenizer
 from ..transformer import Transformer
@@ -125,8 +126,7 @@ class Setting:
     @property
     def n_parameters(self) -> int:
         """How many numbers the model learns."""
-        with torch.device("meta"):
-            return sum(parameter.numel() for parameter in Transformer(self.model).parameters())
+        return n_parameters(self.model)
 
 
 @cache
