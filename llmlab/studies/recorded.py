@@ -125,7 +125,7 @@ class Recorded:
             for row, setting in enumerate(others):
                 one = self.difference(setting, measure, to=to)
                 color = plots.COLORS["query"] if one.found else plots.COLORS["masked"]
-                axis.plot(one.values, [row] * one.n, "o", color=color, alpha=0.35, markersize=4, markeredgewidth=0)
+                axis.plot(one.values, [row + 0.25] * one.n, "o", color=color, markersize=4, markeredgewidth=0)
                 if one.n > 1:
                     axis.plot([one.low, one.high], [row, row], color=color, linewidth=2)
                     axis.plot(one.mean, row, "|", color=color, markersize=12, markeredgewidth=2)
