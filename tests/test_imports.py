@@ -16,6 +16,7 @@ FLOORS = [
     {"training"},
     {"model_card"},
     {"plots"},
+    {"studies"},
     {"widgets"},
     {"exercises"},
     {"offline", "notebooks", "bench", "cli", "__main__"},
