@@ -20,8 +20,9 @@ from studying import TINY
 from llmlab import checkpoint, load_model, studies, world
 from llmlab.cli import main
 from llmlab.cli import study as command
+from llmlab.model_card import UNSEEN
 from llmlab.studies import Examination, Setting, Study, records
-from llmlab.studies.laboratory import DIGITS, MIXTURE, UNSEEN
+from llmlab.studies.laboratory import DIGITS, MIXTURE
 from llmlab.studies.measures import NATS, bits_per_byte, measures
 from llmlab.studies.recorded import opened
 from llmlab.studies.running import Run, Runner, curve, what_it_does
@@ -521,6 +522,8 @@ def test_what_is_stale_is_run_again_when_asked(tiny_command, tmp_path, capsys, m
     record = json.loads(path.read_text())
     record["settings"]["ReLU"]["losses"][0] += 1
     path.write_text(json.dumps(record))
+    assert main(["study", "tiny", *folders]) == 1
+    assert "tiny: ReLU, seed 0 is stale: its first losses changed since; --again runs it" in capsys.readouterr().err
     assert main(["study", "tiny", "--seeds=1", "--again", *folders]) == 0
     assert "2 runs, 1 of them recorded; 1 to go" in capsys.readouterr().out
     assert command.stale(Runner(tmp_path, tmp_path / "runs"), Run(TINY, "ReLU", 0)) is None

@@ -46,8 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"expected the name of a study, or --list; there are {', '.join(STUDIES)}")
     for name in arguments.names:
         study = STUDIES[name]
-        if arguments.again:
-            forget_stale(runner, study)
+        for stale_run, why in stale_runs(runner, study):
+            if not arguments.again:  # new runs beside old ones would be compared as if nothing had changed
+                raise ValueError(f"{stale_run} is stale: {why} changed since; --again runs it, with its other seeds")
+            runner.forget(stale_run)
         left = runner.missing(study, retry=arguments.retry, n_seeds=arguments.seeds)
         n_runs = len(study.settings) * len(study.seeds[: arguments.seeds])
         print(f"{study!r}\n{budget(runner, n_runs, left)}", flush=True)
@@ -91,9 +93,11 @@ def stale(runner: Runner, run: Run) -> str | None:
     return same(recorded, fingerprint(run.setting, run.study.measure))
 
 
-def forget_stale(runner: Runner, study: Study) -> None:
-    """Take the runs of stale settings out of the records, and what is left of them on the way."""
+def stale_runs(runner: Runner, study: Study) -> list[tuple[Run, str]]:
+    """The recorded runs of stale settings, and what has changed."""
+    found = []
     for name in study.settings:
-        for run in {Run.of(study, name, seed) for seed in study.seeds}:
-            if runner.found(run) and stale(runner, run):
-                runner.forget(run)
+        recorded = [run for seed in study.seeds if runner.found(run := Run.of(study, name, seed))]
+        if recorded and (why := stale(runner, recorded[0])):
+            found += [(run, why) for run in recorded]
+    return found

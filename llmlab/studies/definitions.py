@@ -39,7 +39,7 @@ KV_HEADS = Study(
     },
 )
 
-# Sums alone, and half of the usual steps: after all of them the model makes hardly a mistake.
+# Sums alone, and half of the usual steps: in a trial, 93 % of the two-digit ones were right after nearly all of them.
 DIGITS = Study(
     "digits",
     "Does it matter for sums how the tokenizer cuts numbers?",

@@ -45,7 +45,6 @@ DIGITS = {
     "in threes": GPT2_PATTERN.replace(r" ?\p{N}+", r"\p{N}{1,3}"),
     "as they come": GPT2_PATTERN,
 }
-UNSEEN = 1_000_000  # the seed of documents that no run reads
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from itertools import islice
 from typing import Any
 
 from .. import repetition, world
+from ..model_card import UNSEEN
 from ..transformer import Transformer
-from .laboratory import UNSEEN, Setting
+from .laboratory import Setting
 
 SKILLS = (
     "pronouns",

@@ -1,9 +1,9 @@
 """Running a study: each run in a process of its own, saved on the way, recorded when it ends.
 
 A run lives in `runs/studies/KEY-SEED/`, where KEY stands for all settings and for what the package makes of them:
-`state.safetensors` as it goes on,
-`model.safetensors` when it is trained, and a file with what a study measured of it. Studies that ask for the same run
-share it. Each run has one thread, so that its numbers do not depend on how many go on side by side.
+`state.safetensors` as it goes on, `model.safetensors` when it is trained, and a file with what a study measured of it.
+Studies that ask for the same run share it. Each run has one thread, so that its numbers do not depend on how many go
+on side by side.
 """
 
 from __future__ import annotations
