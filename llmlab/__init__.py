@@ -34,10 +34,11 @@ def load_model(name: str = "model") -> tuple[Transformer, BPETokenizer]:
 
     "model" is the course's model; "draft" is small and fast and guesses what the model would say; "encoder" reads in
     both directions: call it with `mask=torch.ones(T, T, dtype=torch.bool)`, and with "<mask>" where a token is hidden.
+    "mha" has as many kv heads as heads, to be converted; "endless" is a draft that has never read an end token.
     """
     from . import checkpoint, tokenization
 
-    if name not in ("model", "draft", "encoder"):
-        raise ValueError(f"expected the name model, draft or encoder, got {name!r}")
+    if name not in ("model", "draft", "encoder", "mha", "endless"):
+        raise ValueError(f"expected the name model, draft, encoder, mha or endless, got {name!r}")
     model = checkpoint.load(data_path(f"{name}.safetensors"))
     return model, tokenization.BPETokenizer.load(data_path("tokenizer.json"))

@@ -5,7 +5,9 @@ Every function takes a model and its tokenizer and returns plain numbers, so tha
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch import Tensor
 from . import checkpoint, data_path, heads, patching, repetition, world
 from .generate import generate_batch
 from .tokenization import BPETokenizer
-from .training import WorldBatches, validation_loss
+from .training import IGNORE, Batch, WorldBatches, validation_loss
 from .transformer import Transformer
 
 PERIOD = 12  # words of the list that is said twice to find induction heads
@@ -79,6 +81,27 @@ def sampled_sentences(
             said = world.split_sentences(tokenizer.decode([token for token in tokens if token != end]))
             sentences += said if tokens[-1] == end else said[:-1]  # what the length limit cut is no sentence
     return sentences
+
+
+def ended(model: Transformer, tokenizer: BPETokenizer, *, temperature: float = 0.7, n_texts: int = 100) -> world.Score:
+    """How many texts of its own a model ends itself within 200 tokens, from nothing but the start token."""
+    start, end = (tokenizer.special_tokens[name] for name in ("<s>", "</s>"))
+    generator = torch.Generator().manual_seed(0)
+    texts = generate_batch(model, [[start]] * n_texts, 200, temperature=temperature, stop=(end,), generator=generator)
+    return world.Score(sum(tokens[-1] == end for tokens in texts), n_texts)
+
+
+def losses_at_ends(model: Transformer, tokenizer: BPETokenizer, *, n_batches: int = 4) -> dict[str, float]:
+    """The loss on unseen documents in nats a token: where they end ("end tokens"), and elsewhere ("other tokens")."""
+    end = tokenizer.special_tokens["</s>"]
+    unseen = WorldBatches(tokenizer, 8, model.config.max_seq_len, seed=UNSEEN)
+
+    def only(ends: bool, number: int) -> Batch:
+        batch = unseen(number)
+        return dataclasses.replace(batch, targets=batch.targets.masked_fill((batch.targets == end) != ends, IGNORE))
+
+    named = {"end tokens": True, "other tokens": False}
+    return {name: validation_loss(model, partial(only, ends), n_batches) for name, ends in named.items()}
 
 
 def accepted(sentences: Iterable[str]) -> world.Score:

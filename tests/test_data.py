@@ -42,10 +42,12 @@ def test_the_files_are_small_enough(data):
     assert (data / "model.safetensors").stat().st_size <= 8_000_000
     assert (data / "draft.safetensors").stat().st_size <= 500_000
     assert (data / "encoder.safetensors").stat().st_size <= 500_000
+    assert (data / "endless.safetensors").stat().st_size <= 500_000
+    assert (data / "mha.safetensors").stat().st_size <= 1_800_000
     assert sum(path.stat().st_size for path in data.rglob("*") if path.is_file()) <= 16_000_000
 
 
-@pytest.mark.parametrize("name", ["model", "draft", "encoder"])
+@pytest.mark.parametrize("name", train.RECIPES)
 def test_the_models_are_the_recipes(data, name):
     model, tokenizer = load_model(name)
     recipe = train.RECIPES[name]
@@ -63,7 +65,7 @@ def test_the_models_are_the_recipes(data, name):
 
 
 def test_an_unknown_model_is_named():
-    with pytest.raises(ValueError, match="model, draft or encoder, got 'huge'"):
+    with pytest.raises(ValueError, match="model, draft, encoder, mha or endless, got 'huge'"):
         load_model("huge")
 
 
@@ -77,6 +79,28 @@ def test_the_draft_guesses_what_the_model_says():
         with torch.inference_mode():
             agreed += (draft(ids).argmax(-1) == MODEL(ids).argmax(-1))[0].tolist()
     assert sum(agreed) / len(agreed) > 0.7
+
+
+def test_the_endless_draft_never_ends_and_the_draft_mostly_does():
+    """Both are trained alike but for the end token, whose probability at the end of a document is what differs."""
+    end = TOKENIZER.special_tokens["</s>"]
+    documents = [world.document(model_card.UNSEEN, number).text for number in range(40)]
+    likely = {}
+    for name in ("draft", "endless"):
+        model, _ = load_model(name)
+        likely[name] = []
+        for text in documents:
+            ids = torch.tensor([[TOKENIZER.special_tokens["<s>"], *TOKENIZER.encode(text)[:255]]])
+            with torch.inference_mode():
+                likely[name].append(model(ids)[0, -1].softmax(-1)[end].item())
+    assert max(likely["endless"]) < 1e-3 < 0.05 < sum(likely["draft"]) / 40
+
+
+def test_the_sibling_to_convert_has_as_many_kv_heads_as_heads():
+    model, _ = load_model("mha")
+    assert model.config.n_kv_heads == model.config.n_heads == 8
+    scores = world.evaluate(model, ("copying", "pronouns", "questions", "facts_true"), 100, tokenizer=TOKENIZER)
+    assert all(score.low > 0.1 for score in scores.values())
 
 
 def test_the_encoder_fills_in_what_both_sides_tell():

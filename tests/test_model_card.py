@@ -1,5 +1,7 @@
 """The figures of the model card: each measure against a count by hand, or on a model made to have a known answer."""
 
+import itertools
+
 import pytest
 import torch
 from models import random_model
@@ -45,6 +47,33 @@ def test_sampled_sentences_are_whole_and_repeat_with_the_seed():
     assert first == model_card.sampled_sentences(MODEL, TOKENIZER, n_texts=25, seed=3)
     assert first != model_card.sampled_sentences(MODEL, TOKENIZER, n_texts=25, seed=4)
     assert len(first) > 25 and not any("</s>" in sentence for sentence in first)
+
+
+def test_texts_that_a_model_ends_are_counted(monkeypatch):
+    """A text that stops with the end token is ended; one that is cut is not, even where it had one before."""
+    end = TOKENIZER.special_tokens["</s>"]
+    monkeypatch.setattr(model_card, "generate_batch", lambda *a, **k: [[5, end], [end, 5], [5, 6], [end]])
+    score = model_card.ended(MODEL, TOKENIZER, n_texts=4)
+    assert (score.correct, score.total) == (2, 4)
+
+
+def test_the_loss_at_ends_and_elsewhere_is_the_mean_over_those_targets(blank):
+    """By hand, document by document: no packing, no mask."""
+    batches = WorldBatches(TOKENIZER, 8, CONFIG.max_seq_len, seed=model_card.UNSEEN)
+    end = TOKENIZER.special_tokens["</s>"]
+    costs = {True: [], False: []}
+    batch = batches(0)
+    for tokens, targets, positions in zip(batch.tokens, batch.targets, batch.positions, strict=True):
+        starts = [*(positions == 0).nonzero().flatten().tolist(), len(tokens)]
+        for start, stop in itertools.pairwise(starts):
+            with torch.inference_mode():
+                likely = blank(tokens[None, start:stop])[0].log_softmax(-1)
+            for row, target in zip(likely, targets[start:stop].tolist(), strict=True):
+                if target >= 0:
+                    costs[target == end].append(-row[target].item())
+    found = model_card.losses_at_ends(blank, TOKENIZER, n_batches=1)
+    assert found["end tokens"] == pytest.approx(sum(costs[True]) / len(costs[True]), rel=1e-5)
+    assert found["other tokens"] == pytest.approx(sum(costs[False]) / len(costs[False]), rel=1e-5)
 
 
 def test_accepted_counts_what_the_world_says():
@@ -288,6 +317,10 @@ def test_the_table_stands_between_its_marks():
             "mean": [{"loss": 1.5, "copying": 0.0, "other words": 0.125}],
             "random heads": [{"loss": 1.125, "copying": 1.0}],
         },
+        "siblings": {
+            "model": {"copying": [1, 2], "loss": {"end tokens": 0.5}},
+            "mha": {"copying": [0, 2], "loss": {"end tokens": 0.125}},
+        },
         "facts": {"positions": ["<s>", "in"], "residual": [[0.0, 1.0]]},
     }
     table = measure.tables(card)
@@ -298,6 +331,7 @@ def test_the_table_stands_between_its_marks():
     assert "| `finding`, sentences | depth 0.0 | depth 1.0 |" in table
     assert "| 6 to 8 | 0.25 | 0.75 |\n| 30 | 0.00 | 1.00 |" in table
     assert "| nothing | 1.00 | 0.50 | 0.40 |\n| layer 1 | 2.00 | 0.25 | 0.00 |" in table
+    assert "| `copying` | 0.50 (0.09–0.91, n=2) | 0.00 (0.00–0.66, n=2) |\n| loss, end tokens | 0.50 | 0.12 |" in table
     assert "| layer 1, its mean instead | 1.50 | 0.00 | 0.12 |" in table
     assert "| six heads at random, draw 1 | 1.12 | 1.00 | – |" in table
     assert "| residual | 1 | 0.00 | 1.00 |" in table

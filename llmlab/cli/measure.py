@@ -29,21 +29,29 @@ LOST = {  # the skills looked at where a head is taken out, by what made the hea
 
 
 BY_LAYER = ("copying", "pronouns", "questions", "facts_true", "recall", "finding", "hops_one", "hops")
+SIBLINGS = ("mha", "draft", "endless")
+SHARED = tuple(skill for skill in world.EVALUATIONS if skill not in ("recall", "hops_one", "hops"))
+ENDED = "texts ended"
 LENGTHS = (None, 16, 30)  # sentences of notes: within the trained context, about as long, twice as long
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--publish", type=Path, default=data_path("README.md").parent, help="the folder (data)")
     parser.add_argument("--run", type=Path, help="a training run, to make snapshots.safetensors of")
+    parser.add_argument("--only", choices=("siblings",), help="leave all other figures of the card as they are")
     parser.add_argument("-n", type=int, default=500, help="items a skill (500)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    model, tokenizer = load_model()
-    if arguments.run is not None:
-        snapshots(arguments.run, arguments.publish / "snapshots.safetensors")
-    card = measured(model, tokenizer, arguments.n)
     path = arguments.publish / "model_card.json"
+    if arguments.only is None:
+        model, tokenizer = load_model()
+        if arguments.run is not None:
+            snapshots(arguments.run, arguments.publish / "snapshots.safetensors")
+        card = measured(model, tokenizer, arguments.n)
+    else:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    card["siblings"] = rounded(siblings(arguments.n))
     path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     readme = arguments.publish / "README.md"
     readme.write_text(filled(readme.read_text(encoding="utf-8"), tables(card)), encoding="utf-8")
@@ -91,6 +99,17 @@ def measured(model: Transformer, tokenizer: BPETokenizer, n: int) -> dict[str, A
         "facts": {"positions": positions, **{kind: share.tolist() for kind, share in restored.items()}},
     }
     return rounded(card)
+
+
+def siblings(n: int) -> dict[str, Any]:
+    """What the smaller decoders can do beside the model: skills, texts that they end, the loss on unseen documents."""
+    found: dict[str, Any] = {}
+    for name in ("model", *SIBLINGS):
+        model, tokenizer = load_model(name)
+        scores = world.evaluate(model, SHARED, n, tokenizer=tokenizer) | {ENDED: model_card.ended(model, tokenizer)}
+        found[name] = {skill: [score.correct, score.total] for skill, score in scores.items()}
+        found[name]["loss"] = model_card.losses_at_ends(model, tokenizer)
+    return found
 
 
 def snapshots(run: Path, path: Path) -> None:
@@ -146,6 +165,7 @@ def tables(card: dict[str, Any]) -> str:
     lines += [f"| {name} | {score:.2f} |" for score, name in sorted(fed)[:4]]
     lines += ["", *_repetition_table(card["repetition"]), "", *_depth_table(card["finding"])]
     lines += ["", *_layer_table(card["layers"])]
+    lines += ["", *_sibling_table(card["siblings"])]
     facts = card["facts"]
     lines += ["", f"| restored | layer | {' | '.join(facts['positions'])} |"]
     lines += ["| --- | --- | " + " | ".join("---" for _ in facts["positions"]) + " |"]
@@ -192,6 +212,16 @@ def _layer_table(layers: dict[str, Any]) -> list[str]:
     for said, left in rows:
         values = (f"{left[name]:.2f}" if name in left else "–" for name in names)
         lines.append(f"| {said} | " + " | ".join(values) + " |")
+    return lines
+
+
+def _sibling_table(siblings: dict[str, Any]) -> list[str]:
+    lines = [f"| sibling | {' | '.join(siblings)} |", "| --- | " + " | ".join("---" for _ in siblings) + " |"]
+    for name in [name for name in siblings["model"] if name != "loss"]:
+        said = f"`{name}`" if name in world.EVALUATIONS else name
+        lines.append(f"| {said} | {' | '.join(str(world.Score(*of[name])) for of in siblings.values())} |")
+    for name in siblings["model"]["loss"]:
+        lines.append(f"| loss, {name} | {' | '.join(format(of['loss'][name], '.2f') for of in siblings.values())} |")
     return lines
 
 

@@ -39,7 +39,7 @@ KV_HEADS = Study(
     },
 )
 
-# Sums alone, and half of the usual steps: in a trial, 93 % of the two-digit ones were right after nearly all of them.
+# Sums alone: in a mixture none of these models learns them. After half of the usual steps none had learned two digits.
 DIGITS = Study(
     "digits",
     "Does it matter for sums how the tokenizer cuts numbers?",
@@ -48,7 +48,7 @@ DIGITS = Study(
         "in threes": {"digits": "in threes"},
         "as they come": {"digits": "as they come"},
     },
-    base={"mixture": {"sums": 1.0}, "lists_first": 0, "n_steps": 800},
+    base={"mixture": {"sums": 1.0}, "lists_first": 0},
     measure=Examination(skills=("sums_1digit", "sums_2digit"), n=300, said_again=False),
 )
 
