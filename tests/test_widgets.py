@@ -320,9 +320,11 @@ def test_javascript_is_small_says_what_it_is_and_imports_nothing(path):
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", text)
 
 
-def test_a_widgets_module_is_the_base_and_its_own_file():
+def test_a_widgets_module_is_its_own_file_between_the_shared_ones():
     text = str(TokenTour._esm)
-    assert "function frame(" in text and "function render(" in text and text.count("export default") == 1
+    parts = ("function h(", "function render(", "function frame(")
+    assert [text.count(part) for part in (*parts, "export default")] == [1] * 4
+    assert sorted(parts, key=text.index)[1] == "function render("
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.js")), ids=lambda path: path.name)
@@ -332,9 +334,10 @@ def test_no_widget_declares_a_name_of_the_base_again(path):
     def names(text):
         return set(re.findall(r"^(?:const|let|function|class) (\w+)", text, re.MULTILINE))
 
-    base = names((FOLDER / "base.js").read_text(encoding="utf-8"))
-    assert {"h", "frame", "TYPES"} <= base
-    if path.name not in ("base.js", "export.js"):  # the page's own script is another module
+    base, around = (names((FOLDER / name).read_text(encoding="utf-8")) for name in ("base.js", "frame.js"))
+    assert {"h", "TYPES"} <= base and "frame" in around and not base & around
+    base |= around
+    if path.name not in ("base.js", "frame.js", "export.js"):  # the page's own script is another module
         assert not base & names(path.read_text(encoding="utf-8"))
 
 

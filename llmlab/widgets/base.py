@@ -1,7 +1,8 @@
 """`LabWidget`: what all widgets of the course share.
 
-Arrays travel as binary buffers with a dtype and a shape. The JavaScript of a widget is one text, the shared helpers of
-`js/base.js` followed by the widget's own file, because a module that arrives through the kernel cannot import another.
+Arrays travel as binary buffers with a dtype and a shape. The JavaScript of a widget is one text: the helpers of
+`js/base.js`, the widget's own file, which declares `render({ model, el })`, and `js/frame.js`, which exports it. A module
+that arrives through the kernel cannot import another.
 """
 
 from __future__ import annotations
@@ -91,15 +92,16 @@ class LabWidget(anywidget.AnyWidget):
     """The base of the course's widgets. A subclass names its JavaScript file in `js` and says its picture in `tables`.
 
     Where there is no kernel, the tables show. `repr` is the same on every run. What goes wrong in the kernel is shown
-    in the widget, through the trait `error`. A style sheet beside the JavaScript file, of the same name, is joined to
-    the shared one.
+    in the widget, through the trait `error`. When the kernel restarts or ends, the widget says so and goes on as a
+    recording, until its cell is run again. A style sheet beside the JavaScript file, of the same name, is joined to the
+    shared one.
     """
 
     js: str = ""
     scale = traitlets.Float(1.0, min=0.5, max=4.0, help="size of everything, for projectors").tag(sync=True)
     busy = traitlets.Bool(False, help="whether the kernel is at work for this widget").tag(sync=True)
     error = traitlets.Unicode("", help="what went wrong last, in one line").tag(sync=True)
-    offline = traitlets.Bool(False, help="True in an exported page, where no kernel answers").tag(sync=True)
+    offline = traitlets.Bool(False, help="True where no kernel answers: in an exported page").tag(sync=True)
     view = traitlets.Enum(["picture", "table"], "picture", help="the picture, or its numbers as text").tag(sync=True)
 
     _at_work = False
@@ -108,7 +110,7 @@ class LabWidget(anywidget.AnyWidget):
     def __init_subclass__(cls, **kwargs: Any):
         if "js" in cls.__dict__:  # not again in the subclass that traitlets makes for added traits
             styles = [FOLDER / "base.css", (FOLDER / cls.js).with_suffix(".css")]
-            cls._esm = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in ("base.js", cls.js))
+            cls._esm = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in ("base.js", cls.js, "frame.js"))
             cls._css = "\n".join(path.read_text(encoding="utf-8") for path in styles if path.exists())
         super().__init_subclass__(**kwargs)
 

@@ -43,5 +43,3 @@ function render({ model, el }) {
   update();
   return release;
 }
-
-export default { render };

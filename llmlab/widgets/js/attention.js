@@ -510,5 +510,3 @@ function render({ model, el }) {
   update();
   return release;
 }
-
-export default { render };

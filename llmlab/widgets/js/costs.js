@@ -338,5 +338,3 @@ function render({ model, el }) {
   update();
   return release;
 }
-
-export default { render };

@@ -626,5 +626,3 @@ function render({ model, el }) {
     release();
   };
 }
-
-export default { render };

@@ -594,5 +594,3 @@ function render({ model, el }) {
     release();
   };
 }
-
-export default { render };

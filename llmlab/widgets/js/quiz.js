@@ -157,5 +157,3 @@ function guess(model, el) {
   update();
   return release;
 }
-
-export default { render };

@@ -252,5 +252,3 @@ function render({ model, el }) {
   update();
   return release;
 }
-
-export default { render };
