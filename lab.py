@@ -392,6 +392,7 @@ def jupyter_command(root: Path, python: Path, *, port: "int | None", browser: bo
     work = root / "work"
     page = f"/lab/tree/{WELCOME}" if (work / WELCOME).is_file() else "/lab"
     command = [str(python), "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={work}"]
+    command += ["--ServerApp.contents_manager_class=llmlab.notebooks.serving.WorkingCopies"]  # tables for dead widgets
     command += [f"--LabApp.default_url={page}"]
     command += ["--ServerApp.answer_yes=True"]  # Ctrl-C ends it without a question
     command += ["--ServerApp.log_level=WARN", "--LabApp.log_level=WARN"]

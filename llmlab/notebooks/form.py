@@ -8,7 +8,7 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from nbformat import NotebookNode
@@ -23,6 +23,7 @@ MAY_DIFFER = "nbval-ignore-output"
 MAY_RAISE = "raises-exception"
 
 _VALID_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+VIEW = "application/vnd.jupyter.widget-view+json"
 _WIDGET = re.compile(r"application/vnd\.jupyter\.widget-(view|state)\+json")
 _PATH = re.compile(r"(?:[A-Za-z]:|~)?(?:[\\/][^\s\x1b\"':\\/<>|]+){2,}")
 _OUTPUT_KEYS = {
@@ -140,6 +141,21 @@ def _unique_ids(ids: list[str | None]) -> list[str]:
     return unique
 
 
+def without_views(output: dict, kept: Collection[str] = ()) -> dict:
+    """`output` without the view of a widget, unless the id of its model is in `kept` or nothing else shows the widget.
+
+    A picture, a table or other HTML shows it; the text that every output has does not.
+    """
+    data = output.get("data", {})
+    if VIEW not in data or data[VIEW].get("model_id") in kept or not {"text/html", "image/png"} & set(data):
+        return output
+    return {**output, "data": _without_widgets(data)}
+
+
+def _without_widgets(data: dict) -> dict:
+    return {mime: value for mime, value in data.items() if not _WIDGET.fullmatch(mime)}
+
+
 def kept_outputs(outputs: Sequence[NotebookNode], count: int | None = None) -> Iterator[dict]:
     """`outputs` in the one form; `count` is the execution count that results get."""
     stream: dict | None = None
@@ -153,7 +169,7 @@ def kept_outputs(outputs: Sequence[NotebookNode], count: int | None = None) -> I
             stream = kept if stream is None else stream | {"text": stream["text"] + kept["text"]}
             continue
         if "data" in kept:
-            kept["data"] = {mime: value for mime, value in output.data.items() if not _WIDGET.fullmatch(mime)}
+            kept["data"] = _without_widgets(output.data)
             kept["metadata"] = {
                 mime: value for mime, value in output.get("metadata", {}).items() if mime in kept["data"]
             }

@@ -298,6 +298,7 @@ def lab(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1"]
     command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--ServerApp.allow_root=True"]
     command += [f"--ServerApp.root_dir={place / 'root'}", "--LabApp.expose_app_in_browser=True"]
+    command += ["--ServerApp.contents_manager_class=llmlab.notebooks.serving.WorkingCopies"]  # as the launcher does
     log = place / "server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(command, cwd=place, env=env, stdout=output, stderr=subprocess.STDOUT)

@@ -1,10 +1,6 @@
-"""What every widget of the course owes its reader, tried on all of them at once in one notebook of a real JupyterLab."""
-
-import re
+"""What every widget of the course owes its reader, tried on all of them in one notebook of a real JupyterLab."""
 
 import pytest
-
-from llmlab.widgets import gallery
 
 pytestmark = pytest.mark.browser
 
@@ -39,16 +35,19 @@ def notebook(lab, open_shared_notebook):
 # presses are events made by script, a hundred times as fast as real ones; JupyterLab knows a key by its `keyCode`, and
 # without a `key` the widget itself does nothing. Which commands ran is asked of JupyterLab.
 PRESS = """async ([nodes, bare]) => {
-    const app = window.jupyterapp, notebook = window.llmlabPanel.content, codes = {Enter: 13, Escape: 27, Space: 32, End: 35,
-        Home: 36, ArrowLeft: 37, ArrowUp: 38, ArrowRight: 39, ArrowDown: 40, Backspace: 8, Tab: 9, '-': 189};
-    const strokes = app.commands.keyBindings.filter(({selector}) => selector.includes('.jp-Notebook')).map(({keys}) => keys);
+    const app = window.jupyterapp, notebook = window.llmlabPanel.content, suppress = 'data-lm-suppress-shortcuts';
+    const codes = {Enter: 13, Escape: 27, Space: 32, End: 35, Home: 36, ArrowLeft: 37, ArrowUp: 38, ArrowRight: 39,
+        ArrowDown: 40, Backspace: 8, Tab: 9, '-': 189};
+    const bindings = app.commands.keyBindings.filter(({selector}) => selector.includes('.jp-Notebook'));
+    const strokes = bindings.map(({keys}) => keys);
     const press = (node, stroke) => {
         const parts = stroke.split(' '), key = parts.at(-1), has = name => parts.slice(0, -1).includes(name);
         node.dispatchEvent(new KeyboardEvent('keydown', {key: 'Unidentified', keyCode: codes[key] ?? key.charCodeAt(0),
             bubbles: true, cancelable: true, shiftKey: has('Shift'), ctrlKey: has('Ctrl'), altKey: has('Alt')}));
     };
-    const ran = [], tried = {}, state = () => JSON.stringify([notebook.mode, notebook.activeCellIndex,
-        !document.querySelector('.jp-Dialog'), notebook.widgets.map(({model}) => [model.type, model.sharedModel.getSource()])]);
+    const ran = [], tried = {}, asked = () => document.querySelectorAll('.jp-Dialog').length;
+    const cells = () => notebook.widgets.map(({model}) => [model.type, model.sharedModel.getSource()]);
+    const state = () => JSON.stringify([notebook.mode, notebook.activeCellIndex, asked(), cells()]);
     let now = '';
     const heard = (_, {id}) => ran.push(`${now}: ${id}`);
     app.commands.commandExecuted.connect(heard);
@@ -56,8 +55,9 @@ PRESS = """async ([nodes, bare]) => {
         node.focus();
         if (document.activeElement !== node) continue;
         const kind = node.tagName === 'INPUT' ? node.type : node.tagName.toLowerCase(), before = state();
-        now = `${node.closest('.llmlab-root').ariaLabel}, ${kind} ${node.ariaLabel ?? node.textContent.slice(0, 20)}`;
-        if (bare) [node, node.closest('.llmlab-root')].forEach(one => one.removeAttribute('data-lm-suppress-shortcuts'));
+        const root = node.closest('.llmlab-root');
+        now = `${root.ariaLabel}, ${kind} ${node.ariaLabel ?? node.textContent.slice(0, 20)}`;
+        if (bare) [node, root].forEach(one => one.removeAttribute(suppress));
         for (const stroke of bare ?? strokes) [stroke].flat().forEach(key => press(node, key));
         await new Promise(done => setTimeout(done, 12)); // JupyterLab runs a command when the key's event is over
         if (state() !== before) ran.push(`${now}: ${before} became ${state()}`);
@@ -75,7 +75,9 @@ COMMAND_MODE += ["Ctrl Enter", "Alt Enter", "ArrowUp", "ArrowDown", "ArrowLeft",
 
 
 def test_no_key_at_any_element_of_a_widget_is_a_command_of_jupyterlab(notebook):
-    notebook.page.evaluate("() => document.querySelectorAll('.llmlab-root details').forEach(part => (part.open = true))")
+    notebook.page.evaluate(
+        "() => document.querySelectorAll('.llmlab-root details').forEach(part => (part.open = true))"
+    )
     script = f"() => ({PRESS})([({FOCUSABLE})(), null])"
     found = notebook.within(120, "the keys were not all pressed", script)
     assert found["ran"] == []
@@ -85,3 +87,98 @@ def test_no_key_at_any_element_of_a_widget_is_a_command_of_jupyterlab(notebook):
     # Without the attribute, the same presses reach JupyterLab.
     script = f"() => ({PRESS})([document.querySelectorAll('.llmlab-root [data-view]'), ['Y']])"
     assert len(notebook.within(60, "the key was not pressed", script)["ran"]) > 3
+
+
+def test_the_keys_of_a_field_are_its_own(notebook):
+    calculator = notebook.page.locator(".llmlab-root", has=notebook.page.locator("[data-control=context]"))
+    press, before = notebook.page.keyboard.press, notebook.cells()
+    weights, slider, field = (
+        calculator.locator(f"[data-control={name}]") for name in ("weight_dtype", "context-slider", "context")
+    )
+    weights.focus()
+    first = weights.input_value()
+    press("ArrowDown")
+    assert weights.input_value() != first
+    slider.focus()
+    position = int(slider.input_value())
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+        press(key)
+    assert int(slider.input_value()) == position + 1
+    field.fill("")
+    notebook.page.keyboard.type("1234")
+    press("Enter")
+    assert field.input_value() == "1234" and "1,234 tokens" in calculator.inner_text()
+    assert notebook.cells() == before
+
+
+# A kernel that is gone ----------------------------------------------------------------------------------------------
+
+# Does something to the kernel and returns after how many ms the last of the widgets says what became of it.
+UNTIL_SAID = """async work => {
+    const roots = () => [...document.querySelectorAll('.llmlab-root')], wanted = 'Run this cell again';
+    const silent = () => roots().filter(root => !root.querySelector('[role=status]').textContent.includes(wanted));
+    if (silent().length !== roots().length) throw Error('a widget says already that its kernel is gone');
+    const start = performance.now(), done = window.llmlabPanel.sessionContext[work]();
+    while (silent().length) await new Promise(next => setTimeout(next, 5));
+    const took = performance.now() - start;
+    await done;
+    return took;
+}"""
+PICTURES = """() => [...document.querySelectorAll('.llmlab-root')].map(root => [root.ariaLabel,
+    [...root.querySelectorAll('canvas')].map(canvas => canvas.getClientRects().length && canvas.toDataURL()),
+    [...root.querySelectorAll('td')].map(cell => cell.textContent)])"""
+
+
+def test_a_restart_is_said_and_the_picture_stays(notebook):
+    page = notebook.page
+    before = page.evaluate(PICTURES)
+    took = notebook.within(60, "the widgets do not say that the kernel is gone", UNTIL_SAID, "restartKernel")
+    assert took < 2000
+    print("after", took, "ms")
+    assert page.locator(".llmlab-root").count() == len(NAMES)
+    assert page.evaluate(PICTURES) == before
+    tour = page.locator(".llmlab-root", has=page.locator("[data-next]"))
+    assert tour.get_by_label("prompt").is_disabled()
+    assert page.locator(".llmlab-root").get_by_label("text", exact=True).is_disabled()
+    for name in ("Append the next token", "Hint", "Solution"):
+        assert page.get_by_role("button", name=name, exact=True).is_disabled()
+    tour.locator("[data-token='1']").click()  # what the browser draws alone goes on
+    assert tour.locator(".llmlab-chosen[data-token='1']").count() == 1
+    assert "Run this cell again" in tour.get_by_role("status").first.inner_text()
+    notebook.run(0)
+    page.get_by_text("Run this cell again").first.wait_for(state="detached")
+    prompt = page.locator(".llmlab-root", has=page.locator("[data-next]")).get_by_label("prompt")
+    prompt.fill("4 + 3 =")
+    prompt.press("Enter")
+    page.locator("[data-token='4'] .llmlab-mono", has_text="=").wait_for()
+    assert notebook.cell_errors() == [] and notebook.console_errors == [] and notebook.requests_outside == []
+
+
+ATTENTION = "from llmlab.widgets.attention import AttentionStepper\nAttentionStepper()"
+SAVE = "() => window.jupyterapp.commands.execute('docmanager:save')"
+
+
+def test_a_saved_notebook_opens_with_its_widgets_and_the_next_day_with_their_tables(lab, open_notebook):
+    name = lab.write("next_day.ipynb", ATTENTION)
+    notebook, root = open_notebook(name), ".llmlab-root .llmlab-attn-flow"
+    notebook.run(0)
+    notebook.page.wait_for_selector(root)
+    for _ in range(2):  # a second time, to see that nothing asks why the file has changed
+        notebook.within(60, "the notebook was not saved", SAVE)
+    assert notebook.page.locator(".jp-Dialog").count() == 0 and notebook.page.locator(root).count() == 1
+    again = open_notebook(name)  # another page, while the kernel runs
+    again.page.wait_for_selector(root)
+
+    script = f"() => ({UNTIL_SAID})('shutdown')"
+    assert notebook.within(60, "the widget does not say that the kernel is gone", script) < 2000
+    assert notebook.page.locator(root).count() == 1
+
+    another = open_notebook(name)
+    table = another.page.locator(".jp-OutputArea-output table").first
+    table.wait_for()
+    shown = another.page.locator(".jp-OutputArea").inner_text()
+    assert "weights" in shown and "Error displaying widget" not in shown and "not found" not in shown
+    another.run(0)
+    another.page.wait_for_selector(root)
+    for page in (notebook, again, another):
+        assert page.console_errors == []

@@ -1,0 +1,51 @@
+"""How a widget looks does not depend on which others are on the page, nor on their order."""
+
+import pytest
+
+from llmlab.widgets import export, gallery
+
+pytestmark = pytest.mark.browser
+
+# Of every element of the first widget, the properties that a rule of ours sets somewhere.
+LOOK = """names => {
+    const root = document.querySelector('.llmlab-root');
+    root.querySelectorAll('details').forEach(part => (part.open = true));
+    return [root, ...root.querySelectorAll('*')].map(node => {
+        const style = getComputedStyle(node), own = typeof node.className === 'string' ? node.className : '';
+        return [`${node.tagName}.${own}`, ...names.map(name => `${name}: ${style.getPropertyValue(name)}`)];
+    });
+}"""
+PROPERTIES = ["max-width", "min-width", "width", "min-height", "height", "padding", "margin", "border", "border-radius"]
+PROPERTIES += ["background-color", "color", "font", "text-align", "display", "gap", "white-space", "opacity", "cursor"]
+
+
+@pytest.fixture(scope="module")
+def widgets():
+    return {name: make() for name, make in gallery.examples().items()}
+
+
+def look(widget, others, order, tmp_path, open_page):
+    """The look of a widget on a page whose style sheets are those of all these, in that order."""
+    page = tmp_path / "page.html"
+    html = export.page("One", "<style>body { max-width: none; }</style>" + export.place(0), [widget])
+    sheets = [str(one._css) for one in order(widget, others)]
+    assert html.count(str(widget._css)) == 1
+    page.write_text(html.replace(str(widget._css), "\n".join(sheets)), encoding="utf-8")
+    shown = open_page(page, width=1900)
+    shown.page.wait_for_selector(".llmlab-root")
+    shown.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return shown.page.evaluate(LOOK, PROPERTIES)
+
+
+ORDERS = {"before": lambda widget, others: [widget, *others], "after": lambda widget, others: [*others, widget]}
+
+
+@pytest.mark.parametrize("name", sorted(gallery.NAMES) if hasattr(gallery, "NAMES") else [])
+def test_no_other_widget_changes_the_look(name, widgets, tmp_path, open_page):
+    widget, others = widgets[name], [other for key, other in widgets.items() if key != name]
+    alone = look(widget, [], ORDERS["before"], tmp_path, open_page)
+    for kind, order in ORDERS.items():
+        found = look(widget, others, order, tmp_path, open_page)
+        assert len(found) == len(alone)
+        changed = {str(a[0]): set(a) ^ set(b) for a, b in zip(alone, found, strict=True) if a != b}
+        assert changed == {}, kind
