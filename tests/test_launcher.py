@@ -23,6 +23,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from llmlab.notebooks.serving import WorkingCopies
+
 ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location("lab", ROOT / "lab.py")
 lab = importlib.util.module_from_spec(spec)
@@ -598,6 +600,8 @@ def test_jupyterlab_is_served_to_this_machine_only_without_questions(course):
     command = lab.jupyter_command(course, Path("python"), port=None, browser=True)
     assert "--ServerApp.ip=127.0.0.1" in command
     assert "--LabApp.default_url=/lab/tree/00_welcome.ipynb" in command
+    [files] = [part.partition("=")[2] for part in command if "contents_manager_class" in part]
+    assert files == f"{WorkingCopies.__module__}.{WorkingCopies.__qualname__}"
     assert not any("token" in part or "port" in part or "open_browser" in part for part in command)
     (course / "work" / "00_welcome.ipynb").unlink()
     assert "--LabApp.default_url=/lab" in lab.jupyter_command(course, Path("python"), port=None, browser=True)

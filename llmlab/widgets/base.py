@@ -7,6 +7,7 @@ module that arrives through the kernel cannot import another.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -109,11 +110,10 @@ class LabWidget(anywidget.AnyWidget):
 
     def __init_subclass__(cls, **kwargs: Any):
         if "js" in cls.__dict__:  # not again in the subclass that traitlets makes for added traits
-            styles = [FOLDER / "base.css", (FOLDER / cls.js).with_suffix(".css")]
             cls._esm = "\n".join(
                 (FOLDER / name).read_text(encoding="utf-8") for name in ("base.js", cls.js, "frame.js")
             )
-            cls._css = "\n".join(path.read_text(encoding="utf-8") for path in styles if path.exists())
+            cls._css = _styles((FOLDER / cls.js).with_suffix(".css"))
         super().__init_subclass__(**kwargs)
 
     def tables(self) -> list[Table]:
@@ -163,6 +163,22 @@ class LabWidget(anywidget.AnyWidget):
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         return {**(data or {}), "text/html": self.fallback_html(), "text/plain": repr(self)}, metadata
+
+
+def _styles(own: Path) -> str:
+    """The shared style sheet and a widget's own, whose rules outweigh the shared ones by one class.
+
+    Each widget that is shown brings the shared rules again, after the own rules of those before it: what stands last
+    must not decide. `:root { rule }` is the same rule for all that is in the page, with the weight of one more class.
+    """
+    shared = (FOLDER / "base.css").read_text(encoding="utf-8")
+    if not own.exists():
+        return shared
+    text = own.read_text(encoding="utf-8")
+    frames = re.findall(r"^@keyframes [^{]+\{.*?^\}\n", text, re.MULTILINE | re.DOTALL)  # these cannot stand in a rule
+    for frame in frames:
+        text = text.replace(frame, "")
+    return "\n".join([shared, *frames, f":root {{\n{text}}}\n"])
 
 
 def _in_one_line(error: Exception, *, plain: tuple[type[Exception], ...]) -> str:

@@ -49,3 +49,28 @@ def test_no_other_widget_changes_the_look(name, widgets, tmp_path, open_page):
         assert len(found) == len(alone)
         changed = {str(a[0]): set(a) ^ set(b) for a, b in zip(alone, found, strict=True) if a != b}
         assert changed == {}, kind
+
+
+# The least contrast (WCAG 2) of the texts in the cells of tables with their ground, which may be translucent.
+CONTRAST = """() => {
+    const numbers = color => color.match(/[\\d.]+/g).map(Number);
+    const over = ([r, g, b, a = 1], ground) => [r, g, b].map((value, at) => value * a + ground[at] * (1 - a));
+    const light = color => color.map(value => value / 255)
+        .map(value => value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, value, at) => sum + value * [0.2126, 0.7152, 0.0722][at], 0.05);
+    const ground = numbers(getComputedStyle(document.querySelector('.llmlab-root')).backgroundColor);
+    return Math.min(...[...document.querySelectorAll('.llmlab-root td')].filter(cell => cell.textContent).map(cell => {
+        const style = getComputedStyle(cell), back = over(numbers(style.backgroundColor), ground);
+        const pair = [light(over(numbers(style.color), back)), light(back)].sort((a, b) => a - b);
+        return pair[1] / pair[0];
+    }));
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_weights_of_the_token_tour_can_be_read(theme, widgets, tmp_path, open_page):
+    tour = widgets["TokenTour"]
+    tour.position = 0  # a token that looks at itself alone, with weight 1
+    shown = open_page(tour.save_html(tmp_path / "tour.html"), theme=theme)
+    shown.page.wait_for_selector(".llmlab-root td")
+    assert shown.page.evaluate(CONTRAST) >= 4.5

@@ -123,7 +123,7 @@ function render({ model, el }) {
             "td",
             {
               class: "llmlab-cell",
-              style: shade("attention", 0.75 * weight),
+              style: shade("attention", 0.65 * weight),
               title: `head ${head + 1}: ${digits(weight)} of its attention`,
             },
             weight >= 0.005 ? weight.toFixed(2) : "",
