@@ -148,7 +148,7 @@ def test_a_restart_is_said_and_the_picture_stays(notebook):
     prompt = page.locator(".llmlab-root", has=page.locator("[data-next]")).get_by_label("prompt")
     prompt.fill("4 + 3 =")
     prompt.press("Enter")
-    page.locator("[data-token='4'] .llmlab-mono", has_text="=").wait_for()
+    page.locator("[data-token='5'] .llmlab-mono", has_text="=").wait_for()
     assert notebook.cell_errors() == [] and notebook.console_errors == [] and notebook.requests_outside == []
 
 
