@@ -328,7 +328,7 @@ def test_arrows_step_a_number_and_enter_goes_to_the_next(saved):
     edited(stepper, "x", TIRED, 1, 6.5)
     stepper.widget.column = 1
     stepper.check()
-    focused = "() => Object.values({...document.activeElement.dataset}).join(' ')"
+    focused = "() => ['matrix', 'row', 'column'].map(name => document.activeElement.dataset[name]).join(' ')"
     stepper.press("Tab")  # each matrix is one stop
     assert stepper.page.evaluate(focused) == "w_q 0 0"
     stepper.press("Enter", "Tab", "Tab", "Shift+Tab", "Shift+Tab")
