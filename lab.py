@@ -15,11 +15,13 @@ are made when absent and never overwritten.
 import argparse
 import contextlib
 import datetime
+import difflib
 import errno
 import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -347,8 +349,9 @@ def copy_notebooks(root: Path = ROOT) -> list[str]:
             write_atomically(copy, source.read_bytes())
             copies[name] = current
         elif is_notebook and copies.setdefault(name, current) != current:
-            advice = f"`python3 lab.py reset {number_of(name)}` takes it and keeps yours"
-            newer.append(f"{name}: the course has a newer version; {advice}.")
+            number = number_of(name)
+            advice = f"`python3 lab.py reset {number}` (in JupyterLab's terminal: `llmlab reset {number}`)"
+            newer.append(f"{name}: the course has a newer version; {advice} takes it and keeps yours.")
     for name in sorted(set(copies) - set(names)):
         if (work / name).is_file() and name.endswith(".ipynb"):
             number = number_of(name)
@@ -360,7 +363,11 @@ def copy_notebooks(root: Path = ROOT) -> list[str]:
 
 
 def reset(number: str, root: Path = ROOT) -> str:
-    """Put the course's version of a notebook into ``work/``, keep the old one under a new name, say so."""
+    """Put the course's version of a notebook into ``work/``, keep the old one under a new name, say so.
+
+    A tab of JupyterLab may show the old one, with changes that were never saved. JupyterLab asks before it saves over
+    a file whose hash is not the one it knows; so the new copy never has the bytes of the old one.
+    """
     notebooks = {number_of(name): name for name in course_files(root) if name.endswith(".ipynb")}
     wanted = number_of(number)
     name = notebooks.get(wanted) or notebooks.get("0" + wanted)
@@ -370,8 +377,10 @@ def reset(number: str, root: Path = ROOT) -> str:
     if os.path.lexists(copy):
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         old = copy.rename(copy.with_name(f"{copy.stem}.old-{now}.ipynb"))
-        kept = f"; your version is work/{old.name}"
+        kept = f"; your version is work/{old.name}. If it is open in JupyterLab, close its tab and open it again"
     copy_notebooks(root)
+    if kept and old.is_file() and old.read_bytes() == copy.read_bytes():
+        write_atomically(copy, copy.read_bytes() + b"\n")
     return f"work/{name} is as the course has it{kept}."
 
 
@@ -396,6 +405,8 @@ def jupyter_command(root: Path, python: Path, *, port: "int | None", browser: bo
     command += [f"--LabApp.default_url={page}"]
     command += ["--ServerApp.answer_yes=True"]  # Ctrl-C ends it without a question
     command += ["--ServerApp.log_level=WARN", "--LabApp.log_level=WARN"]
+    if os.name != "nt":  # without this a terminal is a login shell at times, and that may set the path anew
+        command += [f"--ServerApp.terminado_settings=shell_command={shlex.quote(os.environ.get('SHELL') or 'sh')}"]
     if port is not None:
         command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     if not browser:
@@ -408,7 +419,9 @@ def jupyter_command(root: Path, python: Path, *, port: "int | None", browser: bo
 def serve(root: Path, python: Path, *, port: "int | None" = None, browser: bool = True) -> None:
     """Run JupyterLab until Ctrl-C ends it; raises a Problem when it ends by itself and badly."""
     print("Starting JupyterLab on your copies in work/. Ctrl-C in this window ends it.", flush=True)
-    server = subprocess.Popen(jupyter_command(root, python, port=port, browser=browser), cwd=root / "work")
+    path = os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)])  # for `llmlab` in its terminals
+    command = jupyter_command(root, python, port=port, browser=browser)
+    server = subprocess.Popen(command, cwd=root / "work", env={**os.environ, "PATH": path})
     deadlines = []
 
     def end(number, frame):
@@ -459,6 +472,11 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
     parser.add_argument("--port", type=int, help="the port to serve on (default: the first free from 8888)")
+    known = ("test", "reset", "--no-browser", "--port", "--help")
+    first = arguments[0].partition("=")[0] if arguments else ""
+    meant = difflib.get_close_matches(first, known, 1)
+    if meant and first not in known:
+        parser.error(f"there is no {first}; did you mean {meant[0]}?")
     options = parser.parse_args(arguments)
     if options.port is not None:
         require_port(options.port)  # said before minutes of installing

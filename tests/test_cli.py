@@ -1,6 +1,8 @@
 """The command `llmlab`: its lines on success, and its one line on failure."""
 
+import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -128,3 +130,28 @@ def test_doctor_names_what_is_missing_and_goes_on(monkeypatch, capsys):
     assert "FAIL  no-such-package not installed" in out
     assert "FAIL  model" in out and "no data file 'model.safetensors'" in out
     assert out.splitlines()[-1] == "5 of the checks failed"
+
+
+def test_a_mistyped_command_is_asked_back(capsys):
+    with pytest.raises(SystemExit):
+        main(["docter"])
+    assert "did you mean doctor?" in capsys.readouterr().err
+
+
+def test_reset_works_from_the_folder_where_jupyterlabs_terminal_starts(tmp_path, monkeypatch, capfd):
+    course = tmp_path / "course"
+    (course / "llmlab").mkdir(parents=True)
+    (course / "llmlab" / "__init__.py").touch()
+    (course / "notebooks").mkdir()
+    (course / "work").mkdir()
+    monkeypatch.chdir(course / "work")
+    assert main(["reset", "00"]) == 1
+    assert "llmlab reset: expected the course's launcher at" in capfd.readouterr().err
+    shutil.copy(Path(__file__).parents[1] / "lab.py", course)
+    (course / "notebooks" / "00_welcome.ipynb").write_text("{}")
+    (course / "work" / "00_welcome.ipynb").write_text("mine")
+    assert main(["reset", "00"]) == 0
+    assert capfd.readouterr().out.startswith("work/00_welcome.ipynb is as the course has it; your version is work/")
+    assert (course / "work" / "00_welcome.ipynb").read_text() == "{}"
+    assert main(["reset", "01"]) == 1
+    assert "reset takes one of 00" in capfd.readouterr().err

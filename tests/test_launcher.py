@@ -1,6 +1,7 @@
 """lab.py: what it installs and when, the learner's copies, what it says if something is wrong, JupyterLab."""
 
 import ast
+import asyncio
 import contextlib
 import errno
 import http.server
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import tornado.websocket
 
 from llmlab.notebooks.serving import WorkingCopies
 
@@ -113,6 +115,8 @@ def machine(course: Path, monkeypatch) -> FakeMachine:
     [
         (["--frobnicate"], "--frobnicate"),
         (["tests"], "tests"),
+        (["rest", "05"], "there is no rest; did you mean reset?"),
+        (["--no-broser"], "did you mean --no-browser?"),
         (["reset"], "NN"),
         (["--port", "http"], "invalid int value: 'http'"),
     ],
@@ -522,6 +526,16 @@ def test_reset_gives_a_fresh_copy_and_keeps_the_old_one(course, number):
     assert old.name in said
     fresh = (course / "work" / "05_attention.ipynb").read_bytes()
     assert fresh == (course / "notebooks" / "05_attention.ipynb").read_bytes()
+    assert "close its tab" in said
+
+
+def test_after_a_reset_jupyterlab_sees_another_file_even_where_the_old_one_was_untouched(course):
+    lab.copy_notebooks(course)
+    copy, source = (course / folder / "05_attention.ipynb" for folder in ("work", "notebooks"))
+    for _ in range(3):
+        before = copy.read_bytes()
+        lab.reset("05", course)
+        assert copy.read_bytes() != before and json.loads(copy.read_bytes()) == json.loads(source.read_bytes())
 
 
 def test_resets_within_a_second_keep_every_version(course):
@@ -621,6 +635,26 @@ def status_of(address: str) -> int:
         return error.code
 
 
+def in_a_terminal(address: str, line: str, end: str) -> str:
+    """What a new terminal of the JupyterLab at `address` shows after a line was typed, up to a text that ends it."""
+    server, token = re.match(r"(http://[^/]+)/.*token=(\w+)", address).groups()
+    post = urllib.request.Request(f"{server}/api/terminals?token={token}", method="POST")
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(post, timeout=60) as answer:
+        name = json.load(answer)["name"]
+
+    async def talk() -> str:
+        url = f"{server.replace('http', 'ws', 1)}/terminals/websocket/{name}?token={token}"
+        terminal = await tornado.websocket.websocket_connect(url)
+        await terminal.write_message(json.dumps(["stdin", line + "\r"]))
+        shown = ""
+        while end not in shown:
+            kind, *text = json.loads(await terminal.read_message())
+            shown += text[0] if kind == "stdout" else ""
+        return shown
+
+    return asyncio.run(asyncio.wait_for(talk(), 120))
+
+
 @contextlib.contextmanager
 def launched(program: str, said: Path, *arguments: str, **environment: str):
     """A process that runs a program in which ``lab`` is the launcher, as in a terminal of its own."""
@@ -674,6 +708,8 @@ def test_jupyterlab_starts_behind_its_token_and_ends_with_ctrl_c(course, tmp_pat
             config = json.loads(re.search(r'jupyter-config-data"[^>]*>(.*?)</script>', answer.read().decode(), re.S)[1])
         assert "@jupyterlab/apputils-extension:announcements" in config["disabledExtensions"]
         assert status_of(f"http://127.0.0.1:{port}/api/contents/00_welcome.ipynb?token={token}") == 200
+        where = shutil.which("llmlab", path=str(Path(sys.executable).parent))
+        assert f"is {where}" in in_a_terminal(address, 'echo is "$(command -v llmlab)" do""ne', "done")
         os.killpg(launcher.pid, signal.SIGINT)  # what Ctrl-C sends: to the launcher and to JupyterLab
         assert launcher.wait(timeout=180) == 0
     output = said.read_text()

@@ -98,6 +98,17 @@ def test_the_sittings_of_a_topic_hold_all_its_exercises_with_their_stubs_and_ask
 
 
 @course
+def test_the_first_code_cell_imports_what_exercises_ask_a_reader_to_call(path):
+    """A check says `hint(…)`, a hint `solution(…)`: they must be there after a restart and the first cell."""
+    code = [cell.source for cell in read(path).cells if cell.cell_type == "code"]
+    named = {name for name in ("check", "predict", "progress", "quiz") if re.search(rf"\b{name}\(", "\n".join(code))}
+    named |= {"hint", "solution"} if "check" in named else set()
+    [imported] = re.findall(r"^from llmlab\.exercises import (.*)$", code[0], flags=re.MULTILINE)
+    assert named <= set(imported.split(", "))
+    assert not any("from llmlab.exercises import" in source for source in code[1:])
+
+
+@course
 def test_each_section_of_a_notebook_begins_a_slide(path):
     for cell in read(path).cells:
         slide_type = cell.metadata.get("slideshow", {}).get("slide_type")

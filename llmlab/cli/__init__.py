@@ -1,4 +1,5 @@
-"""The command `llmlab`: train, stream, measure, study, showpieces, generate, notebooks, widgets, bench, doctor.
+"""The command `llmlab`: train, stream, measure, study, showpieces, generate, notebooks, widgets, bench, reset,
+doctor.
 
 Each subcommand is a module with `add_arguments(parser)` and `run(arguments) -> int`, imported when it is asked for.
 """
@@ -6,6 +7,7 @@ Each subcommand is a module with `add_arguments(parser)` and `run(arguments) -> 
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ COMMANDS = {
     "notebooks": "execute the notebooks, or check that they are up to date",
     "widgets": "show all widgets on one page, in light and dark",
     "bench": "measure the package against other implementations on this machine",
+    "reset": "give a notebook back as the course has it; your version stays beside it",
     "doctor": "say what is installed and whether the model loads and speaks",
 }
 
@@ -33,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if argv and argv[0] == name:
             importlib.import_module(f"llmlab.cli.{name}").add_arguments(command)
+    meant = difflib.get_close_matches(argv[0], COMMANDS, 1) if argv and argv[0] not in COMMANDS else []
+    if meant:
+        parser.error(f"there is no command {argv[0]}; did you mean {meant[0]}?")
     arguments = parser.parse_args(argv)
     try:
         return importlib.import_module(f"llmlab.cli.{arguments.command}").run(arguments)
