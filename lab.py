@@ -59,6 +59,10 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CPU_INDEX_SECONDS = 3
 SECONDS_TO_END = 5
 GB = 1_000_000_000
+# What an installation needs at most, in GB: beside the course, and in the temporary folder. Torch 2.13.0 and its needs, as
+# a plain index has them for Linux on x86-64, are 29 wheels with CUDA's: 2.7 GB to fetch and 4.8 GB unpacked. The CPU
+# build is 0.2 and 0.7 GB, all the rest 1.0 GB unpacked. pip holds what it fetches in that folder and in its cache.
+ROOM, ROOM_WITH_CUDA, ROOM_TO_UPDATE = (3, 1), (12, 4), (1, 1)
 STAMP = "llmlab-stamp"  # in .venv, written last: for what this environment is complete
 
 # How the tests run: a file at a time on each of two workers, one thread each; notebooks are tests too, with
@@ -210,6 +214,20 @@ def require_space(folder: Path, gigabytes: float, advice: str) -> None:
         raise Problem(f"{free / GB:.1f} GB are free in {folder}, the set-up needs {gigabytes:g} GB: {advice}.")
 
 
+def require_room(root: Path, room: "tuple[float, float]", otherwise: str = "") -> None:
+    """Raise a Problem when the disk has no ``room``; ``otherwise`` says what else than freeing some may help."""
+    for_root, for_temporary = room
+    require_space(root, for_root, f"free some, or move the course to a larger disk{otherwise}")
+    advice = f"free some, or set TMPDIR to a folder on a larger disk{otherwise}"
+    require_space(Path(tempfile.gettempdir()), for_temporary, advice)
+
+
+def finds_cpu_build(python: Path, version: str) -> bool:
+    """Return whether pip, as it is set up here, finds torch's CPU build, which it takes before the one with CUDA."""
+    found = what_it_prints(python, "-m", "pip", "index", "versions", "torch") or ""
+    return version + "+cpu" in re.split(r"[\s,()]+", found)
+
+
 def make_venv(venv: Path) -> None:
     """Make a virtual environment with pip in place of whatever is at ``venv``."""
     if Path(sys.prefix).resolve() == venv.resolve():
@@ -252,12 +270,14 @@ def quiet_jupyterlab(venv: Path) -> None:
 
 def set_up(root: Path, entries: list[str]) -> None:
     """Install the entries into ``.venv``, made anew unless an earlier set-up ended well there."""
-    venv, cpu_only = root / ".venv", wants_cpu_index()
+    venv, pins, cpu_only = root / ".venv", pinned_versions(entries), wants_cpu_index()
     stamp, python = venv / STAMP, venv_python(venv)
     keep = stamp.is_file() and what_it_prints(python, "-m", "pip", "--version") is not None
-    with_cuda = sys.platform.startswith("linux") and not cpu_only
-    require_space(root, 1 if keep else 12 if with_cuda else 3, "free some, or move the course to a larger disk")
-    require_space(Path(tempfile.gettempdir()), 1, "free some, or set TMPDIR to a folder on a larger disk")
+    cpu_index = cpu_only and answers(f"{CPU_INDEX}/torch/", CPU_INDEX_SECONDS)
+    # Without that index, torch comes as pip is set up to find it: on Linux, as a rule, with CUDA.
+    torch = {name: version for name, version in pins.items() if name == "torch"}
+    plain = sys.platform.startswith("linux") and not cpu_index and not has_versions(python, torch)
+    require_room(root, ROOM_WITH_CUDA if plain and not cpu_only else ROOM_TO_UPDATE if keep else ROOM)
     stamp.unlink(missing_ok=True)  # a set-up that is cut off leaves none, so that the next start makes .venv anew
     if keep:
         print("Bringing .venv up to date.", flush=True)
@@ -266,15 +286,22 @@ def set_up(root: Path, entries: list[str]) -> None:
             "Making .venv: this takes minutes, once. The last step, installing, says nothing for a while.", flush=True
         )
         make_venv(venv)
+    if plain and cpu_only:
+        print(f"{CPU_INDEX} does not answer: going on with what pip is set up to find.", flush=True)
+        if not finds_cpu_build(python, pins["torch"]):
+            print(
+                "That is torch with CUDA, which this machine cannot use: it works, but about 3 GB are fetched and 6 GB "
+                "stay on the disk. To avoid it, press Ctrl-C and start again when the index above answers.",
+                flush=True,
+            )
+            require_room(root, ROOM_WITH_CUDA, f"; or start again when {CPU_INDEX} answers: 3 GB will do then")
     # The options in the list (such as an index) are for conda and Binder; here the machine decides.
     requirements = [entry for entry in entries if not entry.startswith("--")]
-    if cpu_only and answers(f"{CPU_INDEX}/torch/", CPU_INDEX_SECONDS):
+    if cpu_index:
         requirements.insert(0, f"--extra-index-url {CPU_INDEX}")
-    elif cpu_only:
-        print(f"{CPU_INDEX} does not answer: going on with what pip is set up to find.", flush=True)
     pip_install(root, requirements)
     quiet_jupyterlab(venv)
-    if not has_versions(python, pinned_versions(entries)):
+    if not has_versions(python, pins):
         raise Problem(f"pip ended well, but {venv} lacks listed versions: delete it and start again.")
     stamp.write_text(fingerprint(root))
 

@@ -32,7 +32,7 @@ spec = importlib.util.spec_from_file_location("lab", ROOT / "lab.py")
 lab = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lab)
 
-WANTS_CPU_INDEX = lab.wants_cpu_index
+WANTS_CPU_INDEX, REQUIRE_SPACE = lab.wants_cpu_index, lab.require_space
 POSIX_ONLY = pytest.mark.skipif(os.name == "nt", reason="uses POSIX scripts and signals")
 
 
@@ -298,6 +298,52 @@ def test_the_cpu_index_is_used_on_linux_without_a_gpu_when_it_answers(
         "numpy==2.4.6",
         "-e .",
     ]
+
+
+@pytest.mark.parametrize(
+    ("free", "found", "installs"),
+    [
+        (100, "torch (2.13.0)", True),
+        (8, "torch (2.13.0)", False),
+        (8, "torch (2.13.0+cpu)\nAvailable versions: 2.13.0+cpu, 2.12.0", True),
+        (8, "torch (2.12.0+cpu)\nAvailable versions: 2.13.0, 2.12.0+cpu", False),
+        (8, None, False),
+    ],
+)
+def test_a_build_with_cuda_is_said_and_measured_before_it_is_fetched(
+    course, machine, monkeypatch, capsys, free, found, installs
+):
+    def what_it_prints(python, *arguments):
+        return found if "index" in arguments else machine.what_it_prints(python, *arguments)
+
+    monkeypatch.setattr(lab, "wants_cpu_index", lambda: True)
+    monkeypatch.setattr(lab.sys, "platform", "linux")
+    monkeypatch.setattr(lab, "answers", lambda url, seconds: False)
+    monkeypatch.setattr(lab, "what_it_prints", what_it_prints)
+    monkeypatch.setattr(lab, "require_space", REQUIRE_SPACE)
+    monkeypatch.setattr(lab.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**12, 0, free * 10**9))
+    if installs:
+        lab.ensure_environment(course)
+    else:
+        with pytest.raises(lab.Problem, match=r"8\.0 GB are free in .*, the set-up needs 12 GB: .* answers: 3 GB will"):
+            lab.ensure_environment(course)
+    assert len(machine.installs) == installs
+    said = capsys.readouterr().out
+    assert "does not answer" in said and ("about 3 GB are fetched" in said) == ("2.13.0+cpu" not in (found or ""))
+    if installs:  # torch is there now: bringing the rest up to date needs no such room
+        (course / "pyproject.toml").write_text("[project]\nname = 'other'\n")
+        monkeypatch.setattr(lab.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**12, 0, 2 * 10**9))
+        lab.ensure_environment(course)
+        assert len(machine.installs) == 2
+
+
+def test_pip_says_whether_it_finds_a_cpu_build(tmp_path, monkeypatch):
+    for name in ("torch-9.1.0+cpu-py3-none-any.whl", "torch-9.2.0-py3-none-any.whl"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    python = Path(sys.executable)
+    assert lab.finds_cpu_build(python, "9.1.0") and not lab.finds_cpu_build(python, "9.2.0")
 
 
 def test_an_index_that_never_answers_is_given_up(monkeypatch):

@@ -1,4 +1,4 @@
-"""`llmlab reset NN`: what `python3 lab.py reset NN` does, from any folder below the course's, as in JupyterLab's terminal."""
+"""`llmlab reset NN`: `python3 lab.py reset NN` from any folder, as from `work/`, where JupyterLab's terminal starts."""
 
 from __future__ import annotations
 
