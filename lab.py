@@ -59,8 +59,8 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CPU_INDEX_SECONDS = 3
 SECONDS_TO_END = 5
 GB = 1_000_000_000
-# What an installation needs at most, in GB: beside the course, and in the temporary folder. Torch 2.13.0 and its needs, as
-# a plain index has them for Linux on x86-64, are 29 wheels with CUDA's: 2.7 GB to fetch and 4.8 GB unpacked. The CPU
+# What an installation needs at most, in GB: beside the course, and in the temporary folder. Torch 2.13.0 and its needs,
+# as a plain index has them for Linux on x86-64, are 29 wheels with CUDA's: 2.7 GB to fetch and 4.8 GB unpacked. The CPU
 # build is 0.2 and 0.7 GB, all the rest 1.0 GB unpacked. pip holds what it fetches in that folder and in its cache.
 ROOM, ROOM_WITH_CUDA, ROOM_TO_UPDATE = (3, 1), (12, 4), (1, 1)
 STAMP = "llmlab-stamp"  # in .venv, written last: for what this environment is complete

@@ -529,6 +529,48 @@ def test_what_the_learners_function_prints_is_left_alone(planted, capsys):
     assert capsys.readouterr().out == "hello 3\nhello 3\nhello 4\nhello 0\n"
 
 
+@pytest.mark.parametrize(
+    ("line", "n_lines"),
+    [("print('line ' * 9)", 5000), ("print('x' * 10_000)", 1), ("print('x' * 10_000, end='')", 0)],
+)
+def test_a_flood_of_printed_lines_does_not_bury_the_answer(planted, capsys, line, n_lines):
+    """The answer comes after what is printed, so that must stay short."""
+    flood = cell(f"def mean(x, dim):\n    for _ in range({max(n_lines, 1)}):\n        {line}\n    return x.sum(dim)")
+    assert "not divided" in repr(check("planted.mean", flood))
+    said = capsys.readouterr().out
+    assert said.count("\n") <= 22 and len(said) < 4100
+    left_out = 4 * n_lines - (said.count("\n") - 2)  # four inputs; the last two line ends belong to what is said
+    assert f"printed is left out: {left_out:,} line" in said.splitlines()[-1]
+
+
+def test_what_an_answer_repeats_of_a_learners_is_short(planted):
+    huge = 10**5000  # Python refuses to write it
+    for answer in (
+        check("planted.mean", lambda x, dim: huge),
+        check("planted.mean", lambda x, dim: [huge] * 1000),
+        check("planted.mean", lambda x, dim: "9" * 10_000),
+        check("planted.mean", lambda x, dim: {"9" * 10_000: 1}),
+        check("planted.double", lambda x, *, times: huge),
+        check("planted.double", lambda x, *, times: "9" * 10_000),
+        check(
+            "planted.mean", cell(f"def mean(x, dim):\n    n = {'9' * 4000}; y = x.size(n * {'9' * 4000})\n    return y")
+        ),
+        check("planted.mean", cell(f"def mean(x, {'y' * 5000}, z):\n    return 1")),
+    ):
+        assert max(map(len, repr(answer).splitlines())) < 600
+    for call in (
+        partial(predict, "planted.bytes", huge),
+        partial(predict, "planted.bytes", "9" * 10_000),
+        partial(predict, "planted.growth", truth="9" * 10_000),
+        partial(quiz, "planted.why", "9" * 10_000),
+        partial(hint, "9" * 10_000),
+    ):
+        with pytest.raises(ValueError) as refused:
+            call()
+        assert len(str(refused.value)) < 600
+    assert len(repr(predict("planted.bytes", 10**300))) < 100
+
+
 def test_a_check_that_is_interrupted_stays_interrupted(planted):
     with pytest.raises(KeyboardInterrupt):
         check("planted.mean", cell("def mean(x, dim):\n    raise KeyboardInterrupt"))
@@ -694,6 +736,15 @@ def test_the_quiz_widget_shows_records_and_keeps_its_answers(planted):
         widget.tried = [[3]]
     [table] = widget.tables()
     assert [row[2] for row in table.rows] == ["", "✓ right", "✗ not this one"]
+    assert [row[0] for row in table.rows] == ["a)", "b)", "c)"]
+
+
+def test_a_quiz_that_is_asked_again_knows_what_was_answered_right(planted):
+    quiz("planted").tried = [[0], [0]]
+    again = quiz("planted")
+    assert again.before == again.right() == [False, True] and again.tried == [[], []]
+    again.tried = [[1], []]
+    assert again.right() == [True, True] and quiz("planted").before == [True, True]
 
 
 def test_a_topic_asks_all_its_questions_in_one_widget(planted):
@@ -708,6 +759,11 @@ def test_without_a_kernel_the_question_shows_and_its_answer_opens(planted):
     html = bundle["text/html"]
     assert "Why &lt;b&gt;√d&lt;/b&gt;?" in html and "<b>√d" not in html
     before, details = html.split("<details>")
+    for part in (
+        before,
+        details,
+    ):  # letters as text: JupyterLab takes a list's type away, and numbers would stand there
+        assert re.findall(r"<p>(\w\))", part)[-3:] == ["a)", "b)", "c)"] and "<ol" not in part
     assert (
         "variance" not in before
         and "It costs time." in details

@@ -8,9 +8,22 @@ import pkgutil
 import sys
 from dataclasses import dataclass
 
+from .comparing import brief
 from .records import Exercise, Prediction, Question
 
-MACHINERY = {"catalog", "comparing", "engine", "errors", "judge", "look", "records", "sources", "store", "trials"}
+MACHINERY = {
+    "catalog",
+    "comparing",
+    "engine",
+    "errors",
+    "judge",
+    "look",
+    "printing",
+    "records",
+    "sources",
+    "store",
+    "trials",
+}
 KINDS = {"exercise": "exercises", "question": "questions", "prediction": "predictions"}
 ASK_WITH = {"exercise": "check", "question": "quiz", "prediction": "predict"}
 
@@ -60,7 +73,7 @@ def find(kind: str, id: str) -> Exercise | Question | Prediction:
     for other, ids in everything.items():
         if id in ids:
             raise ValueError(f'{id} is {_a(other)}, not {_a(kind)}: use {ASK_WITH[other]}("{id}")')
-    raise ValueError(f"no {kind} {id!r}{_nearest(id, everything[kind])}; {_all_topics()}")
+    raise ValueError(f"no {kind} {brief(repr(id))}{_nearest(id, everything[kind])}; {_all_topics()}")
 
 
 def all_exercises() -> tuple[Exercise, ...]:

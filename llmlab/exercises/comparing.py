@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+LONGEST = 400  # characters of what a learner gave, or of an error's message, that are repeated
+MOST_SHOWN = 12  # members of a list
+LARGEST = 1e300  # beyond it a whole number is no float
 RELATIVE, ABSOLUTE = 1e-4, 1e-5  # of float32 results in another order of operations
 PER_SIZE = 1e-6  # more for each unit of the largest argument: float32 keeps seven digits of it
 
@@ -26,6 +29,8 @@ def difference(expected: Any, got: Any, *, scale: float = 1.0, dims: str = "") -
         got = got.item() if isinstance(got, Tensor) and got.numel() == 1 else got
         if not isinstance(got, bool | int | float):
             return f"expected a number, got {named(got)}"
+        if isinstance(got, int) and abs(got) > LARGEST:
+            return f"expected {shown(expected)}, got {shown(got)}"
         if isinstance(expected, float):
             same = math.isclose(expected, got, rel_tol=RELATIVE, abs_tol=ABSOLUTE + PER_SIZE * scale)
         else:
@@ -171,7 +176,7 @@ def _as_tensor(value: Any) -> Any:
     if isinstance(value, bool | int | float | list):
         try:
             return torch.tensor(value)
-        except (ValueError, TypeError, RuntimeError):
+        except (ValueError, TypeError, RuntimeError, OverflowError):
             return value
     return value
 
@@ -183,6 +188,11 @@ def rows_add_up(arguments: tuple[Any, ...], value: Any) -> str:
     sums = value.sum(-1).flatten()
     wrong = (sums - 1).abs() > 1e-3
     return f"a row adds up to {shown(sums[wrong][0].item())}; expected 1" if wrong.any() else ""
+
+
+def brief(text: str, longest: int = LONGEST) -> str:
+    """A text, cut where it is longer than so many characters."""
+    return text if len(text) <= longest else f"{text[:longest]} … ({len(text):,} characters)"
 
 
 def named(value: Any) -> str:
@@ -201,10 +211,13 @@ def shown(value: Any) -> str:
             return f"a tensor of shape {tuple(value.shape)}"
         return shown(value.tolist())
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(shown, value)) + "]"
-    if isinstance(value, dict):
+        more = [f"… ({len(value):,} in all)"] if len(value) > 2 * MOST_SHOWN else []
+        return "[" + ", ".join([*map(shown, value[: MOST_SHOWN if more else None]), *more]) + "]"
+    if isinstance(value, dict) and value:
         name, one = next(iter(value.items()))
-        return f"{name} {shown(one)}"
+        return f"{brief(str(name), 80)} {shown(one)}"
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{value!r:.80}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}" if abs(value) < 10**30 else "one of more than 30 digits"
+    return brief(repr(value), 80)

@@ -13,8 +13,10 @@ from typing import Any
 from ..widgets.answer import HelpfulAnswer
 from ..widgets.quiz import Guess, Quiz
 from . import catalog
+from .comparing import LARGEST, brief, shown
 from .judge import CRASHED, NOT_ATTEMPTED, RIGHT, judge
 from .look import LETTERS, Answer, Aside, Code, Grid, Text, count, lettered, measure
+from .printing import first_lines
 from .records import Prediction, Question
 from .store import Progress, entry, home, number, store_in
 
@@ -22,11 +24,14 @@ from .store import Progress, entry, home, number, store_in
 def check(id: str, function: Callable[..., Any]) -> Answer | HelpfulAnswer:
     """Judge a function of yours: not attempted yet, wrong (and why), stopped by an error (and in which line), right.
 
+    Of what the function prints meanwhile the first lines show, above the answer.
+
     Returns an answer with `.status` ("not attempted", "wrong", "crashed", "right") and `.passed`; where it is not right
     yet, its buttons do what `hint(id)` and `solution(id)` do. Raises ValueError for an unknown id only.
     """
     exercise = catalog.find("exercise", id)
-    verdict = judge(exercise, function)
+    with first_lines():
+        verdict = judge(exercise, function)
     if verdict.status == NOT_ATTEMPTED:
         todo = f"Mend `{exercise.function}` and run the cell."
         if exercise.to_mend is None:
@@ -187,7 +192,8 @@ def _progress_of(topic: catalog.Topic, record: Progress, note: str) -> Answer:
 
 
 def _ask(questions: tuple[Question, ...]) -> Quiz:
-    widget = Quiz(questions)
+    known = _store().read()[0]
+    widget = Quiz(questions, [bool(entry(known, "questions", question.id).get("right")) for question in questions])
 
     def record(change: Any) -> None:
         for question, before, now in zip(questions, change.old, change.new, strict=True):
@@ -244,14 +250,14 @@ def _option(record: Question | Prediction, answer: Any) -> int:
     if isinstance(answer, int) and not isinstance(answer, bool) and 1 <= answer <= n_options:
         return answer - 1
     letters = f'"a" to "{LETTERS[n_options - 1]}"'
-    raise ValueError(f"{record.id}: expected an option, {letters} or 1 to {n_options}, got {answer!r}")
+    raise ValueError(f"{record.id}: expected an option, {letters} or 1 to {n_options}, got {brief(repr(answer))}")
 
 
 def _number(prediction: Prediction, value: Any) -> int | float:
     """A plain finite number from a number, a numpy scalar or a tensor with one element."""
     value = value.item() if hasattr(value, "item") and not isinstance(value, str) else value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{prediction.id}: expected a number, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        raise ValueError(f"{prediction.id}: expected a number, got {shown(value)}")
     return value
 
 
@@ -259,7 +265,7 @@ def _truth(prediction: Prediction, truth: Any) -> int | float | str:
     if not prediction.options:
         return _number(prediction, truth)
     if str(truth) not in prediction.options:
-        raise ValueError(f"{prediction.id}: expected one of {', '.join(prediction.options)}; got {truth!r}")
+        raise ValueError(f"{prediction.id}: expected one of {', '.join(prediction.options)}; got {brief(repr(truth))}")
     return str(truth)
 
 

@@ -23,13 +23,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from . import sources
-from .comparing import difference, named, shown
+from .comparing import brief, difference, named, shown
 from .errors import in_plain_words
 from .records import Exercise
 from .trials import Stopped, Trial, own_globals, tried
 
 NOT_ATTEMPTED, WRONG, CRASHED, RIGHT = "not attempted", "wrong", "crashed", "right"
-LONGEST = 400  # characters of an error's message
 
 
 @dataclass(frozen=True)
@@ -235,8 +234,8 @@ def _why_none(candidate: Any) -> str:
     last = tree.body[-1]
     if isinstance(last, ast.Return) and isinstance(last.value, ast.Call):
         return (
-            f"`{ast.unparse(last)}` was reached and gave None: methods such as append, insert, extend, truncate, and "
-            "print, do their work and give back None. Return the thing itself"
+            f"`{brief(ast.unparse(last))}` was reached and gave None: methods such as append, insert, extend, "
+            "truncate, and print, do their work and give back None. Return the thing itself"
         )
     return "no `return` was reached; does it stand too far to the right?"
 
@@ -284,7 +283,7 @@ def place_in_words(exercise: Exercise, step: TracebackType) -> str:
     """ "line 3: return q @ keys", and under it the shapes of the tensors in that line."""
     frame, number = step.tb_frame, step.tb_lineno
     text = linecache.getline(frame.f_code.co_filename, number).strip()
-    line = f"line {number}: {text}" if text else f"line {number}"
+    line = f"line {number}: {brief(text)}" if text else f"line {number}"
     dims = sources.dimensions(exercise.answer)
     shapes = [
         found
@@ -300,7 +299,9 @@ def _local_in_words(name: str, value: Any, dims: dict[str, str]) -> str:
         return shape_in_words(name, value, dims)
     if isinstance(value, list | tuple):
         return f"{name} = {named(value)}"
-    return f"{name} = {value}" if value is None or isinstance(value, bool | int | float) else ""
+    if value is None or isinstance(value, float):
+        return f"{name} = {value}"
+    return f"{name} = {shown(value)}" if isinstance(value, int) else ""
 
 
 def said(error: BaseException | None) -> str:
@@ -309,7 +310,7 @@ def said(error: BaseException | None) -> str:
         return ""
     text = "".join(traceback.format_exception_only(type(error), error)).strip()
     text = re.sub(r"\b0x[0-9a-fA-F]{6,}\b", "0x…", text)
-    return text if len(text) <= LONGEST else text[:LONGEST] + " …"
+    return brief(text)
 
 
 def _not_callable(exercise: Exercise, candidate: Any) -> str:
@@ -327,7 +328,7 @@ def _parameters(exercise: Exercise, candidate: Callable[..., Any]) -> str:
     if sources.takes_the_same(exercise.answer, candidate):
         return ""
     expected, given = inspect.signature(exercise.answer), inspect.signature(candidate)
-    return f"expected {exercise.function}{_names(expected)}, got a function that takes {_names(given)}"
+    return f"expected {exercise.function}{_names(expected)}, got a function that takes {brief(_names(given))}"
 
 
 def _names(signature: inspect.Signature) -> str:

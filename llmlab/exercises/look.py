@@ -122,13 +122,13 @@ def lettered(options: Sequence[str]) -> list[str]:
 
 
 def count(number: int, noun: str) -> str:
-    """ "1 hint", "2 hints"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """ "1 hint", "2 hints", "20,000 lines"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def measure(value: Any, unit: str = "") -> str:
     """A number for reading: whole ones in full, others with three digits; then the unit."""
-    whole = isinstance(value, int) or 999.5 <= abs(value) < 1e15
+    whole = abs(value) < 1e15 and (isinstance(value, int) or abs(value) >= 999.5)
     return f"{value:,.0f} {unit}".strip() if whole else f"{value:.3g} {unit}".strip()
 
 

@@ -37,20 +37,25 @@ class Quiz(LabWidget):
     """Questions one below the other. Any option can be tried, and says at once why it is right or wrong.
 
     Read and set from Python: `tried`, for each question the indices of the options that were tried, in order; the
-    explanation of the last one shows.
+    explanation of the last one shows. What was answered right before counts, and is said without giving it away.
     """
 
     js = "quiz.js"
     kind = traitlets.Unicode("quiz", read_only=True).tag(sync=True)
     questions = traitlets.List(traitlets.Dict(), help="id, text, options, answer and why of each").tag(sync=True)
     tried = traitlets.List(traitlets.List(traitlets.Int()), help="[question][try]: an option's index").tag(sync=True)
+    before = traitlets.List(traitlets.Bool(), help="[question]: whether it was answered right earlier").tag(sync=True)
 
-    def __init__(self, questions: Iterable[QuestionLike], **traits: Any):
+    def __init__(self, questions: Iterable[QuestionLike], before: Iterable[bool] | None = None, **traits: Any):
+        """`before`: for each question, whether it was answered right earlier (default: none was)."""
         listed = [
             {"id": q.id, "text": q.text, "options": list(q.options), "answer": q.answer, "why": list(q.why)}
             for q in questions
         ]
-        super().__init__(questions=listed, **({"tried": [[] for _ in listed]} | traits))
+        known = [False] * len(listed) if before is None else list(before)
+        if len(known) != len(listed):
+            raise ValueError(f"expected before to hold {len(listed)} values, one a question, got {len(known)}")
+        super().__init__(questions=listed, before=known, **({"tried": [[] for _ in listed]} | traits))
 
     @traitlets.validate("tried")
     def _existing_options(self, proposal: Any) -> list[list[int]]:
@@ -61,8 +66,9 @@ class Quiz(LabWidget):
         return tried
 
     def right(self) -> list[bool]:
-        """For each question, whether its right option was found."""
-        return [question["answer"] in tried for question, tried in zip(self.questions, self.tried, strict=True)]
+        """For each question, whether its right option was found, now or before."""
+        now = (question["answer"] in tried for question, tried in zip(self.questions, self.tried, strict=True))
+        return [is_right or was for is_right, was in zip(now, self.before, strict=True)]
 
     def __repr__(self) -> str:
         return "\n".join(_asked(question["text"], question["options"]) for question in self.questions)
@@ -74,7 +80,7 @@ class Quiz(LabWidget):
             for question, tried in zip(self.questions, self.tried, strict=True)
             for rows in [
                 [
-                    [LETTERS[index], option, _mark(index == question["answer"]) if index in tried else ""]
+                    [f"{LETTERS[index]})", option, _mark(index == question["answer"]) if index in tried else ""]
                     for index, option in enumerate(question["options"])
                 ]
             ]
@@ -128,7 +134,7 @@ class Guess(LabWidget):
         if not self.options:
             number = "" if self.number is None else f"{self.number:g}"
             return [Table(self.text, ["your guess", "unit"], [[number, self.unit]])]
-        rows = [[LETTERS[i], option, "✓" if i == self.choice else ""] for i, option in enumerate(self.options)]
+        rows = [[f"{LETTERS[i]})", option, "✓" if i == self.choice else ""] for i, option in enumerate(self.options)]
         return [Table(self.text, ["option", "text", "your guess"], rows)]
 
     def fallback_html(self) -> str:
@@ -148,15 +154,20 @@ def _asked(text: str, options: Sequence[str]) -> str:
 def _static(question: dict[str, Any]) -> str:
     answer = f"{LETTERS[question['answer']]}) {question['options'][question['answer']]}"
     marks = [_mark(index == question["answer"]) for index in range(len(question["options"]))]
-    why = "".join(f"<li><b>{mark}:</b> {rich(why)}</li>" for mark, why in zip(marks, question["why"], strict=True))
+    why = _lines(f"<b>{mark}:</b> {rich(why)}" for mark, why in zip(marks, question["why"], strict=True))
     return (
         f"<p><b>{rich(question['text'])}</b></p>{_listed(question['options'])}"
-        f'<details><summary>Answer</summary><p>{rich(answer)}</p><ol type="a">{why}</ol></details>'
+        f"<details><summary>Answer</summary><p>{rich(answer)}</p>{why}</details>"
     )
 
 
 def _listed(options: Sequence[str]) -> str:
-    return f'<ol type="a">{"".join(f"<li>{rich(option)}</li>" for option in options)}</ol>' if options else ""
+    return _lines(rich(option) for option in options) if options else ""
+
+
+def _lines(items: Iterable[str]) -> str:
+    """HTML of lines "a) …". The letters are text: where styles are stripped, a list is numbered 1, 2, 3."""
+    return "".join(f"<p>{letter}) {item}</p>" for letter, item in zip(LETTERS, items, strict=False))
 
 
 def rich(text: str) -> str:

@@ -156,12 +156,26 @@ def test_the_pointer_drags_types_and_chooses(saved):
     widget.memory_bytes = int(17.5 * GIB)
     calculator.check()
     assert calculator.page.evaluate("() => document.querySelector('[data-control=preset]').value") == ""
-    for wrong, message in [("0", "got 0"), ("2000", "got 2000"), ("1.5", "got 1.5"), ("", "got nothing")]:
+    control("context").fill("4,096")
+    control("context").press("Enter")
+    widget.context = 4096
+    calculator.check()
+    control("context").fill("77")
+    control("context").press("Escape")  # goes back to the widget, with the field as it was
+    assert calculator.page.evaluate("() => document.activeElement.className") == "llmlab-root"
+    calculator.check()
+    for wrong in ("0", "2000", "1.5", "", "many", "-3", "1,5"):
+        message = f"got {wrong or 'nothing'}"
         control("batch_size").fill(wrong)
         control("batch_size").press("Enter")
         expected = f"batch: expected a whole number of 1 to 1,024, {message}."
         assert calculator.root.get_by_role("status").text_content() == expected
         calculator.check()  # nothing has changed
+    control("batch_size").select_text()
+    calculator.page.keyboard.insert_text("9" * 10_000)
+    calculator.press("Enter")
+    status = calculator.root.get_by_role("status")
+    assert "got 9" in status.text_content() and len(status.text_content()) < 100
 
 
 def test_fewer_kv_heads_shrink_the_cache_and_are_called_hypothetical(saved):
@@ -246,6 +260,16 @@ def test_a_notebook_and_its_kernel_agree(lab, open_notebook):
     expected = str([getattr(calculator.widget, name) for name in NAMES])
     notebook.until(lambda: notebook.said(1), expected)  # Jupyter holds a change back while an earlier one is handled
     calculator.check()
+    calculator.control("batch_size").fill("24")
+    calculator.press("Enter")
+    calculator.widget.batch_size = 24
+    calculator.check()
+    calculator.control("batch_size").fill("0")
+    calculator.press("Enter")
+    assert "batch: expected" in calculator.root.get_by_role("status").text_content()
+    calculator.control("batch_size").fill("16")
+    calculator.press("Enter")
+    calculator.widget.batch_size = 16
     notebook.run(2)
     calculator.root.get_by_text("GPT-2 with 16 rows of 512 tokens").wait_for()
     calculator.widget.model_name, calculator.widget.context = "GPT-2", 512

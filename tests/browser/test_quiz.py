@@ -90,19 +90,24 @@ def test_questions_and_predictions_are_answered_by_keyboard_and_pointer_and_reco
     press(page, "ArrowDown", "Enter")
     assert why.locator(".llmlab-why").text_content() == "✗ Not this one. It costs a division."
     press(page, "ArrowDown", "Enter")
-    assert focused(page) == ["planted.why", "b"]
+    assert focused(page) == ["planted.why", "b)"]
     assert why.locator(".llmlab-why").text_content() == "✓ Right. Otherwise scores grow with the width."
     press(page, "ArrowRight", "4")
-    assert focused(page) == ["planted.who", "d"]
+    assert focused(page) == ["planted.who", "d)"]
     assert who.locator(".llmlab-why").text_content() == "✗ Not this one. No."
     press(page, "c", "a")  # the right one by its letter, then another out of curiosity
     assert "2 of 2 answered right" in root.text_content()
     assert who.locator(".llmlab-mark").all_text_contents() == ["✗ not this one", "", "✓ right", "✗ not this one"]
     press(page, "ArrowUp")
-    assert focused(page) == ["planted.why", "c"]
+    assert focused(page) == ["planted.why", "c)"]
     why.get_by_role("button", name=re.compile("luck")).click()
-    assert why.locator("[aria-pressed=true] .llmlab-letter").text_content() == "c"
+    assert why.locator("[aria-pressed=true] .llmlab-letter").text_content() == "c)"
     assert len(notebook.cells()) == n_cells  # "a" and "b" would have added cells
+
+    assert [group.get_attribute("aria-label") for group in root.get_by_role("group").all()] == [
+        "1. Why divide by √d?",
+        "2. Which token is new?",
+    ]
 
     notebook.scroll_to(2)
     number = page.get_by_role("group", name="Prediction").first
@@ -125,6 +130,16 @@ def test_questions_and_predictions_are_answered_by_keyboard_and_pointer_and_reco
     }
     store = Store(lab.root.parent / "llmlab")
     notebook.until(lambda: {part: store.read()[0][part] for part in expected}, expected)  # a moment later
+    notebook.scroll_to(1)
+    notebook.run(1)  # again: what was answered right before is known, and not given away
+    root.get_by_text("2 of 2 answered right").wait_for()
+    assert why.locator(".llmlab-why").text_content() == "✓ You answered this right before. Can you do it again?"
+    assert "".join(root.locator(".llmlab-mark").all_text_contents()) == ""
+    press(page, "Escape")
+    root.focus()
+    press(page, "a")
+    assert why.locator(".llmlab-why").text_content() == "✗ Not this one. It costs a division."
+    assert "2 of 2 answered right" in root.text_content()
     notebook.set_theme("dark")
     notebook.screenshots("quiz-answered")
 

@@ -12,6 +12,7 @@ CODE = """from llmlab import load_model
 from llmlab.widgets.welcome import TokenTour
 tour = TokenTour(*load_model(), "The cat was tired")
 tour"""
+COLD = "tour.temperature = 0.7"
 
 
 class Tour:
@@ -50,7 +51,7 @@ class Tour:
 
 @pytest.fixture(scope="module")
 def notebook(lab, open_shared_notebook):
-    return open_shared_notebook(lab.write("tour.ipynb", CODE))
+    return open_shared_notebook(lab.write("tour.ipynb", CODE, COLD))
 
 
 @pytest.fixture
@@ -113,6 +114,24 @@ def test_the_pointer_and_a_typed_prompt_reach_the_model(tour):
     field.fill("cat " * 100)
     field.press("Enter")
     tour.root.get_by_text("the tour shows at most 64").wait_for()
+
+
+def test_a_temperature_that_python_sets_shows_in_the_list(tour):
+    chosen = tour.root.get_by_label("temperature")
+    shown = "node => [node.selectedOptions[0].textContent, ...[...node.options].map(option => Number(option.value))]"
+    assert chosen.evaluate(shown) == ["temperature 0", 0, 0.5, 1, 1.5]
+    tour.notebook.run(1)
+    tour.notebook.until(lambda: chosen.evaluate(shown), ["temperature 0.7", 0, 0.5, 0.7, 1, 1.5])
+    chosen.select_option("1")
+    assert chosen.evaluate(shown) == ["temperature 1", 0, 0.5, 1, 1.5]
+
+
+def test_escape_in_the_prompt_leaves_it_as_it_was(tour):
+    field, ids = tour.root.get_by_label("prompt"), tour.ids()
+    field.fill("another text")
+    field.press("Escape")
+    assert field.input_value() == "The cat was tired" and tour.ids() == ids
+    assert tour.page.evaluate("() => document.activeElement.className") == "llmlab-root"
 
 
 def test_the_tour_is_drawn_in_both_themes_and_scales(tour):

@@ -106,22 +106,32 @@ function render({ model, el }) {
       "data-control": `${name}-slider`,
       oninput: () => bounded(name, 2 ** Number(slider.value)),
     });
+    const field = entry(name, label, MOST[name], Number.isInteger, (value) => set(name, value));
+    return { slider, field };
+  }
+
+  /** A field for a number. What is typed counts at Enter and when the field is left; Escape leaves it as it was. */
+  function entry(name, label, most, kind, use) {
+    const take = () => typed(field, label, most, kind, use);
     const field = h("input", {
-      type: "number",
-      min: 1,
-      max: MOST[name],
-      step: 1,
+      type: "text",
+      inputmode: kind === Number.isInteger ? "numeric" : "decimal",
+      maxlength: 24,
       "aria-label": label,
       "data-control": name,
-      onchange: () => typed(field, label, MOST[name], Number.isInteger, (value) => set(name, value)),
+      onchange: take,
+      onkeydown: (event) => {
+        if (event.key === "Enter") take(event.preventDefault());
+        if (event.key === "Escape") update();
+      },
     });
-    return { slider, field };
+    return field;
   }
 
   /** What was typed, if it is a number of the right kind; otherwise the status line says what was expected. */
   function typed(field, label, most, kind, use) {
-    const value = Number(field.value);
-    const right = field.value !== "" && kind(value) && value > 0 && value <= most;
+    const value = Number(field.value.replace(/,(?=\d{3}\b)/g, ""));
+    const right = field.value.trim() !== "" && kind(value) && value > 0 && value <= most;
     complaint = right ? "" : `${label}: expected ${kind === Number.isInteger ? "a whole number of 1" : "a number above 0 and up"} to ${whole(most)}, got ${field.value || "nothing"}.`;
     if (right) use(value);
     update();
@@ -141,14 +151,7 @@ function render({ model, el }) {
   const ofHeads = h("span", { class: "llmlab-note", "data-published": "" });
   const presets = [...PRESETS.map((gib) => [String(gib * GIB), `${gib} GiB`]), ["", "other"]];
   const preset = choice("preset", "memory, common sizes", presets, (value) => (value ? set("memory_bytes", Number(value)) : gib.focus()));
-  const gib = h("input", {
-    type: "number",
-    min: 0,
-    step: "any",
-    "aria-label": "memory in GiB",
-    "data-control": "memory_gib",
-    onchange: () => typed(gib, "memory in GiB", MOST.memory_bytes / GIB, Number.isFinite, (value) => set("memory_bytes", Math.max(1, Math.round(value * GIB)))),
-  });
+  const gib = entry("memory_gib", "memory in GiB", MOST.memory_bytes / GIB, Number.isFinite, (value) => set("memory_bytes", Math.max(1, Math.round(value * GIB))));
   const unit = (text) => h("span", { class: "llmlab-note" }, text);
   const control = (text, ...nodes) => h("div", { class: "llmlab-costs-control" }, h("span", {}, text), ...nodes);
 

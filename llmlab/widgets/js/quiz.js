@@ -1,8 +1,8 @@
 /* Quiz and Guess: questions to answer, and a prediction to make.
  *
  * Draws, for a quiz, each question with its options as buttons, a mark on those that were tried, and the explanation of
- * the last one; for a guess, options as buttons or a field for a number.
- * Reads: kind; questions, tried (quiz); text, options, unit, choice, number (guess); error, offline, scale.
+ * the last one (or that it was answered right before); for a guess, options as buttons or a field for a number.
+ * Reads: kind; questions, tried, before (quiz); text, options, unit, choice, number (guess); error, offline, scale.
  * Writes: tried; choice, number. Everything is drawn here, without the kernel, which only records.
  */
 
@@ -20,9 +20,14 @@ function rich(text) {
 /** A button for option `index`; `mark` is where its mark is written. */
 function optionButton(index, text, onclick) {
   const mark = h("span", { class: "llmlab-mark" });
-  const letter = h("span", { class: "llmlab-letter" }, LETTERS[index]);
+  const letter = h("span", { class: "llmlab-letter" }, `${LETTERS[index]})`);
   const button = h("button", { class: "llmlab-option", onclick }, letter, h("span", {}, ...rich(text)), mark);
   return { button, mark };
+}
+
+/** The buttons of options, as a group that a screen reader names by the question. */
+function group(title, options) {
+  return h("div", { class: "llmlab-options", role: "group", "aria-label": title.textContent }, ...options.map((option) => option.button));
 }
 
 /** Keys that name an option: its letter, and its number from 1. */
@@ -47,7 +52,8 @@ function quiz(model, el) {
   const most = Math.max(...questions.map((question) => question.options.length));
   let current = 0;
 
-  const solved = () => questions.filter((question, place) => model.get("tried")[place].includes(question.answer)).length;
+  const isSolved = (question, place) => model.get("before")[place] || model.get("tried")[place].includes(question.answer);
+  const solved = () => questions.filter(isSolved).length;
   const { body, set, on, refresh, release } = frame(model, el, {
     label: many ? `Quiz of ${questions.length} questions` : "Quiz",
     hint:
@@ -69,8 +75,7 @@ function quiz(model, el) {
     const options = question.options.map((text, index) => optionButton(index, text, () => attempt(place, index)));
     const why = h("div", { class: "llmlab-why", role: "status", "aria-live": "polite" });
     const title = h("h4", {}, ...(many ? [`${place + 1}. `] : []), ...rich(question.text));
-    const group = h("div", { class: "llmlab-options" }, ...options.map((option) => option.button));
-    const section = h("section", { class: "llmlab-stage", "data-question": question.id }, title, group, why);
+    const section = h("section", { class: "llmlab-stage", "data-question": question.id }, title, group(title, options), why);
     section.addEventListener("focusin", () => (current = place));
     return { section, options, why };
   }
@@ -98,7 +103,8 @@ function quiz(model, el) {
         mark.textContent = tried.includes(index) ? (right ? "✓ right" : "✗ not this one") : "";
       });
       const said = last === undefined ? [] : [h("b", {}, last === question.answer ? "✓ Right. " : "✗ Not this one. ")];
-      drawn[place].why.replaceChildren(...said, ...(last === undefined ? [] : rich(question.why[last])));
+      const known = model.get("before")[place] ? ["✓ You answered this right before. Can you do it again?"] : [];
+      drawn[place].why.replaceChildren(...said, ...(last === undefined ? known : rich(question.why[last])));
     });
     refresh();
   }
@@ -126,13 +132,18 @@ function guess(model, el) {
 
   const drawn = options.map((text, index) => optionButton(index, text, () => set("choice", index)));
   const buttons = drawn.map((option) => option.button);
-  const input = h("input", { type: "text", inputmode: "decimal", size: "12", "aria-label": "your guess" });
-  input.addEventListener("keydown", (event) => event.key === "Enter" && (event.preventDefault(), submit()));
+  const input = h("input", { type: "text", inputmode: "decimal", size: "12", maxlength: "40", "aria-label": "your guess" });
+  input.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") submit(event.preventDefault());
+    if (event.key === "Escape") input.value = model.get("number") ?? "";
+  });
   const record = h("button", { onclick: submit }, "Record");
   const field = h("div", { class: "llmlab-row" }, input, model.get("unit"), record);
   const note = h("div", { class: "llmlab-why", role: "status", "aria-live": "polite" });
-  const asked = options.length ? h("div", { class: "llmlab-options" }, ...buttons) : field;
-  body.append(h("section", { class: "llmlab-stage" }, h("h4", {}, ...rich(model.get("text"))), asked, note));
+  const title = h("h4", {}, ...rich(model.get("text")));
+  const asked = options.length ? group(title, drawn) : field;
+  if (!options.length) input.setAttribute("aria-label", `your guess: ${title.textContent}`);
+  body.append(h("section", { class: "llmlab-stage" }, title, asked, note));
 
   function submit() {
     const value = number(input.value.trim());

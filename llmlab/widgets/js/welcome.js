@@ -37,7 +37,10 @@ function render({ model, el }) {
     "aria-label": "prompt",
     style: { flex: "1 1 240px" },
     disabled: !asks,
-    onkeydown: (event) => event.key === "Enter" && submit(),
+    onkeydown: (event) => {
+      if (event.key === "Enter") submit();
+      if (event.key === "Escape") input.value = model.get("prompt");
+    },
     onchange: () => submit(),
   });
   const appendButton = h("button", { onclick: append }, "Append the next token");
@@ -45,7 +48,6 @@ function render({ model, el }) {
   const temperature = h(
     "select",
     { "aria-label": "temperature", disabled: !asks, onchange: () => set("temperature", Number(temperature.value)) },
-    ...["0", "0.5", "1", "1.5"].map((value) => h("option", { value }, `temperature ${value}`)),
   );
   const stages = h("div");
   body.append(h("div", { class: "llmlab-row" }, input, appendButton, undoButton, temperature));
@@ -239,7 +241,9 @@ function render({ model, el }) {
   function controls() {
     appendButton.disabled = !asks || ended();
     undoButton.disabled = !asks || model.get("n_new") === 0;
-    temperature.value = String(model.get("temperature"));
+    const now = model.get("temperature"); // Python may have set it to one that is not listed
+    const listed = [...new Set([0, 0.5, 1, 1.5, now])].sort((a, b) => a - b);
+    temperature.replaceChildren(...listed.map((value) => h("option", { value, selected: value === now }, `temperature ${digits(value)}`)));
     if (!input.matches(":focus")) input.value = model.get("prompt");
   }
   function update() {
