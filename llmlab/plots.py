@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from base64 import b64encode
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import matplotlib as mpl
@@ -50,7 +52,10 @@ def style() -> None:
 
 
 class Shown:
-    """A finished picture with its text alternative: the picture where pictures can be seen, the text elsewhere."""
+    """A finished picture with its text alternative: the picture where pictures can be seen, the text elsewhere.
+
+    It is shown as HTML: that is the only form in which JupyterLab and nbconvert's pages both keep the alternative.
+    """
 
     def __init__(self, png: bytes, alt: str):
         self.png, self.alt = png, alt
@@ -58,8 +63,8 @@ class Shown:
     def __repr__(self) -> str:
         return self.alt
 
-    def _repr_mimebundle_(self, **kwargs):
-        return {"image/png": self.png, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+    def _repr_html_(self) -> str:
+        return f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{b64encode(self.png).decode()}">'
 
 
 def show(figure: Figure, alt: str) -> Shown:

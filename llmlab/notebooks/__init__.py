@@ -1,4 +1,4 @@
-"""The notebooks' own command: `llmlab notebooks run [FILES]`, `check [FILES]` and `glossary`.
+"""The notebooks' own command: `llmlab notebooks run [FILES]`, `check [FILES]`, `export [FILES]` and `glossary`.
 
 `run` executes each notebook from top to bottom in a fresh kernel with the network off and one thread, brings
 it into its one normal form and writes it; run again, nothing changes. `check` runs nothing: it names every
@@ -8,6 +8,8 @@ Whether the outputs are still what the code gives is for the tests to say: nbval
 `check --other-machines` runs the notebooks as other processors would, with one thing changed at a time (four runs of
 each), and prints where the outputs differ; `check --all-machines` takes every combination (twelve runs of each).
 Neither writes anything.
+
+`export` makes pages of notebooks, or slides (`--slides`), that need nothing but their file: no network, no kernel.
 
 `glossary` writes `glossary.md` from `terms.toml`, the list of the course's words.
 """
@@ -83,6 +85,16 @@ def _check(paths: Sequence[Path]) -> int:
     return 1
 
 
+def _export(paths: Sequence[Path], folder: Path, *, slides: bool) -> int:
+    from llmlab.notebooks.exporting import export_file  # imports nbconvert: only when needed
+
+    if not folder.is_dir():
+        raise FileNotFoundError(f"expected a folder to write into, got {folder}")
+    for path in paths:
+        print(export_file(path, folder, slides=slides), flush=True)
+    return 0
+
+
 def _write_glossary(folder: Path) -> int:
     terms = read_terms(folder / "terms.toml")
     (folder / "glossary.md").write_text(glossary(terms), encoding="utf-8")
@@ -108,6 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = commands.add_parser("run", help="execute in a fresh kernel, normalize, write")
     check = commands.add_parser("check", help="name what is stale, unexecuted or not normalized")
     commands.add_parser("glossary", help="write glossary.md from terms.toml")
+    export = commands.add_parser("export", help="make pages, or slides, that need nothing but their file")
+    export.add_argument("--slides", action="store_true", help="slides, along the course's path")
+    export.add_argument("--to", type=Path, default=Path(), metavar="FOLDER", help="where to (default: this folder)")
     where = check.add_mutually_exclusive_group()
     where.add_argument(
         "--other-machines",
@@ -119,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.add_argument(
             "--timeout", type=float, default=limit, metavar="S", help=f"limit for one cell in seconds ({limit})"
         )
+    for command in (run, check, export):
         command.add_argument(
             "files", nargs="*", metavar="FILE", help="notebooks or folders (default: the whole course)"
         )
@@ -127,6 +143,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "glossary":
             return _write_glossary(notebooks_folder())
         paths = _select(arguments.files)
+        if arguments.command == "export":
+            return _export(paths, arguments.to, slides=arguments.slides)
         if arguments.command == "run":
             return _run(paths, timeout=arguments.timeout)
         if arguments.other_machines or arguments.all_machines:

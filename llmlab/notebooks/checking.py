@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from llmlab.notebooks.form import MAY_RAISE, as_text, normalize, read, record, runs, tags
+from llmlab.notebooks.form import MAY_RAISE, as_text, normalize, read, record, runs, tags, without_pictures
 
 _HOMES = (
     r"/home/[\w.-]+/",
@@ -19,7 +19,6 @@ _HOMES = (
     r"/var/folders/",
 )
 _ADDRESS = r"\bat 0x[0-9a-fA-F]+|\b0x0*[1-9a-fA-F][0-9a-fA-F]{8,11}\b"
-_BASE64 = re.compile(r"base64,[A-Za-z0-9+/=\s]+")
 
 
 def check_file(path: Path) -> list[str]:
@@ -36,7 +35,7 @@ def machine_traces(text: str) -> list[str]:
     """What in `text` belongs to one machine or one run: home and temporary folders, memory addresses."""
     here = [str(Path(folder).resolve()) for folder in (Path.home(), tempfile.gettempdir(), Path(__file__).parents[2])]
     paths = "|".join([*(re.escape(folder) for folder in here if len(folder) > 3), *_HOMES])
-    return [match.group() for match in re.finditer(f"(?:{paths})[^\\s\"'<>]*|{_ADDRESS}", _BASE64.sub("", text))]
+    return [match.group() for match in re.finditer(f"(?:{paths})[^\\s\"'<>]*|{_ADDRESS}", without_pictures(text))]
 
 
 def _code_cells(nb: NotebookNode) -> Iterator[tuple[int, NotebookNode]]:

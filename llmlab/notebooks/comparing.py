@@ -7,6 +7,7 @@ such a number does not count, because columns follow the width of what stands in
 
 All else must be equal to the character: words, counts (12), whole floats (numpy's `1.`), nan and inf, digits inside
 names and versions (x0.5, 2.13.0), the kinds of outputs and their order. Pictures are not compared: their fonts differ.
+Their text alternatives are.
 """
 
 import difflib
@@ -17,7 +18,7 @@ from decimal import Decimal
 
 from nbformat import NotebookNode
 
-from llmlab.notebooks.form import kept_outputs
+from llmlab.notebooks.form import kept_outputs, without_pictures
 
 PICTURES = ("image/png", "image/jpeg")
 
@@ -74,4 +75,5 @@ def _values(outputs: Sequence[NotebookNode]) -> Iterator[tuple[str, str]]:
         else:
             for kind, value in sorted(output["data"].items()):
                 if kind not in PICTURES:
-                    yield kind, value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+                    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+                    yield kind, without_pictures(text)

@@ -25,6 +25,7 @@ MAY_RAISE = "raises-exception"
 _VALID_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 VIEW = "application/vnd.jupyter.widget-view+json"
 _WIDGET = re.compile(r"application/vnd\.jupyter\.widget-(view|state)\+json")
+_BASE64 = re.compile(r"base64,[A-Za-z0-9+/=\s]+")
 _PATH = re.compile(r"(?:[A-Za-z]:|~)?(?:[\\/][^\s\x1b\"':\\/<>|]+){2,}")
 _OUTPUT_KEYS = {
     "stream": ("name", "text"),
@@ -83,6 +84,11 @@ def normalize(nb: NotebookNode) -> NotebookNode:
             kept["attachments"] = cell.attachments
         cells.append(kept)
     return nbjson.to_notebook({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
+
+
+def without_pictures(text: str) -> str:
+    """A text without the bytes of the pictures in it."""
+    return _BASE64.sub("base64,", text)
 
 
 def tags(cell: NotebookNode) -> list[str]:

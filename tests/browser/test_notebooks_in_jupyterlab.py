@@ -7,15 +7,24 @@ at widgets and exercises, so only those cells run, after the first.
 import os
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from sittings import cells_to_run, run_whole
 
+from llmlab import plots
+
 pytestmark = pytest.mark.browser
 
 NOTEBOOKS = sorted(path.name for path in (Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 WHOLE = run_whole(NOTEBOOKS)
+
+
+WITHOUT_ALT = """indices => indices.filter(index => {
+    const images = window.llmlabPanel.content.widgets[index].node.querySelectorAll('.jp-OutputArea-output img');
+    return [...images].some(image => !image.alt.trim() || !image.naturalWidth);
+})"""
 
 
 def run_as_a_learner(notebook, path, whole):
@@ -28,6 +37,7 @@ def run_as_a_learner(notebook, path, whole):
     cells = notebook.cells()
     with_output = [index for index in chosen if cells[index]["outputs"]]
     notebook.show(with_output)
+    notebook.until(lambda: notebook.page.evaluate(WITHOUT_ALT, with_output), [])
     assert notebook.cell_errors() == []
     if os.environ.get("LLMLAB_SCREENSHOTS"):
         for theme in ("light", "dark"):
@@ -86,6 +96,21 @@ def test_widgets_are_alive_and_what_goes_wrong_is_seen(lab, open_notebook):
     assert planted.startswith("planted")
     assert unresolved and all("net::ERR_NAME_NOT_RESOLVED" in error for error in unresolved)
     assert set(notebook.requests_outside) == {"http://example.com/x.png"}
+
+
+def test_a_figure_that_was_saved_shows_with_its_text_alternative_in_a_notebook_that_is_not_trusted(lab, open_notebook):
+    figure, axes = plt.subplots()
+    axes.plot([1, 3, 2])
+    shown = plots.show(figure, 'a "line" <b>that</b> rises & falls')
+    data = {"text/html": shown._repr_html_(), "text/plain": repr(shown)}
+    cell = new_code_cell("1", execution_count=1, outputs=[new_output("execute_result", data)])
+    notebook = open_notebook(lab.write("figure.ipynb", cell))
+    image = notebook.page.locator(".jp-OutputArea-output img")
+    assert image.get_attribute("alt") == shown.alt
+    notebook.until(lambda: image.evaluate("node => node.naturalWidth"), 770)  # 7 inches of 110 dots
+    assert notebook.page.evaluate(WITHOUT_ALT, [0]) == []
+    image.evaluate("node => node.removeAttribute('alt')")
+    assert notebook.page.evaluate(WITHOUT_ALT, [0]) == [0]
 
 
 def test_of_a_later_sitting_only_what_needs_a_browser_runs(lab, open_notebook):
