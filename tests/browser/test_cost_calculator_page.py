@@ -279,3 +279,21 @@ def test_a_notebook_and_its_kernel_agree(lab, open_notebook):
         notebook.set_theme(theme)
         notebook.screenshots(f"costs-{theme}")
     assert notebook.cell_errors() == [] and notebook.console_errors == [] and notebook.requests_outside == []
+
+
+GROUND = """(root, names) => names.map(
+    name => getComputedStyle(root.querySelector(`.llmlab-costs-${name}`)).backgroundColor)"""
+
+
+def test_bars_keep_their_meaning_in_forced_colors_and_on_paper(saved):
+    calculator = saved(CostCalculator("Llama-3-70B", n_kv_heads=64))
+    names = ["weights", "keys", "values", "line"]
+    usual = calculator.root.evaluate(GROUND, names)
+    for scheme in ("light", "dark"):
+        calculator.page.emulate_media(forced_colors="active", color_scheme=scheme)
+        *spans, line = calculator.root.evaluate(GROUND, names)
+        ground = calculator.root.evaluate("node => getComputedStyle(node).backgroundColor")
+        assert spans == usual[:3] and len({*spans, line, ground}) == 5
+    calculator.page.emulate_media(forced_colors="none", media="print")
+    kept = "node => [...node.querySelectorAll('*')].every(n => getComputedStyle(n).printColorAdjust === 'exact')"
+    assert calculator.root.locator(".llmlab-costs-picture").evaluate(kept)
