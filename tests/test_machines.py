@@ -92,6 +92,11 @@ def test_outputs_are_compared_by_kind_and_order():
     assert differences([stream("a 0.5\n")], [stream("a "), stream("0.6\n")]) == []
     assert differences([shown(image_png="one", text_plain="a")], [shown(image_png="two", text_plain="a")]) == []
     assert differences([shown(text_html="<td>1.5</td>")], [shown(text_html="<td>1.6</td>")]) == []
+    drawn, redrawn, retold = (
+        shown(text_html=f'<img alt="{alt}" src="data:image/png;base64,{data}">')
+        for alt, data in (("a 1.5", "iVBO+/="), ("a 1.6", "abcd"), ("b 1.5", "iVBO+/="))
+    )
+    assert differences([drawn], [redrawn]) == [] and differences([drawn], [retold])
     (found,) = differences([stream("a\nb 0.5\n")], [stream("a\nb 0.7\n")])
     assert "-b 0.5" in found and "+b 0.7" in found and "a" not in found.splitlines()
     assert "['stdout']" in differences([stream("a")], [])[0]

@@ -19,7 +19,7 @@ COMMANDS = {
     "study": "train the models that a chapter compares, from several seeds, and record what they can do",
     "showpieces": "search texts that the trained model has never read, to show what it can do and cannot",
     "generate": "continue a prompt with the trained model",
-    "notebooks": "execute the notebooks, or check that they are up to date",
+    "notebooks": "execute the notebooks, check that they are up to date, or make pages and slides of them",
     "widgets": "show all widgets on one page, in light and dark",
     "bench": "measure the package against other implementations on this machine",
     "reset": "give a notebook back as the course has it; your version stays beside it",
