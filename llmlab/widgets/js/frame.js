@@ -1,6 +1,7 @@
 /* What all widgets of the course share beyond base.js; stands after each widget's own file in one module text.
  *
- * frame(model, el, options)  what stands around every widget's picture: hint, status, toolbar, tables, keyboard
+ * frame(model, el, options)  what stands around every widget's picture: hint, status, toolbar, tables, keyboard, and
+ *                            the whole window for the widget alone
  * default.render             draws a widget by the function `render` of its own file, and draws it anew as a recording
  *                            when its kernel is gone
  *
@@ -72,16 +73,18 @@ function belongsTo(field, key) {
  * What stands around a widget's picture.
  *
  * @param {{label: string, hint: string, keys?: Record<string, (event: KeyboardEvent) => void>,
- *   tables?: () => {caption: string, columns: string[], rows: (string|number)[][]}[], idle?: () => string}} options
+ *   tables?: () => {caption: string, columns: string[], rows: (string|number)[][]}[], idle?: () => string,
+ *   first?: string}} options
  *   `label` names the widget for a screen reader; `hint` is the one line that says what to try; `keys` maps the name of a
  *   key to a function, and those keys are kept from JupyterLab; `tables` says as text what the picture shows now; `idle`
- *   is what the status line says when nothing is at work or wrong. The keys t (tables) and Escape (back from a field to
- *   the widget) are every widget's.
+ *   is what the status line says when nothing is at work or wrong; `first` is a selector of what has to be seen together
+ *   with the controls, all of the picture if absent. The keys t (tables), f (the widget alone in the window) and Escape
+ *   (back from a field to the widget, and from there to the page) are every widget's.
  * @returns {{root: HTMLElement, body: HTMLElement, status: HTMLElement, set: Function, on: Function, refresh: Function,
  *   release: Function}} The widget draws in `body`. `set(name, value)` writes a trait if it differs; `on(names, action)`
  *   listens to changes of traits; `refresh()` renews status and tables after a redraw; `release()` undoes all of it.
  */
-function frame(model, el, { label, hint, keys = {}, tables, idle = () => "" }) {
+function frame(model, el, { label, hint, keys = {}, tables, idle = () => "", first = ".llmlab-body" }) {
   const listening = [];
   const on = (names, action) => {
     for (const name of [names].flat()) {
@@ -97,7 +100,8 @@ function frame(model, el, { label, hint, keys = {}, tables, idle = () => "" }) {
 
   const turn = () => set("view", model.get("view") === "table" ? "picture" : "table");
   const toggle = h("button", { "data-view": "", title: "the numbers of the picture as text (key t)", onclick: turn }, "Table");
-  const toolbar = h("div", { class: "llmlab-row llmlab-toolbar" }, ...(tables ? [toggle] : []));
+  const focus = h("button", { "data-focus": "", title: "the widget alone, as large as the window allows (key f)", onclick: () => alone.turn() }, "Focus");
+  const toolbar = h("div", { class: "llmlab-row llmlab-toolbar" }, ...(tables ? [toggle] : []), focus);
   const status = h("div", { class: "llmlab-note", role: "status", "aria-live": "polite" });
   const body = h("div", { class: "llmlab-body" });
   const texts = h("div", { class: "llmlab-tables" });
@@ -105,13 +109,14 @@ function frame(model, el, { label, hint, keys = {}, tables, idle = () => "" }) {
   const head = h("div", { class: "llmlab-head" }, lines, toolbar);
   const root = h(
     "div",
-    { class: "llmlab-root", tabindex: "0", role: "group", "aria-label": label, [SUPPRESS]: "true" },
+    { class: "llmlab-root", tabindex: "0", role: "group", "aria-label": label, "data-first": first, [SUPPRESS]: "true" },
     head,
     body,
     texts,
   );
 
-  const actions = { Escape: () => root.focus(), ...(tables && { t: turn }), ...keys };
+  const alone = inTheWindow(model, root, focus, () => listening.forEach(([event, action]) => event === "change:scale" && action()));
+  const actions = { Escape: () => root.focus(), ...(tables && { t: turn }), f: alone.turn, ...keys };
   // JupyterLab looks at the element that has the focus first, and only then at those around it.
   root.addEventListener("focusin", ({ target }) => target.setAttribute(SUPPRESS, "true"), true);
   root.addEventListener("keydown", (event) => {
@@ -119,7 +124,8 @@ function frame(model, el, { label, hint, keys = {}, tables, idle = () => "" }) {
     if (belongsTo(event.target, event.key)) return;
     event.preventDefault();
     event.stopPropagation();
-    actions[event.key](event);
+    if (event.key === "Escape" && alone.is() && !event.target.matches("input, select, textarea")) alone.turn();
+    else actions[event.key](event);
   });
 
   function say() {
@@ -148,11 +154,70 @@ function frame(model, el, { label, hint, keys = {}, tables, idle = () => "" }) {
   queueMicrotask(refresh); // when the widget has drawn for the first time
   el.append(root);
   const release = () => {
+    alone.leave();
     listening.forEach(([event, action]) => model.off(event, action));
     sessionOf(model)?.connectionStatusChanged.disconnect(say);
     root.remove();
   };
   return { root, body, status, set, on, refresh, release };
+}
+
+/**
+ * Shows a widget alone over the whole window and brings it back. There it is as large as lets the parts that `data-first`
+ * names be seen together with all above them, whatever its trait `scale` says; `rescaled` draws what depends on the scale.
+ */
+function inTheWindow(model, root, button, rescaled) {
+  const [LEAST, MOST] = [0.75, 2.5];
+  const dialog = h("dialog", { class: "llmlab-window", "aria-label": root.getAttribute("aria-label") });
+  const get = model.get;
+  let scale;
+  model.get = (name) => (name === "scale" && scale ? scale : get(name));
+  const is = () => dialog.isConnected;
+  function fits(tried) {
+    scale = tried;
+    rescaled();
+    const shown = [...root.querySelectorAll(root.dataset.first)].filter((part) => part.getClientRects().length);
+    const [right, bottom] = [dialog.clientWidth, dialog.clientHeight].map((size) => size + 1);
+    dialog.scrollTop = 0;
+    const boxes = shown.map((part) => part.getBoundingClientRect());
+    return root.scrollWidth <= right && boxes.every((box) => box.right <= right && box.bottom <= bottom);
+  }
+  function fit() {
+    let [small, large] = [LEAST, MOST];
+    while (large - small > 0.04) {
+      const middle = (small + large) / 2;
+      if (fits(middle)) small = middle;
+      else large = middle;
+    }
+    fits(small);
+  }
+  function leave() {
+    if (!is()) return;
+    window.removeEventListener("resize", fit);
+    dialog.replaceWith(root);
+    button.setAttribute("aria-pressed", "false");
+    scale = undefined;
+    rescaled();
+    root.scrollIntoView({ block: "nearest" });
+  }
+  function turn() {
+    const held = root.contains(document.activeElement) ? document.activeElement : root;
+    if (is()) leave();
+    else {
+      root.replaceWith(dialog);
+      dialog.append(root);
+      dialog.showModal();
+      button.setAttribute("aria-pressed", "true");
+      fit();
+      window.addEventListener("resize", fit);
+    }
+    held.focus({ preventScroll: true });
+  }
+  dialog.addEventListener("cancel", (event) => {
+    event.preventDefault(); // the root goes back to its place first
+    turn();
+  });
+  return { is, turn, leave };
 }
 
 /** One table of the table view. A column of numbers is aligned at the right; the first cell of a row is its head. */

@@ -4,8 +4,8 @@
  * the loss and the likeliest next tokens, of the whole model and without the heads and edges that are out.
  * Layers and heads count from 0 in the traits, from 1 on the page.
  * Reads: labels, knows, weights, scores, score_names, cut_weights, loss, loss_whole, candidates, probabilities, revision.
- * Reads and writes: layer, head, token, key, sort_by, shown: drawn here, without the kernel.
- * Writes: text, ablated, cut_edges: these three alone ask the kernel for a new pass.
+ * Reads and writes: layer, head, token, key, sort_by, shown, without the kernel.
+ * Writes: text, ablated, cut_edges, which alone ask the kernel for a new pass.
  */
 
 const WAIT = { text: 60, out: 40 }; // ms before the kernel is asked
@@ -16,12 +16,12 @@ const SMALL = 64; // most pixels a side of a thumbnail
 function render({ model, el }) {
   const asks = live(model);
   let run = {}; // the arrays of one revision
-  let preview = -1; // the query under the pointer, or the one that the arrow keys chose
+  let preview = -1; // the query under the pointer, or chosen by the arrow keys
   let spot = [-1, -1]; // the cell under the pointer: query and key
   let refusal = ""; // why an edge could not be cut
   let thumbs = []; // {layer, head, name, cell, …}, in layer order
   let rows = []; // by token: {key, bar, number, query}
-  let backdrop = null; // the lines of all queries, drawn once for each head
+  let backdrop = null; // the lines of all queries of a head
   const sizes = { room: "", lines: 0, map: 0, row: 0 }; // in px
   const timers = {};
 
@@ -29,6 +29,7 @@ function render({ model, el }) {
   const { root, body, set, on, refresh, release } = frame(model, el, {
     label: "Head explorer: where each attention head looks",
     hint: "Click a query, then a key (or ↑ ↓ Enter ← →): c cuts the edge, x takes the head out, X restores all. [ ] head, { } layer, ? help.",
+    first: ".llmlab-heads-grid, .llmlab-heads-next, [data-half=edges]",
     tables,
     idle: () => refusal || "· is a space, ⏎ a line end.",
     keys: {

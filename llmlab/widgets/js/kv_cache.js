@@ -29,6 +29,7 @@ function render({ model, el }) {
   const { root, body, set, on, refresh, release } = frame(model, el, {
     label: "KV cache: recompute everything, or append one column",
     hint: "Space: next step; ← → step, Shift ← → token; ↑ ↓ layer, [ ] kv head; e edits a word of the prompt; p: predict, a: play, t: tables.",
+    first: ".llmlab-kv-lanes",
     tables,
     keys: {
       " ": forward,

@@ -235,7 +235,8 @@ function render({ model, el }) {
     if (!ids.length || model.get("embeddings").shape[0] !== ids.length) return;
     const { position, layer } = chosen();
     const held = stages.matches(":focus-within");
-    stages.replaceChildren(tokens(position), embedding(position), attention(position, layer), lens(position, layer), next(position));
+    const parts = h("div", { class: "llmlab-tour-parts" }, attention(position, layer), lens(position, layer), next(position));
+    stages.replaceChildren(tokens(position), embedding(position), parts);
     if (held) root.focus(); // the button that had the focus is gone
   }
   function controls() {
