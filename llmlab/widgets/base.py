@@ -22,6 +22,7 @@ from torch import Tensor
 from . import export
 
 FOLDER = Path(__file__).resolve().parent / "js"
+LONGEST = 400  # characters of an error
 
 
 class Array(traitlets.TraitType):
@@ -182,8 +183,13 @@ def _styles(own: Path) -> str:
 
 
 def _in_one_line(error: Exception, *, plain: tuple[type[Exception], ...]) -> str:
-    """An error as a reader sees it. One that is not `plain` is a mistake of ours or of the model's: its type helps."""
+    """An error as a reader sees it. One that is not `plain` is a mistake of ours or of the model's: its type helps.
+
+    What a text repeats of a reader's input can be long: its middle is left out.
+    """
     name, text = type(error).__name__, " ".join(str(error).split())
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
     if not text:
         return name
     return text if isinstance(error, plain) else f"{name}: {text}"

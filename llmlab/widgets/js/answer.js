@@ -23,6 +23,7 @@ function render({ model, el }) {
   const { body, set, on, refresh, release } = frame(model, el, {
     label: "Answer",
     hint: "Stuck? Key h shows a hint, key s the solution; so do the buttons.",
+    touch: "Stuck? The buttons show a hint and the solution.",
     keys: { h: () => ask("hint"), s: () => ask("solution") },
     idle: () => (live(model) ? "" : "Hints need the notebook's kernel."),
   });

@@ -72,6 +72,7 @@ function render({ model, el }) {
   const { root, body, set, on, refresh, release } = frame(model, el, {
     label: "Cost calculator: weights and KV cache against a memory",
     hint: "↑ ↓ double or halve the context, ← → the batch; g fewer, G more kv heads. When does the cache outgrow the weights?",
+    touch: "When does the cache outgrow the weights?",
     first: ".llmlab-costs-controls, .llmlab-costs-headline, .llmlab-costs-picture",
     keys: {
       ArrowUp: () => bounded("context", 2 * model.get("context")),

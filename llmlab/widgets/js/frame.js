@@ -57,6 +57,7 @@ export default { render: draw };
 
 // The frame ---
 
+const TOUCH = matchMedia("(hover: none) and (pointer: coarse)"); // a phone or a tablet
 const SUPPRESS = "data-lm-suppress-shortcuts"; // keeps the keys of JupyterLab's command mode out
 
 /** Whether a key belongs to the field or button that has the focus, rather than to the widget as a whole. */
@@ -74,9 +75,9 @@ function belongsTo(field, key) {
  *
  * @param {{label: string, hint: string, keys?: Record<string, (event: KeyboardEvent) => void>,
  *   tables?: () => {caption: string, columns: string[], rows: (string|number)[][]}[], idle?: () => string,
- *   first?: string}} options
- *   `label` names the widget for a screen reader; `hint` is the one line that says what to try; `keys` maps the name of a
- *   key to a function, and those keys are kept from JupyterLab; `tables` says as text what the picture shows now; `idle`
+ *   first?: string, touch?: string}} options
+ *   `label` names the widget for a screen reader; `hint` is the one line that says what to try, `touch` what it is
+ *   where there are no keys and nothing hovers; `keys` maps the name of a key to a function, and those keys are kept from JupyterLab; `tables` says as text what the picture shows now; `idle`
  *   is what the status line says when nothing is at work or wrong; `first` is a selector of what has to be seen together
  *   with the controls, all of the picture if absent. The keys t (tables), f (the widget alone in the window) and Escape
  *   (back from a field to the widget, and from there to the page) are every widget's.
@@ -84,7 +85,7 @@ function belongsTo(field, key) {
  *   release: Function}} The widget draws in `body`. `set(name, value)` writes a trait if it differs; `on(names, action)`
  *   listens to changes of traits; `refresh()` renews status and tables after a redraw; `release()` undoes all of it.
  */
-function frame(model, el, { label, hint, keys = {}, tables, idle = () => "", first = ".llmlab-body" }) {
+function frame(model, el, { label, hint, keys = {}, tables, idle = () => "", first = ".llmlab-body", touch = "" }) {
   const listening = [];
   const on = (names, action) => {
     for (const name of [names].flat()) {
@@ -105,7 +106,7 @@ function frame(model, el, { label, hint, keys = {}, tables, idle = () => "", fir
   const status = h("div", { class: "llmlab-note", role: "status", "aria-live": "polite" });
   const body = h("div", { class: "llmlab-body" });
   const texts = h("div", { class: "llmlab-tables" });
-  const lines = h("div", {}, h("div", { class: "llmlab-hint" }, hint), status);
+  const lines = h("div", {}, h("div", { class: "llmlab-hint" }, TOUCH.matches ? touch : hint), status);
   const head = h("div", { class: "llmlab-head" }, lines, toolbar);
   const root = h(
     "div",
@@ -169,6 +170,7 @@ function frame(model, el, { label, hint, keys = {}, tables, idle = () => "", fir
 function inTheWindow(model, root, button, rescaled) {
   const [LEAST, MOST] = [0.75, 2.5];
   const dialog = h("dialog", { class: "llmlab-window", "aria-label": root.getAttribute("aria-label") });
+  const place = h("div"); // keeps the room on the page, so that nothing there moves
   const get = model.get;
   let scale;
   model.get = (name) => (name === "scale" && scale ? scale : get(name));
@@ -194,17 +196,19 @@ function inTheWindow(model, root, button, rescaled) {
   function leave() {
     if (!is()) return;
     window.removeEventListener("resize", fit);
-    dialog.replaceWith(root);
+    dialog.close();
+    place.replaceWith(root);
     button.setAttribute("aria-pressed", "false");
     scale = undefined;
     rescaled();
-    root.scrollIntoView({ block: "nearest" });
   }
   function turn() {
     const held = root.contains(document.activeElement) ? document.activeElement : root;
     if (is()) leave();
     else {
-      root.replaceWith(dialog);
+      place.style.height = `${root.offsetHeight}px`;
+      root.replaceWith(place);
+      place.append(dialog);
       dialog.append(root);
       dialog.showModal();
       button.setAttribute("aria-pressed", "true");

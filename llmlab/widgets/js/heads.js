@@ -29,6 +29,7 @@ function render({ model, el }) {
   const { root, body, set, on, refresh, release } = frame(model, el, {
     label: "Head explorer: where each attention head looks",
     hint: "Click a query, then a key (or ↑ ↓ Enter ← →): c cuts the edge, x takes the head out, X restores all. [ ] head, { } layer, ? help.",
+    touch: "Tap a query, then a key.",
     first: ".llmlab-heads-grid, .llmlab-heads-next, [data-half=edges]",
     tables,
     idle: () => refusal || "· is a space, ⏎ a line end.",
@@ -319,7 +320,7 @@ function render({ model, el }) {
   function paintThumb({ picture }, index) {
     const [bytes, side] = folded(weightsOf(index), run.count, SMALL);
     heat(picture, bytes, side);
-    picture.style.imageRendering = side > 32 ? "auto" : ""; // smooth where it shrinks
+    picture.style.imageRendering = side > 32 ? "auto" : ""; // it shrinks
   }
 
   /** Beside each thumbnail the score that it is sorted by; in layer order the highest of the three mean weights. */
@@ -423,7 +424,7 @@ function render({ model, el }) {
     if (get("shown") !== "map") {
       backdrop = document.createElement("canvas");
       const context = sheet(backdrop, sizes.lines, sizes.row * run.count);
-      const faint = Math.max(5, run.count / 10); // of 255: smaller ones are left out
+      const faint = Math.max(5, run.count / 10); // of 255: none smaller
       for (let token = 0; token < run.count; token++) strands(context, token, faint);
     }
     if (get("shown") !== "edges") {
@@ -437,7 +438,7 @@ function render({ model, el }) {
 
   const share = (tokens) => `${(100 * tokens) / run.count}%`;
 
-  /** Labels along both axes, as many as there is room for. */
+  /** Labels along both axes, as many as fit. */
   function drawAxes() {
     const every = Math.max(1, Math.ceil((12 * get("scale") * run.count) / sizes.map));
     const some = rows.map((_, token) => token).filter((token) => token % every === 0);

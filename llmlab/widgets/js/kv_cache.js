@@ -1,19 +1,18 @@
 /* KVCacheStepper: one generation without a cache and with one, step by step.
  *
- * Draws two lanes with a column for each token: its key and value in the chosen layer and kv head, bordered by what the
- * step did with them (new, again, kept), and below them a row for each step so far; meters of both lanes; the logits of
- * the likeliest next tokens. It asks for a prediction of the next step's keys where the reader wants that. After an edit
- * of the prompt step 0 shows which cached columns survive it, and how far the others moved.
+ * Draws two lanes, a column a token: its key and value in the chosen layer and kv head, bordered by what the step did
+ * with them (new, again, kept), and a row for each step so far; meters of both lanes; the logits of the likeliest next
+ * tokens. May ask to predict the next step's keys. After an edit step 0 shows which cached columns survive.
  * Reads: prompt, max_new_tokens, n_prompt, n_kept, n_held, ids, labels, labels_before, moved, key_vectors, value_vectors,
  *   computed, flops, milliseconds, cache_bytes, difference, difference_at, key_difference, agree, candidates, logits,
  *   probabilities, revision.
  * Reads and writes: step, layer, head, token, playing, predicting, guess, revealed.
- * Writes: prompt, edited, max_new_tokens: these three alone ask the kernel for new passes.
+ * Writes: prompt, edited, max_new_tokens, which alone ask the kernel for passes.
  */
 
 const NAMES = ["without a cache", "with a cache"];
 const SECONDS = 0.9; // a step, when it plays
-// The accents of base.css, for canvases: these are painted before the widget is on the page, where no CSS applies yet.
+// The accents of base.css, for canvases: painted before CSS applies.
 const HUES = { key: [230, 159, 0], value: [0, 158, 115], again: [213, 94, 0], kept: [153, 153, 153] };
 
 function render({ model, el }) {
@@ -21,6 +20,7 @@ function render({ model, el }) {
   let run = {}; // the arrays of one revision
   let hovered = -1; // the token under the pointer
   let drawn = -1; // the step drawn last
+  let wrong = ""; // in the number of new tokens
 
   const get = (name) => model.get(name);
   const last = () => get("agree").length - 1;
@@ -29,7 +29,9 @@ function render({ model, el }) {
   const { root, body, set, on, refresh, release } = frame(model, el, {
     label: "KV cache: recompute everything, or append one column",
     hint: "Space: next step; ← → step, Shift ← → token; ↑ ↓ layer, [ ] kv head; e edits a word of the prompt; p: predict, a: play, t: tables.",
+    touch: "Play it, or predict each step; tap a token to hold it.",
     first: ".llmlab-kv-lanes",
+    idle: () => wrong,
     tables,
     keys: {
       " ": forward,
@@ -131,7 +133,9 @@ function render({ model, el }) {
     if (prompt.value !== get("prompt")) set("prompt", prompt.value);
   };
   const recount = () => {
-    if (/^\d+$/.test(count.value)) set("max_new_tokens", Number(count.value));
+    wrong = /^\d+$/.test(count.value) ? "" : "Expected a whole number of new tokens.";
+    if (!wrong) set("max_new_tokens", Number(count.value));
+    refresh();
   };
   const prompt = field({ type: "text", class: "llmlab-kv-prompt", "aria-label": "prompt", onchange: submit }, () => (submit(), root.focus()));
   const edits = field({ type: "text", class: "llmlab-kv-prompt", "aria-label": "the prompt after the edit", hidden: true, onchange: write }, () => (write(), root.focus()));
@@ -209,7 +213,7 @@ function render({ model, el }) {
   const label = (index) => `“${visible(get("labels")[index])}”`;
   const keys = (n) => `${n} ${n === 1 ? "key" : "keys"}`;
 
-  /** What a step did with a token's key and value in a lane: new, again or kept; "" where it has not run yet. */
+  /** What a step did with a token in a lane: new, again or kept; "" where it has not run. */
   function status(lane, token, step = atStep()) {
     const tokens = get("n_prompt") + step;
     if (token >= tokens) return "";
@@ -281,7 +285,7 @@ function render({ model, el }) {
     verdict.textContent = `${judged} Step ${step} computed ${reasons.join(", ")}.`;
   }
 
-  /** A canvas of one pixel per number, stretched by CSS; `paint(x, y)` gives [red, green, blue, alpha 0 … 1] or null. */
+  /** A canvas of one pixel per number; `paint(x, y)` gives [red, green, blue, alpha 0 … 1] or null. */
   function pixels(width, height, paint, attributes) {
     const canvas = h("canvas", { width, height, "aria-hidden": "true", ...attributes });
     const context = canvas.getContext("2d");

@@ -59,6 +59,7 @@ function quiz(model, el) {
     hint:
       "Click an answer, or press its letter; ↑ ↓ and Enter do it too. You may try as often as you like." +
       (many ? " ← → go to another question." : ""),
+    touch: "Tap an answer. You may try as often as you like.",
     keys: {
       ...optionKeys(most, (index) => index < questions[current].options.length && attempt(current, index, true)),
       ArrowDown: () => step(drawn.flatMap(buttonsOf), 1, firstOf(current)),
@@ -123,6 +124,7 @@ function guess(model, el) {
     hint: options.length
       ? "Make a guess before you read on: click it, or press its letter."
       : "Make a guess before you read on: type a number and press Enter.",
+    touch: "Make a guess before you read on.",
     keys: {
       ...optionKeys(options.length, (index) => (drawn[index].button.focus(), set("choice", index))),
       ...(options.length && { ArrowDown: () => step(buttons, 1, 0), ArrowUp: () => step(buttons, -1, 0) }),

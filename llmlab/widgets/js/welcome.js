@@ -18,6 +18,7 @@ function render({ model, el }) {
     hint: asks
       ? "Type a prompt and press Enter. ← → choose a token, ↑ ↓ a layer; Space appends the next token, Backspace takes it back."
       : "← → choose a token, ↑ ↓ a layer; t shows the numbers as tables.",
+    touch: asks ? "Type a prompt; tap a token, or a layer." : "Tap a token, or a layer.",
     keys: {
       ArrowLeft: () => choose("position", -1, model.get("ids").length),
       ArrowRight: () => choose("position", 1, model.get("ids").length),

@@ -1,0 +1,87 @@
+"""Every widget at the sizes of readers: alone in a projector's window, in a saved page, on a phone."""
+
+import pytest
+from playwright.sync_api import expect
+
+from llmlab.widgets import gallery
+
+pytestmark = pytest.mark.browser
+EXAMPLES = gallery.examples()
+# What of the first view lies outside of the window, or is not there.
+OUTSIDE = """root => {
+    const parts = [...root.querySelectorAll(root.dataset.first)].filter((part) => part.getClientRects().length);
+    const missed = parts.filter((part) => {
+        const box = part.getBoundingClientRect();
+        return box.top < -1 || box.left < -1 || box.right > innerWidth + 1 || box.bottom > innerHeight + 1;
+    });
+    return parts.length ? missed.map((part) => part.outerHTML.slice(0, 80)) : ["nothing"];
+}"""
+BESIDE = "() => document.documentElement.scrollWidth - innerWidth"
+
+
+@pytest.fixture(params=EXAMPLES)
+def saved(request, tmp_path, open_page):
+    """Opens a saved page of one kind of widget, at a scale and in a window; returns the page and the widget's root."""
+    opened = []
+
+    def save_and_open(scale, width, height):
+        widget = EXAMPLES[request.param]()
+        widget.scale = scale
+        one = open_page(widget.save_html(tmp_path / "page.html"))
+        opened.append(one)
+        one.page.set_viewport_size({"width": width, "height": height})
+        root = one.page.locator(".llmlab-root")
+        root.wait_for()
+        return one.page, root
+
+    yield save_and_open
+    for one in opened:
+        assert one.console_errors == [] and one.requests_outside == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (1920, 1080)])
+def test_alone_in_the_window_controls_and_picture_are_seen_together(saved, width, height):
+    page, root = saved(1.5, width, height)
+    root.focus()
+    before = root.bounding_box()
+    page.keyboard.press("f")
+    expect(page.locator("dialog.llmlab-window")).to_be_visible()
+    assert root.evaluate(OUTSIDE) == []
+    box = root.bounding_box()
+    assert box["width"] == width and box["height"] >= height and (box["x"], box["y"]) == (0, 0)
+    scale = float(root.evaluate("node => node.style.getPropertyValue('--llmlab-scale')"))
+    assert scale >= 1.05 and root.evaluate("node => node === document.activeElement")
+    page.set_viewport_size({"width": width, "height": height - 120})
+    assert page.evaluate("() => new Promise((done) => requestAnimationFrame(() => done(true)))")
+    assert root.evaluate(OUTSIDE) == []
+    page.set_viewport_size({"width": width, "height": height})
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_have_count(0)
+    assert root.bounding_box() == before and root.evaluate("node => node === document.activeElement")
+
+
+def test_the_button_does_what_the_key_does(saved):
+    page, root = saved(1.0, 1280, 720)
+    button = root.locator("[data-focus]")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    assert root.evaluate("node => node.parentElement.matches('dialog:modal')")
+    assert button.evaluate("node => node === document.activeElement")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("dialog")).to_have_count(0)
+    button.click()
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_have_count(0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5])
+def test_a_phone_shows_all_without_scrolling_to_the_side(saved, scale):
+    page, root = saved(scale, 390, 800)
+    assert page.evaluate(BESIDE) <= 0
+    assert root.bounding_box()["width"] <= 390
+
+
+def test_a_saved_page_has_the_room_that_there_is(saved):
+    _, root = saved(2.0, 1900, 1000)
+    assert root.bounding_box()["width"] == 1900 - 48  # what the page leaves free on both sides
