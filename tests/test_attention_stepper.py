@@ -313,8 +313,3 @@ def test_labels_show_as_text():
 )  # fmt: skip
 def test_numbers_have_three_significant_digits(value, text):
     assert short(value) == text
-
-
-def test_the_javascript_is_at_most_30_kb():
-    text = str(AttentionStepper._esm)
-    assert len(text[text.index("/* AttentionStepper") :].encode()) <= 30_000

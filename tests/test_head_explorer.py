@@ -498,9 +498,3 @@ def test_without_a_kernel_the_text_is_escaped(explorer):
     bundle, _ = explorer._repr_mimebundle_()
     assert "<b>" not in bundle["text/html"] and "&lt;" in bundle["text/html"]
     assert bundle["text/plain"] == repr(explorer)
-
-
-def test_the_javascript_is_at_most_30_kb_and_imports_nothing():
-    text = str(HeadExplorer._esm)
-    assert "function render" in text and "import " not in text and "http" not in text
-    assert len(text[text.index("/* HeadExplorer") :].encode()) <= 30_000

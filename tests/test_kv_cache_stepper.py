@@ -395,10 +395,3 @@ def test_without_a_kernel_the_text_is_escaped(stepper):
 )  # fmt: skip
 def test_numbers_have_three_digits_and_units(value, base, unit, text):
     assert _with_unit(value, base, unit) == text
-
-
-def test_the_javascript_is_at_most_30_kb_and_imports_nothing():
-    text = KVCacheStepper._esm if isinstance(KVCacheStepper._esm, str) else str(KVCacheStepper._esm)
-    assert "function render" in text and "import " not in text and "http" not in text
-    own = text[text.index("/* KVCacheStepper") :]
-    assert len(own.encode()) <= 30_000
