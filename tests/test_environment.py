@@ -36,6 +36,7 @@ BROUGHT_ALONG = {
     "jupyter_server": ("jupyter-server", "jupyterlab"),
     "packaging": ("packaging", "ipykernel"),
     "psutil": ("psutil", "ipython"),
+    "tornado": ("tornado", "jupyterlab"),
     "traitlets": ("traitlets", "ipykernel"),
     "yaml": ("pyyaml", "huggingface-hub"),
 }

@@ -60,7 +60,7 @@ function render({ model, el }) {
 
   const { root, body, status, set, on, refresh, release } = frame(model, el, {
     label: "Attention on a small example, stage by stage",
-    hint: "Change any number of x or W (e). Space: next stage, Backspace: back; ↑ ↓ query, ← → key; m mask, d ÷ √d, r reset, t tables.",
+    hint: "Change any number of x or W (e). Space: next stage, Backspace: back; ↑ ↓ query, ← → key; m mask, d ÷ √d, r reset.",
     touch: "Change any number of x or W, and go on stage by stage.",
     first: ".llmlab-attn-flow, .llmlab-attn-legend",
     tables,

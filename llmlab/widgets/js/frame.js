@@ -101,7 +101,7 @@ function frame(model, el, { label, hint, keys = {}, tables, idle = () => "", fir
 
   const turn = () => set("view", model.get("view") === "table" ? "picture" : "table");
   const toggle = h("button", { "data-view": "", title: "the numbers of the picture as text (key t)", onclick: turn }, "Table");
-  const focus = h("button", { "data-focus": "", title: "the widget alone, as large as the window allows (key f)", onclick: () => alone.turn() }, "Focus");
+  const focus = h("button", { "data-focus": "", "aria-label": "Focus", title: "the widget alone, as large as the window allows (key f)", onclick: () => alone.turn() }, "⛶");
   const toolbar = h("div", { class: "llmlab-row llmlab-toolbar" }, ...(tables ? [toggle] : []), focus);
   const status = h("div", { class: "llmlab-note", role: "status", "aria-live": "polite" });
   const body = h("div", { class: "llmlab-body" });
