@@ -1,8 +1,8 @@
 """`LabWidget`: what all widgets of the course share.
 
 Arrays travel as binary buffers with a dtype and a shape. The JavaScript of a widget is one text: the helpers of
-`js/base.js`, the widget's own file, which declares `render({ model, el })`, and `js/frame.js`, which exports it. A
-module that arrives through the kernel cannot import another.
+`js/base.js`, the widget's own file, which declares `render({ model, el })`, `js/window.js`, and `js/frame.js`, which
+exports it. A module that arrives through the kernel cannot import another.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class LabWidget(anywidget.AnyWidget):
     def __init_subclass__(cls, **kwargs: Any):
         if "js" in cls.__dict__:  # not again in the subclass that traitlets makes for added traits
             cls._esm = "\n".join(
-                (FOLDER / name).read_text(encoding="utf-8") for name in ("base.js", cls.js, "frame.js")
+                (FOLDER / name).read_text(encoding="utf-8") for name in ("base.js", cls.js, "window.js", "frame.js")
             )
             cls._css = _styles((FOLDER / cls.js).with_suffix(".css"))
         super().__init_subclass__(**kwargs)

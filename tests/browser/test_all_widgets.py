@@ -1,6 +1,9 @@
 """What every widget of the course owes its reader, tried on all of them in one notebook of a real JupyterLab."""
 
 import pytest
+from playwright.sync_api import expect
+
+from llmlab.widgets.gallery import examples
 
 pytestmark = pytest.mark.browser
 
@@ -9,16 +12,7 @@ from llmlab.widgets.gallery import examples
 shown = {name: make() for name, make in examples().items()}
 for widget in shown.values():
     display(widget)"""
-NAMES = [
-    "TokenTour",
-    "HeadExplorer",
-    "AttentionStepper",
-    "KVCacheStepper",
-    "CostCalculator",
-    "Quiz",
-    "Guess",
-    "HelpfulAnswer",
-]
+NAMES = list(examples())
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +102,32 @@ def test_the_keys_of_a_field_are_its_own(notebook):
     notebook.page.keyboard.type("1234")
     assert field.input_value() == "1234"
     assert notebook.cells() == before
+
+
+# Alone in the window ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_each_widget_can_have_the_window_and_comes_back(notebook, theme):
+    """Above JupyterLab's own panels, with the theme's ground; the notebook keeps its place and hears no key."""
+    page, before = notebook.page, notebook.cells()
+    notebook.set_theme(theme)
+    for root in page.locator(".llmlab-root").all():
+        root.focus()
+        place = root.bounding_box()
+        page.keyboard.press("f")
+        expect(page.locator("dialog.llmlab-window")).to_be_visible()
+        box, window = root.bounding_box(), page.viewport_size
+        assert (box["x"], box["y"], box["width"]) == (0, 0, window["width"])
+        over = page.evaluate("([x, y]) => document.elementFromPoint(x, y).closest('dialog') !== null", [20, 20])
+        assert over and root.evaluate("node => node === document.activeElement")
+        ground = [page.locator(name).first.evaluate("node => getComputedStyle(node).backgroundColor") for name in (
+            "dialog.llmlab-window", ".llmlab-window > .llmlab-root")]  # fmt: skip
+        assert ground[0] == ground[1]
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog.llmlab-window")).to_have_count(0)
+        assert root.bounding_box() == place and root.evaluate("node => node === document.activeElement")
+    assert notebook.cells() == before and notebook.console_errors == []
 
 
 # A kernel that is gone ----------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Every widget at the sizes of readers: alone in a projector's window, in a saved page, on a phone."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -85,3 +87,37 @@ def test_a_phone_shows_all_without_scrolling_to_the_side(saved, scale):
 def test_a_saved_page_has_the_room_that_there_is(saved):
     _, root = saved(2.0, 1900, 1000)
     assert root.bounding_box()["width"] == 1900 - 48  # what the page leaves free on both sides
+
+
+KEYS = r"[←→↑↓]|\b(Space|Backspace|Enter|Escape|Shift|[Kk]ey [a-z]|[Ll]etter|Click)\b|\b[a-z]:|\([a-z]\)|\? help"
+
+
+def test_where_there_are_no_keys_the_hint_names_none(saved, browser):
+    """The control is the same page with a keyboard and a pointer: there each hint names some, or a click."""
+    page, root = saved(1.0, 390, 800)
+    assert re.search(KEYS, root.locator(".llmlab-hint").inner_text())
+    context = browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800})
+    try:
+        phone = context.new_page()
+        phone.goto(page.url)
+        hint = phone.locator(".llmlab-hint").inner_text()
+        assert hint and not re.search(KEYS, hint)
+    finally:
+        context.close()
+
+
+# The elements whose background says something, and what it is.
+GROUNDS = """root => [...root.querySelectorAll('.llmlab-cell[style], .llmlab-bar, .llmlab-track > *, .llmlab-strip, ' +
+    '.llmlab-heads-swatch i, .llmlab-attn-swatch')].filter((node) => node.getClientRects().length)
+    .map((node) => [getComputedStyle(node).backgroundColor, getComputedStyle(node).printColorAdjust])"""
+
+
+def test_bars_and_weights_keep_their_grounds_where_the_system_chooses_colors_and_on_paper(saved):
+    page, root = saved(1.0, 1000, 800)
+    usual = root.evaluate(GROUNDS)
+    assert all(printed == "exact" for _, printed in usual)
+    page.emulate_media(forced_colors="active")
+    page_ground = root.evaluate("node => getComputedStyle(node).backgroundColor")
+    seen = [ground != "rgba(0, 0, 0, 0)" for ground, _ in usual]
+    forced = [ground not in ("rgba(0, 0, 0, 0)", page_ground) for ground, _ in root.evaluate(GROUNDS)]
+    assert forced == seen

@@ -197,6 +197,14 @@ def test_the_pointer_and_a_typed_prompt_reach_the_model(stepper):
     stepper.check(N_NEW - 1)
     print(f"\nhover to paint: median {hover:.1f} ms; prompt to picture: {1000 * typed:.0f} ms")
 
+    for wrong in ("1.5", "-3", "1e1"):
+        stepper.root.get_by_label("new tokens", exact=True).first.fill(wrong)
+        stepper.page.keyboard.press("Enter")
+        stepper.root.get_by_text("Expected a whole number of new tokens.").wait_for()
+        assert stepper.root.get_by_text(f"The whole run, {N_NEW} new tokens").is_visible()
+        stepper.root.get_by_label("new tokens", exact=True).first.fill(str(N_NEW))
+        stepper.page.keyboard.press("Enter")
+        stepper.root.get_by_text("Expected a whole number of new tokens.").wait_for(state="detached")
     stepper.root.get_by_label("new tokens", exact=True).first.fill("4")
     stepper.press("Enter")
     stepper.root.get_by_text("The whole run, 4 new tokens").wait_for()

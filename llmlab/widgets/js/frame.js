@@ -1,7 +1,6 @@
-/* What all widgets of the course share beyond base.js; stands after each widget's own file in one module text.
+/* What stands around every widget of the course; comes after each widget's own file in one module text.
  *
- * frame(model, el, options)  what stands around every widget's picture: hint, status, toolbar, tables, keyboard, and
- *                            the whole window for the widget alone
+ * frame(model, el, options)  hint, status, toolbar, tables, keyboard, and the whole window (window.js)
  * default.render             draws a widget by the function `render` of its own file, and draws it anew as a recording
  *                            when its kernel is gone
  *
@@ -101,8 +100,7 @@ function frame(model, el, { label, hint, keys = {}, tables, idle = () => "", fir
 
   const turn = () => set("view", model.get("view") === "table" ? "picture" : "table");
   const toggle = h("button", { "data-view": "", title: "the numbers of the picture as text (key t)", onclick: turn }, "Table");
-  const focus = h("button", { "data-focus": "", "aria-label": "Focus", title: "the widget alone, as large as the window allows (key f)", onclick: () => alone.turn() }, "⛶");
-  const toolbar = h("div", { class: "llmlab-row llmlab-toolbar" }, ...(tables ? [toggle] : []), focus);
+  const toolbar = h("div", { class: "llmlab-row llmlab-toolbar" }, ...(tables ? [toggle] : []));
   const status = h("div", { class: "llmlab-note", role: "status", "aria-live": "polite" });
   const body = h("div", { class: "llmlab-body" });
   const texts = h("div", { class: "llmlab-tables" });
@@ -116,7 +114,8 @@ function frame(model, el, { label, hint, keys = {}, tables, idle = () => "", fir
     texts,
   );
 
-  const alone = inTheWindow(model, root, focus, () => listening.forEach(([event, action]) => event === "change:scale" && action()));
+  const alone = inTheWindow(model, root, () => listening.forEach(([event, action]) => event === "change:scale" && action()));
+  toolbar.append(alone.button);
   const actions = { Escape: () => root.focus(), ...(tables && { t: turn }), f: alone.turn, ...keys };
   // JupyterLab looks at the element that has the focus first, and only then at those around it.
   root.addEventListener("focusin", ({ target }) => target.setAttribute(SUPPRESS, "true"), true);
@@ -161,67 +160,6 @@ function frame(model, el, { label, hint, keys = {}, tables, idle = () => "", fir
     root.remove();
   };
   return { root, body, status, set, on, refresh, release };
-}
-
-/**
- * Shows a widget alone over the whole window and brings it back. There it is as large as lets the parts that `data-first`
- * names be seen together with all above them, whatever its trait `scale` says; `rescaled` draws what depends on the scale.
- */
-function inTheWindow(model, root, button, rescaled) {
-  const [LEAST, MOST] = [0.75, 2.5];
-  const dialog = h("dialog", { class: "llmlab-window", "aria-label": root.getAttribute("aria-label") });
-  const place = h("div"); // keeps the room on the page, so that nothing there moves
-  const get = model.get;
-  let scale;
-  model.get = (name) => (name === "scale" && scale ? scale : get(name));
-  const is = () => dialog.isConnected;
-  function fits(tried) {
-    scale = tried;
-    rescaled();
-    const shown = [...root.querySelectorAll(root.dataset.first)].filter((part) => part.getClientRects().length);
-    const [right, bottom] = [dialog.clientWidth, dialog.clientHeight].map((size) => size + 1);
-    dialog.scrollTop = 0;
-    const boxes = shown.map((part) => part.getBoundingClientRect());
-    return root.scrollWidth <= right && boxes.every((box) => box.right <= right && box.bottom <= bottom);
-  }
-  function fit() {
-    let [small, large] = [LEAST, MOST];
-    while (large - small > 0.04) {
-      const middle = (small + large) / 2;
-      if (fits(middle)) small = middle;
-      else large = middle;
-    }
-    fits(small);
-  }
-  function leave() {
-    if (!is()) return;
-    window.removeEventListener("resize", fit);
-    dialog.close();
-    place.replaceWith(root);
-    button.setAttribute("aria-pressed", "false");
-    scale = undefined;
-    rescaled();
-  }
-  function turn() {
-    const held = root.contains(document.activeElement) ? document.activeElement : root;
-    if (is()) leave();
-    else {
-      place.style.height = `${root.offsetHeight}px`;
-      root.replaceWith(place);
-      place.append(dialog);
-      dialog.append(root);
-      dialog.showModal();
-      button.setAttribute("aria-pressed", "true");
-      fit();
-      window.addEventListener("resize", fit);
-    }
-    held.focus({ preventScroll: true });
-  }
-  dialog.addEventListener("cancel", (event) => {
-    event.preventDefault(); // the root goes back to its place first
-    turn();
-  });
-  return { is, turn, leave };
 }
 
 /** One table of the table view. A column of numbers is aligned at the right; the first cell of a row is its head. */
