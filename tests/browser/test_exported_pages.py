@@ -76,6 +76,7 @@ def test_no_slide_is_taller_than_the_screen_and_every_line_of_it_is_reached(note
     opened = open_page(exported(notebook, "--slides"))
     page = opened.page
     page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.evaluate("() => Reveal.layout()")  # the window tells it of a new size a moment later
     assert page.evaluate(TYPESET) == 1 + 60 + 12 + 50 + 12
     seen, slides = [], set()
     for _ in range(40):
@@ -100,6 +101,7 @@ def test_the_slides_of_a_sitting_fit(repo, tmp_path, open_page):
     path.write_bytes((repo / "notebooks" / path.name).read_bytes())
     opened = open_page(exported(path, "--slides"))
     opened.page.set_viewport_size({"width": 1280, "height": 720})
+    opened.page.evaluate("() => Reveal.layout()")
     assert opened.page.evaluate(TYPESET) > 20
     numbers = opened.page.evaluate("() => Reveal.getTotalSlides()")
     for number in range(numbers):
