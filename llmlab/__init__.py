@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .transformer import Transformer
 
 __version__ = "0.1.0"
-__all__ = ["data_path", "load_model"]
+__all__ = ["data_path", "load_gpt2_tokenizer", "load_model"]
 
 
 def data_path(name: str) -> Path:
@@ -42,3 +42,10 @@ def load_model(name: str = "model") -> tuple[Transformer, BPETokenizer]:
         raise ValueError(f"expected the name model, draft, encoder, mha or endless, got {name!r}")
     model = checkpoint.load(data_path(f"{name}.safetensors"))
     return model, tokenization.BPETokenizer.load(data_path("tokenizer.json"))
+
+
+def load_gpt2_tokenizer() -> BPETokenizer:
+    """GPT-2's tokenizer of 50,257 tokens, from its merges, which ship with the course (Radford et al. 2019)."""
+    from .tokenization import BPETokenizer
+
+    return BPETokenizer.from_gpt2_merges(data_path("gpt2_merges.txt"))

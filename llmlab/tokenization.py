@@ -274,7 +274,7 @@ def apply_merges_with_heap(parts: Sequence[bytes], ranks: Mapping[Pair, int]) ->
 
 
 class BPETokenizer:
-    """A byte-level BPE tokenizer. Make one with `train`, `load` or `from_gpt2_files`.
+    """A byte-level BPE tokenizer. Make one with `train`, `load`, `from_gpt2_files` or `from_gpt2_merges`.
 
     vocab: id to bytes, special tokens included. vocab_size: one more than the largest id, which is how many
     rows an embedding table needs. merges: pairs of bytes, in the order learned. special_tokens: text to id.
@@ -485,6 +485,13 @@ class BPETokenizer:
     def from_gpt2_files(cls, vocab_json: str | os.PathLike, merges_txt: str | os.PathLike) -> "BPETokenizer":
         """Open GPT-2's two files. Special tokens are those that are no byte and that no merge makes."""
         return cls(**tokenizer_files.read_gpt2(vocab_json, merges_txt))
+
+    @classmethod
+    def from_gpt2_merges(
+        cls, merges_txt: str | os.PathLike, special_tokens: Sequence[str] = ("<|endoftext|>",)
+    ) -> "BPETokenizer":
+        """Open the second of GPT-2's two files alone, which says the same: the ids follow from the merges."""
+        return cls(**tokenizer_files.read_gpt2_merges(merges_txt, special_tokens))
 
 
 def _collection(special_tokens: Collection[str]) -> Collection[str]:

@@ -83,11 +83,26 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 
 def read_gpt2(vocab_json: str | os.PathLike, merges_txt: str | os.PathLike) -> dict[str, Any]:
     """The arguments of a BPETokenizer from GPT-2's two files."""
-    tokens = json.loads(Path(vocab_json).read_text(encoding="utf-8"))
-    lines = Path(merges_txt).read_text(encoding="utf-8").split("\n")
-    merges = [line for i, line in enumerate(lines) if line and not (i == 0 and line.startswith("#version"))]
+    tokens, merges = json.loads(Path(vocab_json).read_text(encoding="utf-8")), _merges(merges_txt)
     ordinary = set(_ALPHABET) | {merge.replace(" ", "") for merge in merges}
     return _arguments(tokens, merges, {token: id for token, id in tokens.items() if token not in ordinary})
+
+
+def read_gpt2_merges(merges_txt: str | os.PathLike, special_tokens: Sequence[str]) -> dict[str, Any]:
+    """The arguments of a BPETokenizer from GPT-2's merges alone; its ids follow from them.
+
+    First come the bytes, those that print before the others, then what each merge makes, then the special tokens.
+    """
+    merges = _merges(merges_txt)
+    tokens = sorted(_ALPHABET, key=lambda character: (character != chr(_BYTE_OF[character]), character))
+    tokens += [merge.replace(" ", "") for merge in merges]
+    special = {token: len(tokens) + i for i, token in enumerate(special_tokens)}
+    return _arguments({token: id for id, token in enumerate(tokens)}, merges, special)
+
+
+def _merges(merges_txt: str | os.PathLike) -> list[str]:
+    lines = Path(merges_txt).read_text(encoding="utf-8").split("\n")
+    return [line for i, line in enumerate(lines) if line and not (i == 0 and line.startswith("#version"))]
 
 
 def _arguments(tokens: dict[str, int], merges: list, special: dict[str, int]) -> dict[str, Any]:

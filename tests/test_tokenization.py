@@ -1,6 +1,8 @@
 """Tests of `llmlab.tokenization`: against brute force, `tokenizers`, `tiktoken` and `transformers`."""
 
 import doctest
+import hashlib
+import inspect
 import itertools
 import json
 import random
@@ -20,10 +22,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
+import llmlab
 from llmlab import tokenization, tokenizer_files
 from llmlab.tokenization import GPT2_PATTERN, GPT4_PATTERN, SINGLE_DIGIT_PATTERN, BPETokenizer
 
 tiktoken = pytest.importorskip("tiktoken")
+tiktoken_ext = pytest.importorskip("tiktoken_ext.openai_public")
 
 PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "single_digit": SINGLE_DIGIT_PATTERN}
 SPECIAL = ("<s>", "</s>", "<|end|>", "<|end|>of text")
@@ -717,6 +721,42 @@ def test_gpt2_files_give_the_ids_of_transformers(tmp_path):
     assert len(ours.merges) == len(merges) and (b"#", b"#") in ours.merges  # "# #" is no comment
     for text in [ENGLISH, MIXED, CODE, *HOSTILE, *random_texts(100), "x<|endoftext|>y"]:
         assert ours.encode(text, allowed_special="all") == theirs(text)["input_ids"]
+
+
+def test_the_shipped_merges_are_those_of_gpt2_as_tiktoken_names_them():
+    named = inspect.getsource(tiktoken_ext.gpt2)
+    digest = hashlib.sha256(llmlab.data_path("gpt2_merges.txt").read_bytes()).hexdigest()
+    assert f'vocab_bpe_hash="{digest}"' in named
+    assert '"explicit_n_vocab": 50257' in named and llmlab.load_gpt2_tokenizer().vocab_size == 50257
+
+
+def test_gpt2_from_its_merges_gives_the_ids_of_tiktoken_and_transformers(tmp_path):
+    from transformers import GPT2Tokenizer
+
+    ours = llmlab.load_gpt2_tokenizer()
+    # tiktoken's own tests of its download, tests/test_simple_public.py
+    assert ours.encode("hello world") == [31373, 995]
+    assert ours.encode("hello <|endoftext|>", allowed_special="all") == [31373, 220, 50256]
+    # the ids by the rule of OpenAI's encoder.py: printing bytes, other bytes, merges in order, the end of text
+    printing = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    order = printing + [byte for byte in range(256) if byte not in printing]
+    ranks = {bytes([byte]): id for id, byte in enumerate(order)}
+    ranks |= {first + second: 256 + rank for rank, (first, second) in enumerate(ours.merges)}
+    fast = tiktoken.Encoding(
+        "gpt2", pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": 50256}
+    )
+    lines = llmlab.data_path("gpt2_merges.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")[1:]
+    names = {token: id for id, token in enumerate([*map(_printed, ranks), "<|endoftext|>"])}
+    (tmp_path / "vocab.json").write_text(json.dumps(names))
+    theirs = GPT2Tokenizer(vocab=str(tmp_path / "vocab.json"), merges=str(llmlab.data_path("gpt2_merges.txt")))
+    assert len(lines) == len(ours.merges) == 50_000
+    for text in [ENGLISH, MIXED, CODE, *HOSTILE, *random_texts(100), "x<|endoftext|>y"]:
+        ids = ours.encode(text, allowed_special="all")
+        assert ids == fast.encode(text, allowed_special="all") == theirs(text)["input_ids"]
+
+
+def _printed(token):
+    return "".join(tokenizer_files.byte_alphabet()[byte] for byte in token)
 
 
 def split_step(**changes):
