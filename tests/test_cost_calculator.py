@@ -122,6 +122,8 @@ def test_bad_values_are_named_and_change_nothing():
         ("context", 2**20 + 1, "expected context of 1 to 1,048,576, got 1,048,577"),
         ("memory_bytes", -5, "expected memory_bytes of 1 to 1,125,899,906,842,624, got -5"),
         ("n_kv_heads", 3, "expected n_kv_heads that divides the 32 heads, got 3"),
+        ("n_kv_heads", 10**5000, "heads, got about 2\\^16610"),  # 5000 / log10(2) = 16609.6
+        ("batch_size", -(10**5000), "1,024, got about -2\\^16610"),
         ("context", 1.5, "'context' trait of a CostCalculator instance expected an int, not the float 1.5"),
         ("weight_dtype", "fp8", "expected any of .*'int4'.*, not the str 'fp8'"),
         ("model_name", "Lama", "no model 'Lama' here"),

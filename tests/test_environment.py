@@ -40,7 +40,11 @@ BROUGHT_ALONG = {
     "traitlets": ("traitlets", "ipykernel"),
     "yaml": ("pyyaml", "huggingface-hub"),
 }
-MODULE_OF = {"pytest-xdist": "xdist", "huggingface-hub": "huggingface_hub"}
+MODULE_OF = {
+    "pytest-xdist": "xdist",
+    "huggingface-hub": "huggingface_hub",
+    "axe-playwright-python": "axe_playwright_python",
+}
 
 
 def test_the_launcher_reads_the_list_as_yaml_does():

@@ -102,14 +102,14 @@ class CostCalculator(LabWidget):
     def _is_within(self, proposal: Any) -> int:
         name, value = proposal.trait.name, proposal.value
         if not 1 <= value <= MOST[name]:
-            raise traitlets.TraitError(f"expected {name} of 1 to {MOST[name]:,}, got {value:,}")
+            raise traitlets.TraitError(f"expected {name} of 1 to {MOST[name]:,}, got {_written(value)}")
         return value
 
     @traitlets.validate("n_kv_heads")
     def _divides(self, proposal: Any) -> int:
         n_heads, value = self._configs[self.model_name].n_heads, proposal.value
         if value < 1 or n_heads % value:
-            raise traitlets.TraitError(f"expected n_kv_heads that divides the {n_heads} heads, got {value}")
+            raise traitlets.TraitError(f"expected n_kv_heads that divides the {n_heads} heads, got {_written(value)}")
         return value
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
@@ -220,6 +220,11 @@ class CostCalculator(LabWidget):
             f"weight_dtype={self.weight_dtype!r}, cache_dtype={self.cache_dtype!r}, n_kv_heads={self.n_kv_heads}, "
             f"memory_bytes={self.memory_bytes})"
         )
+
+
+def _written(value: int) -> str:
+    """A number as an error repeats it; Python refuses to write one of more than 4,300 digits."""
+    return f"{value:,}" if abs(value) < 10**15 else f"about {'-' if value < 0 else ''}2^{abs(value).bit_length()}"
 
 
 def _shape(name: str, config: ModelConfig) -> dict[str, Any]:

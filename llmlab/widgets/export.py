@@ -82,8 +82,10 @@ def page(title: str, body: str, widgets: list[Recordable]) -> str:
 {chr(10).join(styles)}</style>
 </head>
 <body>
+<main>
 <h1>{escape(title)}</h1>
 {body}
+</main>
 <script type="application/json" id="llmlab-recorded">{data}</script>
 <script type="module">
 {(FOLDER / "export.js").read_text(encoding="utf-8")}</script>

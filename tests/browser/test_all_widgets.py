@@ -172,6 +172,35 @@ def test_a_restart_is_said_and_the_picture_stays(notebook):
     assert notebook.cell_errors() == [] and notebook.console_errors == [] and notebook.requests_outside == []
 
 
+CRASH = "() => window.llmlabPanel.sessionContext.session.kernel.requestExecute({code: 'import os; os._exit(1)'})"
+SAID = "() => [...document.querySelectorAll('.llmlab-root [role=status]')].map(one => one.textContent)"
+
+
+def test_a_lost_connection_is_said_and_the_widget_goes_on_when_it_is_back(notebook):
+    page = notebook.page
+    notebook.run(0)
+    page.get_by_text("Run this cell again").first.wait_for(state="detached")
+    page.context.set_offline(True)
+    page.evaluate("() => { window.llmlabPanel.sessionContext.session.kernel.reconnect().catch(() => 0); }")
+    notebook.until(lambda: sum("No connection to the kernel" in said for said in page.evaluate(SAID)), len(NAMES), 5)
+    page.context.set_offline(False)
+    notebook.until(lambda: sum("No connection to the kernel" in said for said in page.evaluate(SAID)), 0)
+    prompt = page.locator(".llmlab-root", has=page.locator("[data-next]")).get_by_label("prompt")
+    prompt.fill("5 + 2 =")
+    prompt.press("Enter")
+    page.locator("[data-token='5'] .llmlab-mono", has_text="=").wait_for()
+    notebook.console_errors.clear()
+
+
+def test_a_crash_of_the_kernel_is_said(notebook):
+    page = notebook.page
+    notebook.run(0)
+    page.get_by_text("Run this cell again").first.wait_for(state="detached")
+    page.evaluate(CRASH)
+    notebook.until(lambda: sum("Run this cell again" in said for said in page.evaluate(SAID)), len(NAMES), 10)
+    notebook.console_errors.clear()
+
+
 ATTENTION = "from llmlab.widgets.attention import AttentionStepper\nAttentionStepper()"
 SAVE = "() => window.jupyterapp.commands.execute('docmanager:save')"
 

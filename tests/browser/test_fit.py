@@ -1,8 +1,9 @@
-"""Every widget at the sizes of readers: alone in a projector's window, in a saved page, on a phone."""
+"""Every widget at the sizes of readers: alone in a projector's window, in a saved page, on a phone; and axe's rules."""
 
 import re
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from llmlab.widgets import gallery
@@ -121,3 +122,33 @@ def test_bars_and_weights_keep_their_grounds_where_the_system_chooses_colors_and
     seen = [ground != "rgba(0, 0, 0, 0)" for ground, _ in usual]
     forced = [ground not in ("rgba(0, 0, 0, 0)", page_ground) for ground, _ in root.evaluate(GROUNDS)]
     assert forced == seen
+
+
+# A widget's headings follow those of a notebook's section, of the third level; in a saved page its title stands before.
+APART = {"heading-order": {"enabled": False}}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_axe_finds_nothing_that_shuts_a_reader_out(name, theme, tmp_path, open_page):
+    page = open_page(EXAMPLES[name]().save_html(tmp_path / "page.html"), theme=theme).page
+    page.locator(".llmlab-root").focus()
+    for _ in ("picture", "table"):
+        page.evaluate("() => document.querySelectorAll('details').forEach((part) => (part.open = true))")
+        found = Axe().run(page, options={"rules": APART}).response
+        faults = [(fault["id"], [node["html"][:120] for node in fault["nodes"]]) for fault in found["violations"]]
+        assert faults == [] and len(found["passes"]) > 20
+        page.keyboard.press("t")
+
+
+def test_axe_would_find_it(tmp_path, open_page):
+    """The control: the same page after its names and its colors are taken away."""
+    page = open_page(EXAMPLES["CostCalculator"]().save_html(tmp_path / "page.html")).page
+    page.locator(".llmlab-root").wait_for()
+    page.evaluate(
+        "() => document.querySelectorAll('.llmlab-root *').forEach((node) => {"
+        " ['aria-label', 'aria-labelledby', 'title', 'for'].forEach((name) => node.removeAttribute(name));"
+        " node.style.color = 'lightgrey'; })"
+    )
+    found = {fault["id"] for fault in Axe().run(page, options={"rules": APART}).response["violations"]}
+    assert found >= {"label", "color-contrast"}

@@ -465,7 +465,7 @@ function render({ model, el }) {
         "table",
         { class: "llmlab-kv-meters" },
         h("caption", {}, "What it costs"),
-        h("thead", {}, h("tr", {}, h("th"), head("this step", 2), head("so far", 2), h("th")), h("tr", {}, h("th"), ...["without", "with a cache", "without", "with a cache", "ratio"].map((text) => head(text)))),
+        h("thead", {}, h("tr", {}, h("td"), head("this step", 2), head("so far", 2), h("td")), h("tr", {}, h("td"), ...["without", "with a cache", "without", "with a cache", "ratio"].map((text) => head(text)))),
         h(
           "tbody",
           {},
@@ -503,7 +503,7 @@ function render({ model, el }) {
         "table",
         {},
         h("caption", {}, `The next token, after ${label(now() - 1)}`),
-        h("thead", {}, h("tr", {}, h("th"), head("logit", 2), head("probability", 2)), h("tr", {}, h("th"), ...["without", "with", "without", "with"].map((text) => head(text)))),
+        h("thead", {}, h("tr", {}, h("td"), head("logit", 2), head("probability", 2)), h("tr", {}, h("td"), ...["without", "with", "without", "with"].map((text) => head(text)))),
         h("tbody", {}, ...rows),
       ),
     );

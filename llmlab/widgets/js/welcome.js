@@ -134,7 +134,7 @@ function render({ model, el }) {
         ),
       );
     });
-    const head = h("tr", {}, h("th", {}), ...labels.map((label) => h("th", { class: "llmlab-mono", scope: "col" }, visible(label))));
+    const head = h("tr", {}, h("td"), ...labels.map((label) => h("th", { class: "llmlab-mono", scope: "col" }, visible(label))));
     return stage(
       `Stage 3: where “${visible(labels[position])}” looks in layer ${layer + 1}`,
       h("div", { class: "llmlab-scroll" }, h("table", { "data-layer": layer }, h("thead", {}, head), h("tbody", {}, ...rows))),
