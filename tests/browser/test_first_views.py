@@ -1,4 +1,4 @@
-"""What a reader sees first of the widgets that need no model, in JupyterLab at 1280 × 800 with its sidebar."""
+"""What a reader sees first of the widgets that no other file opens, in JupyterLab at 1280 × 800 with its sidebar."""
 
 from types import SimpleNamespace
 
@@ -11,6 +11,8 @@ pytestmark = pytest.mark.browser
 CELLS = (
     "from llmlab.widgets.attention import AttentionStepper\nAttentionStepper()",
     'from llmlab.widgets.costs import CostCalculator\nCostCalculator("Llama-2-7B")',
+    "from llmlab import load_model\nfrom llmlab.widgets.welcome import TokenTour\n"
+    'TokenTour(*load_model(), "The capital of France is")',
 )
 
 
@@ -61,3 +63,11 @@ def test_the_costs_fit(shown, notebook, theme):
     calculator = shown(1)
     notebook.set_theme(theme)
     assert first_view(calculator, ".llmlab-costs-controls", ".llmlab-costs-headline", ".llmlab-costs-picture") == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_tour_fits_from_text_to_the_next_token(shown, notebook, theme):
+    tour = shown(2)
+    notebook.set_theme(theme)
+    assert first_view(tour, ".llmlab-stage") == []
+    assert tour.root.locator(".llmlab-stage").count() == 5

@@ -36,7 +36,7 @@ class Tour:
         with torch.inference_mode(), trace.record(MODEL) as seen:
             probabilities = MODEL(torch.tensor([self.ids()]))[0, position].softmax(-1)  # (V,)
         best = probabilities.topk(8)
-        grid = self.root.locator("[data-next] > span").all_text_contents()
+        grid = self.root.locator("[data-next] .llmlab-choices > span").all_text_contents()
         shown = [float(text.split()[0]) for text in grid[2::3]]
         assert shown == pytest.approx(best.values.tolist(), abs=6e-4)
         assert grid[1::3] == [label(TOKENIZER, token) for token in best.indices.tolist()]

@@ -101,7 +101,7 @@ function render({ model, el }) {
       context.fillStyle = `rgb(${hue} / ${(Math.abs(value) / largest).toFixed(3)})`;
       context.fillRect(index, 0, 1, 1);
     });
-    const some = [...row.slice(0, 6)].map((value) => digits(value)).join(", ");
+    const some = [...row.slice(0, 4)].map((value) => digits(value)).join(", ");
     canvas.setAttribute("aria-label", `${shape[1]} numbers, the first are ${some}`);
     return stage(
       "Stage 2: the chosen token becomes a vector",
@@ -165,25 +165,25 @@ function render({ model, el }) {
         h("span", {}, probability.toFixed(3)),
       );
     }
-    return stage("Stage 3: what the model would say if it stopped after each layer", grid);
+    return stage("Stage 3: what each layer would say if it were the last", grid);
   }
 
   function next(position) {
     const { shape, data } = array(model, "probabilities");
     const [layers, count, ranks] = shape;
-    const grid = h("div", { class: "llmlab-choices", "data-next": "" });
+    const columns = [0, 1].map(() => h("div", { class: "llmlab-choices" }));
     const labels = model.get("candidates")[layers - 1][position];
     const actual = model.get("labels")[position + 1];
     labels.forEach((label, rank) => {
       const probability = data[((layers - 1) * count + position) * ranks + rank];
-      grid.append(
+      columns[Number(2 * rank >= ranks)].append(
         h("span", { class: "llmlab-rank" }, `${rank + 1}.`),
         h("span", { class: "llmlab-mono" }, visible(label)),
         bar(probability),
         h("span", {}, probability.toFixed(3) + (label === actual ? " ← the text" : "")),
       );
     });
-    return stage(`Stage 4: the likeliest tokens after “${visible(model.get("labels")[position])}”`, grid);
+    return stage(`Stage 4: the likeliest tokens after “${visible(model.get("labels")[position])}”`, h("div", { class: "llmlab-tour-next", "data-next": "" }, ...columns));
   }
 
   const stage = (title, ...children) => h("section", { class: "llmlab-stage" }, h("h4", {}, title), ...children);
