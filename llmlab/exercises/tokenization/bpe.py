@@ -60,7 +60,7 @@ def _only_true_pairs(arguments, value):
     difficulty=1,
     minutes=6,
 )
-def count_pairs(words):
+def my_count_pairs(words):
     """{pair: how often it occurs}; words is {word as a tuple of parts: how often it occurs}. Overlaps count."""
     counts = {}
     for word, times in words.items():
@@ -94,7 +94,7 @@ def _one_stream(words):
     return dict(Counter(pairwise(stream)))
 
 
-count_pairs.plant({
+my_count_pairs.plant({
     "each word counts once, however often it occurs; a pair in a word that occurs 5 times occurs 5 times: add `times`":
         lambda words: _counted(words, times_of=lambda times: 1),
     "a run such as aaa is counted without overlaps; count every neighboring pair, so aaa holds (a, a) twice. Overlaps "
@@ -151,7 +151,7 @@ def _parts_and_pairs():
     difficulty=2,
     minutes=7,
 )
-def merge(parts, pair):
+def my_merge(parts, pair):
     """A new list in which each occurrence of the pair is one part. parts: list of bytes; pair: two of them."""
     merged, i = [], 0
     while i < len(parts):
@@ -165,7 +165,7 @@ def merge(parts, pair):
 
 
 def _merged(parts, pair, *, same=lambda first, second, pair: (first, second) == pair, once=False, skip=2, last=True):
-    """`merge` with one step replaced."""
+    """`my_merge` with one step replaced."""
     merged, i, found = [], 0, False
     while i < len(parts):
         if i + 1 < len(parts) and same(parts[i], parts[i + 1], pair) and not (once and found):
@@ -206,7 +206,7 @@ def _from_the_right(parts, pair):
     return [part[::-1] for part in _merged([p[::-1] for p in parts[::-1]], (pair[1][::-1], pair[0][::-1]))][::-1]
 
 
-merge.plant({
+my_merge.plant({
     "the middle part of an overlap is used twice: aaa became aa aa, one letter too many. After a join go on behind "
     "both parts, at i + 2":
         _overlapping,
@@ -285,7 +285,7 @@ def _pieces():
     difficulty=3,
     minutes=11,
 )
-def encode_piece(piece, ranks):
+def my_encode_piece(piece, ranks):
     """The parts of a piece, a list of bytes. piece: str; ranks: {pair of bytes: when it was learned, 0 first}."""
     parts = [bytes([byte]) for byte in piece.encode("utf-8")]
     while True:
@@ -343,7 +343,7 @@ def _ranks_seen_once(piece, ranks):
     return parts
 
 
-encode_piece.plant({
+my_encode_piece.plant({
     "pairs are joined in the order of the text, or the longest first (which comes to the same, since all begin as "
     "single bytes); the pair with the lowest rank goes first, wherever it stands":
         (_by(lambda rank, i, pair: i), _by(lambda rank, i, pair: (-len(pair[0] + pair[1]), i))),
@@ -373,7 +373,7 @@ encode_piece.plant({
 })  # fmt: skip
 
 
-@encode_piece.mistake(
+@my_encode_piece.mistake(
     "an empty piece, or one of a single byte, has no pair: min of nothing raises ValueError. Look whether there is a "
     "pair, or give min a default"
 )
@@ -418,7 +418,7 @@ def _ids_to_decode():
     difficulty=1,
     minutes=4,
 )
-def decode(ids, vocab):
+def my_decode(ids, vocab):
     """The text of ids, a str; bytes that are no UTF-8 become U+FFFD (�). vocab: {id: bytes}."""
     return b"".join(vocab[id] for id in ids).decode("utf-8", errors="replace")
 
@@ -427,7 +427,7 @@ def _text(ids, vocab, errors="replace", glue=b""):
     return glue.join(vocab[id] for id in ids).decode("utf-8", errors=errors)
 
 
-decode.plant({
+my_decode.plant({
     "each token is decoded alone, so that a character in two tokens becomes two �; join the bytes first, decode once":
         lambda ids, vocab: "".join(vocab[id].decode("utf-8", errors="replace") for id in ids),
     "each token is decoded alone, and half a character raises UnicodeDecodeError; join the bytes first, decode once, "
@@ -646,7 +646,7 @@ learn.plant({
 })  # fmt: skip
 
 
-EXERCISES = (count_pairs, merge, encode_piece, decode, document_ids, learn)
+EXERCISES = (my_count_pairs, my_merge, my_encode_piece, my_decode, document_ids, learn)
 
 PREDICTIONS = (
     Prediction(
