@@ -61,7 +61,7 @@ def _only_true_pairs(arguments, value):
     minutes=6,
 )
 def my_count_pairs(words):
-    """{pair: how often it occurs}; words is {word as a tuple of parts: how often it occurs}. Overlaps count."""
+    """{pair: how often it occurs}. words: {word, a tuple of parts: how often it occurs}."""
     counts = {}
     for word, times in words.items():
         for i in range(len(word) - 1):
@@ -152,7 +152,7 @@ def _parts_and_pairs():
     minutes=7,
 )
 def my_merge(parts, pair):
-    """A new list in which each occurrence of the pair is one part. parts: list of bytes; pair: two of them."""
+    """A new list in which each occurrence of the pair is one part. pair: two parts, bytes."""
     merged, i = [], 0
     while i < len(parts):
         if i + 1 < len(parts) and (parts[i], parts[i + 1]) == pair:
@@ -286,7 +286,7 @@ def _pieces():
     minutes=11,
 )
 def my_encode_piece(piece, ranks):
-    """The parts of a piece, a list of bytes. piece: str; ranks: {pair of bytes: when it was learned, 0 first}."""
+    """The parts of a piece, a list of bytes. ranks: {pair of bytes: its rank, 0 the earliest}."""
     parts = [bytes([byte]) for byte in piece.encode("utf-8")]
     while True:
         pairs = [(parts[i], parts[i + 1]) for i in range(len(parts) - 1)]
@@ -480,7 +480,7 @@ def _documents():
     minutes=7,
 )
 def document_ids(text, tokenizer):
-    """The ids of <s>, of the user's text, and of </s>. The text comes back unchanged when its ids are decoded."""
+    """The ids of <s>, the user's text, and </s>. Decoded, the text is what the user wrote."""
     start, end = tokenizer.special_tokens["<s>"], tokenizer.special_tokens["</s>"]
     return [start, *tokenizer.encode(text), end]
 
@@ -586,7 +586,7 @@ def _training_texts():
     optional=True,
 )
 def learn(text, n_merges, special):
-    """The first merges of a text, a list of pairs of bytes; none crosses pieces or comes from special tokens."""
+    """The first merges, pairs of bytes; none crosses pieces or comes from special tokens."""
     from llmlab.tokenization import GPT2_PATTERN, learn_merges, split_bytes, split_pieces, split_special
 
     words = {}
