@@ -133,8 +133,10 @@ def _parts_and_pairs():
         ("a b", "a b"), ("a b c a b", "a b"), ("a a a", "a a"), ("a a a a a b a a", "a a"), ("x y", "y x"),
         ("a", "a a"), ("l o w e r", "e r"), ("lo w lo w e", "lo w"), ("a bc ab c", "ab c"), ("ab a b", "a b"),
         ("b a a a", "a a"), ("a b a b a", "b a"), ("", "a b"), ("a b a b a b", "a b"),
+        ("aa b a bb", "a b"),
     ):  # fmt: skip
         yield [part.encode() for part in parts.split()], tuple(part.encode() for part in pair.split())
+    yield [b" ", b"t", b"h", b" ", b"t"], (b" ", b"t")
 
 
 @exercise(
@@ -273,7 +275,7 @@ def _pieces():
 @exercise(
     "tokenization.encode_piece",
     title="Encode one piece",
-    prompt="Apply learned merges to one piece of text, the earliest-learned first, without walking through the list.",
+    prompt="Apply learned merges to one piece of text: the neighbors with the lowest rank first, until none have one.",
     hints=(
         'Begin with the UTF-8 bytes, each alone: [bytes([b]) for b in piece.encode("utf-8")].',
         "Look up the rank of every neighboring pair, take the lowest, join that pair at its leftmost place, and look "
