@@ -4,10 +4,15 @@ Hacks that weak inputs let pass, and right ones in forms that a narrow check ref
 """
 
 import pytest
+import tiktoken
+import transformers
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+import llmlab
 from llmlab.exercises import catalog
 from llmlab.exercises.judge import judge
 from llmlab.exercises.sources import define
+from llmlab.tokenization import GPT2_PATTERN, split_pieces
 
 RIGHT = [
     # row by row, in float64, added in place
@@ -486,6 +491,26 @@ def test_a_right_answer_in_another_form_passes(id, source, seed):
 def test_a_wrong_answer_that_weak_inputs_would_let_pass_is_refused_in_words(id, source, seed):
     verdict = judge(catalog.find("exercise", id), define(source, "answer"), seed=seed)
     assert verdict.status in ("wrong", "crashed") and verdict.reason, verdict
+
+
+def test_the_solution_for_one_piece_makes_gpt2s_ids_as_two_libraries_have_them():
+    gpt2 = llmlab.load_gpt2_tokenizer()
+    ranks = {pair: rank for rank, pair in enumerate(gpt2.merges)}
+    id_of = {token: id for id, token in gpt2.vocab.items()}
+    encode_piece = catalog.find("exercise", "tokenization.encode_piece").answer
+    lines = llmlab.data_path("gpt2_merges.txt").read_text(encoding="utf-8").splitlines()[1:]
+    merges = [tuple(line.split()) for line in lines]
+    names = [*bytes_to_unicode().values(), *(first + second for first, second in merges), "<|endoftext|>"]
+    in_python = transformers.GPT2Tokenizer({name: id for id, name in enumerate(names)}, merges)
+    byte_of = {letter: byte for byte, letter in bytes_to_unicode().items()}
+    tokens = {bytes(byte_of[letter] for letter in name): id for id, name in enumerate(names[:-1])}
+    in_rust = tiktoken.Encoding("gpt2", pat_str=GPT2_PATTERN, mergeable_ranks=tokens, special_tokens={})
+    sample = llmlab.data_path("world_sample.txt").read_text(encoding="utf-8")
+    hostile = ["", " ", "\n\n  x", "👩‍👩‍👧 遥遥领先 é", "aaaaaaaaaaaaa" * 9, "I'VE 523189\t\x00", "</s><|endoftext|x|>"]
+    for text in (sample, *hostile):
+        mine = [id_of[part] for piece in split_pieces(text, GPT2_PATTERN) for part in encode_piece(piece, ranks)]
+        assert mine == in_rust.encode_ordinary(text) == in_python(text)["input_ids"]
+    assert in_python("Hello world")["input_ids"] == [15496, 995]  # as in the documentation of transformers
 
 
 def test_code_that_never_ends_is_stopped_with_its_line():
