@@ -4,10 +4,15 @@ Hacks that weak inputs let pass, and right ones in forms that a narrow check ref
 """
 
 import pytest
+import tiktoken
+import transformers
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+import llmlab
 from llmlab.exercises import catalog
 from llmlab.exercises.judge import judge
 from llmlab.exercises.sources import define
+from llmlab.tokenization import GPT2_PATTERN, split_pieces
 
 RIGHT = [
     # row by row, in float64, added in place
@@ -118,8 +123,121 @@ def cut_edge(scores, query, key):
     e = np.exp(s - s.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
 """),
+    # a defaultdict
+    ("tokenization.count_pairs", """\
+def my_count_pairs(words):
+    from collections import defaultdict
+    counts = defaultdict(int)
+    for word in words:
+        for pair in zip(word[:-1], word[1:]):
+            counts[pair] += words[word]
+    return counts
+"""),
+    # from the left, by cutting off the front
+    ("tokenization.merge", """\
+def my_merge(parts, pair):
+    if tuple(parts[:2]) == tuple(pair):
+        return [b"".join(pair)] + my_merge(parts[2:], pair)
+    return list(parts[:1]) + (my_merge(parts[1:], pair) if parts else [])
+"""),
+    # the list of merges is walked through in order; on merges that training made, this is the same
+    ("tokenization.encode_piece", """\
+def my_encode_piece(piece, ranks):
+    parts = [bytes([b]) for b in piece.encode()]
+    for pair in sorted(ranks, key=ranks.get):
+        i = 0
+        while i < len(parts) - 1:
+            if (parts[i], parts[i + 1]) == pair:
+                parts[i:i + 2] = [parts[i] + parts[i + 1]]
+            i += 1
+    return parts
+"""),
+    # all places of the best pair at once
+    ("tokenization.encode_piece", """\
+def my_encode_piece(piece, ranks):
+    from llmlab.tokenization import merge
+    parts = tuple(bytes([b]) for b in piece.encode("utf-8"))
+    while True:
+        best = min(zip(parts, parts[1:]), key=lambda pair: ranks.get(pair, 1e9), default=None)
+        if best is None or best not in ranks:
+            return parts
+        parts = tuple(merge(parts, best))
+"""),
+    # bytes added up
+    ("tokenization.decode", """\
+def my_decode(ids, vocab):
+    raw = bytearray()
+    for i in ids:
+        raw += vocab[i]
+    return str(raw, "utf-8", "replace")
+"""),
+    # the special tokens are encoded by themselves, with permission
+    ("tokenization.document", """\
+def document_ids(text, tokenizer):
+    start = tokenizer.encode("<s>", allowed_special="all")
+    return start + tokenizer.encode(text, allowed_special=()) + tokenizer.encode("</s>", allowed_special={"</s>"})
+"""),
+    # the package's own counting
+    ("tokenization.learn", """\
+def learn(text, n_merges, special):
+    from llmlab.tokenization import count_words, learn_merges
+    return learn_merges(count_words([text], special_tokens=special), n_merges)
+"""),
 ]  # fmt: skip
 WRONG = [
+    # every pair that could be is listed, most with 0
+    ("tokenization.count_pairs", """\
+def my_count_pairs(words):
+    parts = {part for word in words for part in word}
+    counts = {(a, b): 0 for a in parts for b in parts}
+    for word, times in words.items():
+        for pair in zip(word, word[1:]):
+            counts[pair] += times
+    return counts
+"""),
+    # str.replace on a text with spaces between the parts: it finds the pair inside of aa, b
+    ("tokenization.merge", """\
+def my_merge(parts, pair):
+    return b" ".join(parts).replace(b" ".join(pair), b"".join(pair)).split()
+"""),
+    # a whole piece that is a token is taken as it is, though the merges would stop before
+    ("tokenization.encode_piece", """\
+def my_encode_piece(piece, ranks):
+    from llmlab.tokenization import apply_merges, split_bytes
+    whole = piece.encode()
+    return [whole] if whole in {a + b for a, b in ranks} else apply_merges(split_bytes(piece), ranks)
+"""),
+    # the list of merges in the order of the dict, not of the ranks
+    ("tokenization.encode_piece", """\
+def my_encode_piece(piece, ranks):
+    from llmlab.tokenization import merge, split_bytes
+    parts = split_bytes(piece)
+    for pair in ranks:
+        parts = merge(parts, pair)
+    return parts
+"""),
+    # errors are looked for token by token
+    ("tokenization.decode", """\
+def my_decode(ids, vocab):
+    try:
+        return "".join(vocab[i].decode() for i in ids)
+    except UnicodeDecodeError:
+        return b"".join(vocab[i] for i in ids).decode(errors="ignore")
+"""),
+    # the special tokens are broken up by a space, which the text did not have
+    ("tokenization.document", """\
+def document_ids(text, tokenizer):
+    text = text.replace("</s>", "< /s>").replace("<s>", "< s>")
+    return tokenizer.encode("<s>" + text + "</s>", allowed_special="all")
+"""),
+    # special tokens become line ends, which are learned from
+    ("tokenization.learn", """\
+def learn(text, n_merges, special):
+    from llmlab.tokenization import count_words, learn_merges
+    for token in special:
+        text = text.replace(token, "\\n\\n")
+    return learn_merges(count_words([text]), n_merges)
+"""),
     # nothing is cut for the first query, and an error is raised where there is none
     ("attention.cut_edge", """\
 def cut_edge(scores, query, key):
@@ -373,6 +491,26 @@ def test_a_right_answer_in_another_form_passes(id, source, seed):
 def test_a_wrong_answer_that_weak_inputs_would_let_pass_is_refused_in_words(id, source, seed):
     verdict = judge(catalog.find("exercise", id), define(source, "answer"), seed=seed)
     assert verdict.status in ("wrong", "crashed") and verdict.reason, verdict
+
+
+def test_the_solution_for_one_piece_makes_gpt2s_ids_as_two_libraries_have_them():
+    gpt2 = llmlab.load_gpt2_tokenizer()
+    ranks = {pair: rank for rank, pair in enumerate(gpt2.merges)}
+    id_of = {token: id for id, token in gpt2.vocab.items()}
+    encode_piece = catalog.find("exercise", "tokenization.encode_piece").answer
+    lines = llmlab.data_path("gpt2_merges.txt").read_text(encoding="utf-8").splitlines()[1:]
+    merges = [tuple(line.split()) for line in lines]
+    names = [*bytes_to_unicode().values(), *(first + second for first, second in merges), "<|endoftext|>"]
+    in_python = transformers.GPT2Tokenizer({name: id for id, name in enumerate(names)}, merges)
+    byte_of = {letter: byte for byte, letter in bytes_to_unicode().items()}
+    tokens = {bytes(byte_of[letter] for letter in name): id for id, name in enumerate(names[:-1])}
+    in_rust = tiktoken.Encoding("gpt2", pat_str=GPT2_PATTERN, mergeable_ranks=tokens, special_tokens={})
+    sample = llmlab.data_path("world_sample.txt").read_text(encoding="utf-8")
+    hostile = ["", " ", "\n\n  x", "👩‍👩‍👧 遥遥领先 é", "aaaaaaaaaaaaa" * 9, "I'VE 523189\t\x00", "</s><|endoftext|x|>"]
+    for text in (sample, *hostile):
+        mine = [id_of[part] for piece in split_pieces(text, GPT2_PATTERN) for part in encode_piece(piece, ranks)]
+        assert mine == in_rust.encode_ordinary(text) == in_python(text)["input_ids"]
+    assert in_python("Hello world")["input_ids"] == [15496, 995]  # as in the documentation of transformers
 
 
 def test_code_that_never_ends_is_stopped_with_its_line():

@@ -1,5 +1,6 @@
 """Every exercise of the course: its stub runs, its solution passes, its planted mistakes are named. And the engine."""
 
+import codecs
 import itertools
 import random
 import re
@@ -10,9 +11,12 @@ from html import unescape
 
 import numpy as np
 import pytest
+import tiktoken
+import tokenizers
 import torch
 import torch.nn.functional as F
 from torch.nn.attention.bias import causal_lower_right
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 import llmlab.exercises
 from llmlab.exercises import (
@@ -37,6 +41,7 @@ from llmlab.exercises.look import Answer, highlight, measure
 from llmlab.exercises.sources import define
 from llmlab.exercises.store import home, store_in
 from llmlab.generate import generate
+from llmlab.tokenization import count_words, learn_merges_by_recounting
 
 PLANTED = """
 import torch
@@ -362,6 +367,49 @@ def cut_from_numpy(scores, query, key):
     return from_numpy_softmax(scores + bias)
 
 
+def counted_by_place(words):
+    found = [pair for word, times in words.items() for pair in itertools.pairwise(word) for _ in range(times)]
+    return {pair: found.count(pair) for pair in found}
+
+
+def joined_in_a_text(parts, pair):
+    """Each part as one letter of a private alphabet, so that str.replace joins from left to right."""
+    letters = {part: chr(0xE000 + number) for number, part in enumerate(dict.fromkeys([*parts, *pair]))}
+    joined = "".join(letters[part] for part in parts).replace("".join(letters[part] for part in pair), "\ue999")
+    back = {letter: part for part, letter in letters.items()} | {"\ue999": pair[0] + pair[1]}
+    return [back[letter] for letter in joined]
+
+
+def encoded_by_tokenizers(piece, ranks):
+    """The BPE of the `tokenizers` library on letters that stand for bytes, as its byte-level tokenizers have them."""
+    letters = bytes_to_unicode()
+
+    def spelled(part):
+        return "".join(letters[byte] for byte in part)
+
+    merges = [(spelled(first), spelled(second)) for first, second in sorted(ranks, key=ranks.get)]
+    vocab = {token: id for id, token in enumerate([*letters.values(), *dict.fromkeys(a + b for a, b in merges)])}
+    tokens = tokenizers.models.BPE(vocab, merges).tokenize(spelled(piece.encode())) if piece else []
+    back = {letter: byte for byte, letter in letters.items()}
+    return [bytes(back[letter] for letter in token.value) for token in tokens]
+
+
+def decoded_in_a_stream(ids, vocab):
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return "".join(decoder.decode(vocab[id]) for id in ids) + decoder.decode(b"", final=True)
+
+
+def as_tiktoken(text, tokenizer):
+    special = tokenizer.special_tokens
+    ranks = {token: id for id, token in tokenizer.vocab.items() if id not in special.values()}
+    theirs = tiktoken.Encoding("same", pat_str=tokenizer.pattern, mergeable_ranks=ranks, special_tokens=special)
+    return [special["<s>"], *theirs.encode_ordinary(text), theirs.encode("</s>", allowed_special="all")[0]]
+
+
+def learned_by_recounting(text, n_merges, special):
+    return learn_merges_by_recounting(count_words([text], special_tokens=special), n_merges)
+
+
 OTHERS = {
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
@@ -391,6 +439,12 @@ OTHERS = {
     "kv_cache.padding": in_one_batch,
     "kv_cache.reuse": to_the_common_prefix,
     "kv_cache.fastest_step": in_exact_fractions,
+    "tokenization.count_pairs": counted_by_place,
+    "tokenization.merge": joined_in_a_text,
+    "tokenization.encode_piece": encoded_by_tokenizers,
+    "tokenization.decode": decoded_in_a_stream,
+    "tokenization.document": as_tiktoken,
+    "tokenization.learn": learned_by_recounting,
 }
 
 
