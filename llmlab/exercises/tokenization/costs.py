@@ -491,10 +491,10 @@ PREDICTIONS = (
     Prediction(
         id="tokenization.trailing_space",
         text=(
-            "Prompts are cut where a word is about to come, and a space is added at the end. How often is the model's "
-            "likeliest next token the beginning of the right word then?"
+            "A model answers right by writing the right word next. Now each prompt gets a space at its end. How often is "
+            "the answer still right?"
         ),
-        options=("more often than without the space", "about as often", "half as often", "almost never"),
+        options=("about as often as before", "about half as often", "almost never"),
     ),
 )
 
