@@ -45,7 +45,7 @@ def _losses():
     minutes=6,
 )
 def bits_per_byte(loss, n_tokens, text):
-    """Bits per UTF-8 byte of a text of n_tokens tokens, whose mean surprise per token is `loss`, in nats."""
+    """Bits per UTF-8 byte of a text of n_tokens tokens with a mean surprise of `loss` nats."""
     return loss * n_tokens / math.log(2) / len(text.encode())
 
 
@@ -115,7 +115,7 @@ def _texts():
     minutes=5,
 )
 def tokens_per_character(tokenizer, texts):
-    """Tokens per character over all texts together; each text is encoded alone. Some, not all, may be empty."""
+    """Tokens per character over all texts together, each encoded alone. Some may be empty, not all."""
     n_tokens = sum(len(tokenizer.encode(text)) for text in texts)
     return n_tokens / sum(len(text) for text in texts)
 
@@ -196,7 +196,7 @@ def _too_long():
     minutes=8,
 )
 def fit(text, tokenizer, n_tokens):
-    """The characters of a text that its first n_tokens tokens hold whole; of a character that is cut, nothing."""
+    """The text of its first n_tokens tokens, without a character of which only a part is there."""
     ids = tokenizer.encode(text)[:n_tokens]
     return tokenizer.decode_bytes(ids).decode("utf-8", errors="ignore")
 
@@ -318,7 +318,7 @@ def _files():
     minutes=7,
 )
 def read_prompts(text):
-    r"""The prompts of a file, parted by "\n---\n". Each is kept as it is, all its spaces and line ends too."""
+    r"""The prompts of a file, parted by "\n---\n", each with all its spaces and line ends."""
     return text.split("\n---\n")
 
 
@@ -405,7 +405,7 @@ def _corpora():
     minutes=9,
 )
 def compression(texts, vocab_size):
-    """Bytes per token on the last fifth of the texts (rounded up), under a tokenizer trained on all the others."""
+    """Bytes per token on the last fifth of the texts (rounded up), for a tokenizer of the others."""
     from llmlab.tokenization import BPETokenizer
 
     n_test = -(-len(texts) // 5)
