@@ -491,8 +491,8 @@ PREDICTIONS = (
     Prediction(
         id="tokenization.trailing_space",
         text=(
-            "A model answers right by writing the right word next. Now each prompt gets a space at its end. How often is "
-            "the answer still right?"
+            "A model answers right by writing the right word next. Now each prompt gets a space at its end. How often "
+            "is the answer still right?"
         ),
         options=("about as often as before", "about half as often", "almost never"),
     ),
