@@ -183,6 +183,34 @@ def learn(text, n_merges, special):
     from llmlab.tokenization import count_words, learn_merges
     return learn_merges(count_words([text], special_tokens=special), n_merges)
 """),
+    # the decoder of the standard library, which keeps what is not whole to itself
+    ("tokenization.fit", """\
+def fit(text, tokenizer, n_tokens):
+    import codecs
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    return "".join(decoder.decode(tokenizer.decode_bytes([i])) for i in tokenizer.encode(text)[:n_tokens])
+"""),
+    # as many characters as the bytes hold
+    ("tokenization.fit", """\
+def fit(text, tokenizer, n_tokens):
+    room, kept = len(tokenizer.decode_bytes(tokenizer.encode(text)[:n_tokens])), ""
+    for c in text:
+        room -= len(c.encode())
+        if room < 0:
+            break
+        kept += c
+    return kept
+"""),
+    # one stream of ids for all texts
+    ("tokenization.tokens_per_character", """\
+def tokens_per_character(tokenizer, texts):
+    return sum(1 for _ in tokenizer.encode_iterable(texts)) / len("".join(texts))
+"""),
+    # log2 of e
+    ("tokenization.bits_per_byte", """\
+def bits_per_byte(loss, n_tokens, text):
+    return torch.tensor(loss, dtype=torch.float64) * math.log2(math.e) * n_tokens / len(bytes(text, "utf-8"))
+"""),
 ]  # fmt: skip
 WRONG = [
     # every pair that could be is listed, most with 0
@@ -237,6 +265,38 @@ def learn(text, n_merges, special):
     for token in special:
         text = text.replace(token, "\\n\\n")
     return learn_merges(count_words([text]), n_merges)
+"""),
+    # right while no character is cut, and where a whole token goes with the cut one
+    ("tokenization.fit", """\
+def fit(text, tokenizer, n_tokens):
+    ids = tokenizer.encode(text)[:n_tokens]
+    while "\\ufffd" in tokenizer.decode(ids):
+        ids.pop()
+    return tokenizer.decode(ids)
+"""),
+    # a text of spaces alone is a prompt, too
+    ("tokenization.read_prompts", """\
+def read_prompts(text):
+    return [part for part in text.split("\\n---\\n") if not part.isspace() and part != ""]
+"""),
+    # line by line: a line end before and after is joined anew, but the last one is lost
+    ("tokenization.read_prompts", """\
+def read_prompts(text):
+    prompts = [[]]
+    for line in text.splitlines():
+        if line == "---":
+            prompts.append([])
+        else:
+            prompts[-1].append(line)
+    return ["\\n".join(lines) for lines in prompts]
+"""),
+    # floor instead of rounding up
+    ("tokenization.compression", """\
+def compression(texts, vocab_size):
+    from llmlab.tokenization import BPETokenizer
+    n = max(1, int(0.2 * len(texts)))
+    t = BPETokenizer.train(texts[:-n], vocab_size)
+    return sum(len(x.encode()) for x in texts[-n:]) / sum(len(t.encode(x)) for x in texts[-n:])
 """),
     # nothing is cut for the first query, and an error is raised where there is none
     ("attention.cut_edge", """\

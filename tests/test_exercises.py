@@ -2,9 +2,11 @@
 
 import codecs
 import itertools
+import math
 import random
 import re
 import sys
+import tempfile
 from fractions import Fraction
 from functools import partial
 from html import unescape
@@ -15,6 +17,7 @@ import tiktoken
 import tokenizers
 import torch
 import torch.nn.functional as F
+from tokenizers import Tokenizer
 from torch.nn.attention.bias import causal_lower_right
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -41,7 +44,7 @@ from llmlab.exercises.look import Answer, highlight, measure
 from llmlab.exercises.sources import define
 from llmlab.exercises.store import home, store_in
 from llmlab.generate import generate
-from llmlab.tokenization import count_words, learn_merges_by_recounting
+from llmlab.tokenization import BPETokenizer, count_words, learn_merges_by_recounting
 
 PLANTED = """
 import torch
@@ -359,6 +362,41 @@ def ablated_by_loop(additions, taken):
     return sum(parts)
 
 
+def bits_by_probability(loss, n_tokens, text):
+    probability = math.exp(-loss) ** n_tokens
+    return -math.log2(probability) / len(text.encode("utf-8"))
+
+
+def price_token_by_token(tokenizer, texts):
+    tokens = [token for text in texts for token in tokenizer.encode(text)]
+    characters = [character for text in texts for character in text]
+    return float(Fraction(len(tokens), len(characters)))
+
+
+def by_growing(text, tokenizer, n_tokens):
+    budget = len(tokenizer.decode_bytes(tokenizer.encode(text)[:n_tokens]))
+    return max((text[:n] for n in range(len(text) + 1) if len(text[:n].encode()) <= budget), key=len)
+
+
+def by_index(text):
+    prompts, start = [], 0
+    while (end := text.find("\n---\n", start)) >= 0:
+        prompts.append(text[start:end])
+        start = end + 5
+    return [*prompts, text[start:]]
+
+
+def by_rust(texts, vocab_size):
+    """The `tokenizers` library, from the same merges."""
+    n_test = math.ceil(len(texts) / 5)
+    trained = BPETokenizer.train(texts[: len(texts) - n_test], vocab_size)
+    with tempfile.TemporaryDirectory() as folder:
+        trained.save(f"{folder}/tokenizer.json")
+        theirs = Tokenizer.from_file(f"{folder}/tokenizer.json")
+    test = texts[len(texts) - n_test :]
+    return len("".join(test).encode()) / sum(len(theirs.encode(text).ids) for text in test)
+
+
 def cut_from_numpy(scores, query, key):
     if query == key == 0:
         raise ValueError
@@ -445,6 +483,11 @@ OTHERS = {
     "tokenization.decode": decoded_in_a_stream,
     "tokenization.document": as_tiktoken,
     "tokenization.learn": learned_by_recounting,
+    "tokenization.bits_per_byte": bits_by_probability,
+    "tokenization.tokens_per_character": price_token_by_token,
+    "tokenization.fit": by_growing,
+    "tokenization.read_prompts": by_index,
+    "tokenization.compression": by_rust,
 }
 
 

@@ -1,7 +1,7 @@
 """Exercises, questions and predictions of the chapter on tokenization, a module for each of its notebooks."""
 
-from . import bpe
+from . import bpe, costs
 
-EXERCISES = (*bpe.EXERCISES,)
-PREDICTIONS = (*bpe.PREDICTIONS,)
-QUESTIONS = (*bpe.QUESTIONS,)
+EXERCISES = (*bpe.EXERCISES, *costs.EXERCISES)
+PREDICTIONS = (*bpe.PREDICTIONS, *costs.PREDICTIONS)
+QUESTIONS = (*bpe.QUESTIONS, *costs.QUESTIONS)
