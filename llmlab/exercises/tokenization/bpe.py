@@ -360,7 +360,7 @@ my_encode_piece.plant({
         _by(lambda rank, i, pair: (rank, i), rounds=1),
     "only pairs of single bytes are joined; a join makes new pairs: look up the ranks again after each":
         _ranks_seen_once,
-    "it goes through the text once; a join may make a pair with the part before it possible":
+    "it goes through the text once, from the left; look at all pairs after each join, and take the lowest rank":
         _one_pass,
     "pairs are joined from the right; the pair with the lowest rank goes first, wherever it stands":
         _by(lambda rank, i, pair: -i),
@@ -574,7 +574,7 @@ def _training_texts():
     "tokenization.learn",
     title="Merges that cross words",
     prompt=(
-        "On `he saw a cat </s>` and the like it learns pairs such as (e, space), and it learns from the letters of "
+        "On `he saw a cat </s>` and the like it learns pairs such as (w, space), and it learns from the letters of "
         "</s>. Mend it with `split_special` and `split_pieces`."
     ),
     hints=(
@@ -672,8 +672,8 @@ QUESTIONS = (
         why=(
             "Often, but nothing guarantees it: no step looks ahead.",
             "Encoding counts nothing. The counts were those of the training text, and only the order is left of them.",
-            "A later merge was counted on what earlier merges had left. In another order the model meets tokens where "
-            "training never put them.",
+            "A later merge was counted on what earlier merges had left. In another order a model meets tokens where "
+            "its own training never had them.",
             "Speed depends on how the pairs are found, not on the order.",
         ),
     ),
@@ -688,8 +688,8 @@ QUESTIONS = (
         ),
         answer=0,
         why=(
-            "Many lists of ids spell the same text, and encode gives one of them. Half a character is another case: it "
-            "decodes to �, which has bytes of its own.",
+            "Many lists of ids spell the same text, and encode gives one of them. Half a character is such a case "
+            "too: it decodes to �, which has bytes of its own.",
             "é and 领 come back as they were: their bytes do.",
             "It loses no text: decode(encode(text)) is text. The other way round is another claim.",
             "The context limits what a model reads; the tokenizer knows nothing of it.",
@@ -709,7 +709,7 @@ QUESTIONS = (
             "A text about special tokens, such as this one, could then not be written; and </</s>s> becomes </s>.",
             "Then </s> in the text is four characters like any others, and nothing is lost.",
             "The tokenizer runs before the model and reads no instruction.",
-            "It changes the text, and helps only until somebody trains a special token with a space.",
+            "It changes the text and does not help: behind the space </s> stands as before.",
         ),
     ),
 )
