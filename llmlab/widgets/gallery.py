@@ -17,6 +17,7 @@ from .costs import CostCalculator
 from .heads import HeadExplorer
 from .kv_cache import KVCacheStepper
 from .quiz import Guess, Quiz
+from .tokenization import BPEStepper
 from .welcome import TokenTour
 
 LAYOUT = """<style>
@@ -53,6 +54,7 @@ def examples() -> dict[str, Callable[[], LabWidget]]:
     model, tokenizer = load_model()
     return {
         "TokenTour": lambda: TokenTour(model, tokenizer, "The capital of France is"),
+        "BPEStepper": BPEStepper,
         "HeadExplorer": lambda: HeadExplorer(model, tokenizer),
         "AttentionStepper": AttentionStepper,
         "KVCacheStepper": lambda: KVCacheStepper(model, tokenizer, "Anna had a dog.", 12),
