@@ -1,8 +1,8 @@
 """`BPEStepper`: byte-pair encoding learned merge by merge, and a text as two tokenizers cut it.
 
-Training joins the most frequent pair of adjacent tokens, again and again (Sennrich, Haddow and Birch 2016, section 3.2),
-here of bytes (Radford et al. 2019, section 2.2). Everything is counted once for each corpus, with the functions of
-`llmlab.tokenization`; the browser then steps without asking.
+Training joins the most frequent pair of adjacent tokens, again and again (Sennrich, Haddow and Birch 2016, section
+3.2), here of bytes (Radford et al. 2019, section 2.2). Everything is counted once for each corpus, with the functions
+of `llmlab.tokenization`; the browser then steps without asking.
 
 What is recorded of a sequence of bytes is, for the place after each byte, when the parts on its two sides were joined.
 From these numbers follow the tokens at every step, and how each of them came about.
@@ -22,7 +22,6 @@ import traitlets
 from .. import data_path, load_gpt2_tokenizer
 from ..plots import visible
 from ..tokenization import (
-    GPT2_PATTERN,
     BPETokenizer,
     Pair,
     check_text,
@@ -42,6 +41,7 @@ MODES = ("learn", "encode")
 TOP = 10  # pairs in the ranking
 LONGEST_CORPUS, LONGEST_TEXT = 4000, 400  # characters
 MOST_MERGES = 256
+LATER = ("piece", "which", "position", "undone")  # traits that depend on what was learned and encoded
 
 Word = tuple[bytes, ...]
 Part = tuple[int, int]  # the first byte and the one after the last
@@ -50,18 +50,21 @@ Part = tuple[int, int]  # the first byte and the one after the last
 class BPEStepper(LabWidget):
     """Learn the merges of a corpus step by step, and see a text in the tokens of two tokenizers.
 
-    `tokenizer` is the course's and `other` is GPT-2's, if not given; `names` is what the page calls the two. Read and set
-    from Python:
+    `tokenizer` is the course's and `other` is GPT-2's, if not given; `names` is what the page calls the two. Read and
+    set from Python:
     - `mode`: "learn" (the corpus) or "encode" (the text);
-    - `corpus`, of 1 to 4,000 characters, cut into pieces by GPT-2's pattern; `n_merges`, how many are learned (1 to 256;
-      fewer where nothing is left to join); `step`, how many of them are applied; `piece`, the row whose tree is shown;
-      `rank`, the pair of the ranking that is marked in the pieces (0: the next to be joined);
-    - `text`, of 1 to 400 characters; `which` tokenizer is looked at (0 or 1) and at which `position` (a byte of the text);
-      `undone`, the joins taken apart: [which, byte] each, the place after that byte.
-    Only to be read: `merges`, all that were learned, as pairs of bytes; `tokens` and `other_tokens`, the ids of the text.
+    - `corpus`, of 1 to 4,000 characters, cut into pieces by GPT-2's pattern; `n_merges`, how many are learned (1 to
+      256; fewer where nothing is left to join); `step`, how many of them are applied; `piece`, the row whose tree is
+      shown; `rank`, the pair of the ranking that is marked in the pieces (0: the next to be joined);
+    - `text`, of 1 to 400 characters; `which` tokenizer is looked at (0 or 1) and at which `position` (a byte of the
+      text; at first where the cuts differ); `undone`, the joins taken apart: [which, byte] each, the place after that
+      byte.
+    Only to be read: `merges`, all that were learned, as pairs of bytes; `tokens` and `other_tokens`, the ids of the
+    text; `words()`, the pieces in tokens at the step; `parts(which)`, the text in tokens.
 
-    Raises ValueError for a corpus or text that is empty, too long, or holds a lone surrogate, with the position; TypeError
-    for what is no BPETokenizer.
+    Raises ValueError for a corpus or text that is empty, too long, or holds a lone surrogate, with the position;
+    TypeError for what is no BPETokenizer. What is wrong with a later corpus or text is said in `error` and on the page,
+    and the picture stays.
     """
 
     js = "tokenization.js"
@@ -111,7 +114,10 @@ class BPEStepper(LabWidget):
         step: int = 0,
         **traits: Any,
     ):
-        given = tokenizer or _course_tokenizer(), other or _gpt2_tokenizer()
+        given = (
+            _course_tokenizer() if tokenizer is None else tokenizer,
+            _gpt2_tokenizer() if other is None else other,
+        )
         self._tokenizers = [_Replay(one) for one in given]
         self.merges: list[Pair] = []
         super().__init__(
@@ -125,7 +131,7 @@ class BPEStepper(LabWidget):
         self._learn()
         self._encode()
         self.step = step
-        for name in LATER:  # they depend on what was learned and encoded
+        for name in LATER:
             if name in traits:
                 setattr(self, name, traits[name])
         self.observe(lambda change: self._attempt(self._learn), ["corpus", "n_merges"])
@@ -249,12 +255,16 @@ class BPEStepper(LabWidget):
         data = np.frombuffer(self.text.encode("utf-8"), dtype=np.uint8)
         with self.hold_sync():
             if not np.array_equal(data, self.text_bytes):
-                self.undone, self.position = [], 0
+                self.undone = []
+                self.position = 0
             self.text_bytes = data
             self.text_joined = np.array([one.joined for one in replays], dtype=np.int32)
             self.text_ranks = np.array([one.ranks for one in replays], dtype=np.int32)
             self.token_ids = [one.ids_of for one in replays]
             self.tokens, self.other_tokens = (one.ids for one in replays)
+            if self.position == 0 and (first := self.first_difference) is not None:
+                sizes = [self._around(which, first, set())[1] for which in (0, 1)]
+                self.position, self.which = first, int(sizes[1] > sizes[0])  # the longer token of the two
             self.revision += 1
 
     def _text_parts(self, which: int, undone: set[tuple[int, int]]) -> list[Part]:
@@ -289,8 +299,13 @@ class BPEStepper(LabWidget):
 
     def tables(self) -> list[Table]:
         """What the picture shows; the browser says the same."""
-        if self.mode == "encode":
-            return [self._text_table(which) for which in (0, 1)]
+        return self._training_tables() if self.mode == "learn" else self._text_tables()
+
+    def fallback_html(self) -> str:
+        """Both pictures as tables."""
+        return "".join(table.html() for table in [*self._training_tables(), *self._text_tables()])
+
+    def _training_tables(self) -> list[Table]:
         totals = self.totals.tolist()
         pieces = [
             [label(b"".join(word)), str(times), " | ".join(map(label, word))] for word, times in self.words().items()
@@ -303,11 +318,11 @@ class BPEStepper(LabWidget):
         ]
         merges = [
             [str(number + 1), label(left), label(right), label(left + right)]
-            for number, (left, right) in enumerate(self.merges[: self.step])
+            for number, (left, right) in enumerate(self.merges)
         ]
         return [
             Table(
-                f"After {self.step} of {len(self.merges)} merges: {totals[self.step][0]} tokens of {totals[0][0]} bytes",
+                f"After {self.step} of {len(merges)} merges: {totals[self.step][0]} tokens of {totals[0][0]} bytes",
                 ["piece", "count", "tokens"],
                 pieces,
             ),
@@ -316,18 +331,11 @@ class BPEStepper(LabWidget):
                 ["rank", "left", "right", "count"],
                 ranking,
             ),
-            Table("The merges so far", ["merge", "left", "right", "new token"], merges),
+            Table("The merges so far", ["merge", "left", "right", "new token"], merges[: self.step]),
         ]
 
-    def fallback_html(self) -> str:
-        """Both pictures as tables."""
-        mode = self.mode
-        tables = []
-        for one in MODES:
-            self.set_trait("mode", one)
-            tables += self.tables()
-        self.set_trait("mode", mode)
-        return "".join(table.html() for table in tables)
+    def _text_tables(self) -> list[Table]:
+        return [self._text_table(which) for which in (0, 1)]
 
     def _text_table(self, which: int) -> Table:
         parts, ids = self.parts(which), self.token_ids[which]
@@ -341,9 +349,6 @@ class BPEStepper(LabWidget):
         )
 
 
-LATER = ("piece", "position", "undone")
-
-
 class _Replay:
     """A tokenizer that also tells how it came to its tokens."""
 
@@ -352,7 +357,7 @@ class _Replay:
             raise TypeError(f"expected a BPETokenizer, got {type(tokenizer).__name__}")
         if tokenizer.normalization or tokenizer.ignore_merges:
             raise ValueError(
-                "expected a tokenizer without normalization and with ignore_merges=False, whose tokens all come from merges"
+                "expected a tokenizer whose tokens all come from merges: without normalization and ignore_merges"
             )
         self.tokenizer = tokenizer
         self.rank_of = {pair: rank for rank, pair in enumerate(tokenizer.merges)}

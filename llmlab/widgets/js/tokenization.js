@@ -31,8 +31,8 @@ function label(bytes) {
   return `0x${hex(bytes)}`;
 }
 const quoted = (bytes) => `“${label(bytes)}”`;
-const grouped = (count) => String(count).replace(/\B(?=(\d{3})+$)/g, ",");
-const several = (count, name) => `${grouped(count)} ${name}${count === 1 ? "" : "s"}`;
+const grouped = (count) => String(count).replace(/\B(?=(\d{3})+$)/g, ","); // of whole numbers
+const several = (count, name) => `${Number.isInteger(count) ? grouped(count) : count} ${name}${Number(count) === 1 ? "" : "s"}`;
 const equal = (a, b) => a.length === b.length && a.every((byte, at) => byte === b[at]);
 
 /** The parts of a sequence of bytes, as [start, stop]; `isJoined(at)` tells whether byte `at` is joined with the next. */
@@ -331,30 +331,29 @@ function render({ model, el }) {
     const all = t.totals[get("step")][1];
     if (!first) return "No two tokens stand side by side any more.";
     const others = `${several(all, "different pair")} in all. `;
-    if (ties < 2 || !second) return `${others}Among equals the greater bytes win.`;
+    if (ties < 2) return `${others}Among equals the greater bytes win.`;
     const side = equal(first.pair[0], second.pair[0]) ? 1 : 0;
     const [a, b] = [first, second].map(({ pair }) => `${label(pair[side])} = ${hex(pair[side], " ")}`);
     return `${others}Among equals the greater bytes win: ${a} is above ${b}.`;
   }
+  /** What the last merge did, and what comes next. */
   function inWords() {
     const step = get("step");
-    const [, left, ties, joined] = t.totals[step];
-    const said = [];
+    const [bytes, left, ties, joined] = t.totals[step];
+    let done = `${several(bytes, "byte")} in ${several(t.pieces.length, "different piece")}; no merge yet.`;
     if (step) {
       const [a, b] = t.made[step - 1];
-      const times = t.rankings[step - 1][0].times;
-      const often = times === joined ? several(times, "time") : `counted ${several(times, "time")}, joined ${joined}, since occurrences overlap`;
-      said.push(`Merge ${step}: ${quoted(a)} and ${quoted(b)} became ${quoted([...a, ...b])}, ${often}.`);
+      const times = several(t.rankings[step - 1][0].times, "time");
+      const often = t.rankings[step - 1][0].times === joined ? times : `counted ${times} but joined ${joined}, since occurrences overlap`;
+      done = `Merge ${step}: ${quoted(a)} and ${quoted(b)} became ${quoted([...a, ...b])}, ${often}.`;
     }
-    const first = ranking()[0];
-    if (!left) said.push("Every piece is one token: nothing is left to join.");
-    else if (step === t.last) said.push("That was the last merge that was learned.");
-    else {
-      const pair = `${quoted(first.pair[0])} and ${quoted(first.pair[1])}`;
-      if (ties > 1) said.push(`Next: ${pair}, side by side ${several(first.times, "time")}, as often as ${several(ties - 1, "other pair")}.`);
-      else said.push(`Next: ${pair}, side by side ${several(first.times, "time")}, more often than any other.`);
-    }
-    return said.join(" ");
+    if (!left) return [done, "Every piece is one token: nothing is left to join."];
+    if (step === t.last) return [done, "That was the last merge that was learned."];
+    const [first, second] = ranking();
+    const both = ({ pair }) => `${quoted(pair[0])} and ${quoted(pair[1])}`;
+    const side = `Next: ${both(first)}, side by side ${several(first.times, "time")}`;
+    if (ties < 2) return [done, `${side}, more often than any other pair.`];
+    return [done, `${side}; so are ${ties === 2 ? both(second) : `${ties - 1} other pairs`}, and among equals the greater bytes win.`];
   }
   function drawLearn() {
     const step = get("step");
@@ -364,9 +363,9 @@ function render({ model, el }) {
     next.disabled = step === t.last;
     Object.assign(slider, { max: t.last, value: step });
     count.textContent = `merge ${step} of ${t.last}`;
-    sentence.textContent = inWords();
+    sentence.replaceChildren(...inWords().map((line) => h("span", {}, line)));
     counters.textContent =
-      `${several(bytes, "byte")} at the start, ${several(tokens, "token")} now: ${digits(bytes / tokens)} bytes a token. ` +
+      `${several(bytes, "byte")} at the start, ${several(tokens, "token")} now: ${several(digits(bytes / tokens), "byte")} a token. ` +
       `Vocabulary: 256 bytes + ${several(step, "merge")} = ${256 + step} tokens.`;
     drawRows();
     drawPairs();
@@ -379,44 +378,55 @@ function render({ model, el }) {
     );
     const piece = t.pieces[within(get("piece"), t.pieces.length)];
     const full = Math.max(0, ...partsAt(piece, t.last).map((part) => grown(part, (at) => piece.joined[at]).height));
-    treeTitle.textContent = `How ${quoted(piece.bytes)} grows`;
+    treeTitle.textContent = `How ${quoted(piece.bytes)} grows (#1: joined by merge 1)`;
     replace(tree, treeOf(piece.bytes, partsAt(piece, step), { when: (at) => piece.joined[at], number: (at) => piece.joined[at], height: full, fresh: step }));
   }
 
   // Trees -------------------------------------------------------------------------------------------------------------
 
-  /** The parts of some bytes as trees: the bytes at the bottom, a box for each join above them, with the merge's number. */
+  /** The parts of some bytes as trees: the bytes at the top, below them a box for each join, with the merge's number. */
   function treeOf(bytes, parts, { when, number, height, fresh, undone = () => false }) {
     const scale = get("scale");
     const shown = parts.filter(([start]) => start < parts[0][0] + MOST_LEAVES).map(([start, stop]) => [start, Math.min(stop, parts[0][0] + MOST_LEAVES)]);
     const trees = shown.map((part) => grown(part, when));
     const levels = Math.max(height ?? 0, ...trees.map((one) => one.height));
-    const [line, box, em] = [34 * scale, 22 * scale, 7.6 * scale];
-    const wide = (part, at) => ([...label(bytes.slice(...part))].length + (at < 0 ? 0 : 1 + `#${grouped(number(at))}`.length * 0.8)) * em + 10 * scale;
+    const [line, box, em] = [32 * scale, 22 * scale, 7.3 * scale];
+    const name = (node) => label(bytes.slice(...node.part));
+    const columns = (text) => [...text].reduce((sum, letter) => sum + (letter > "\u2e80" ? 1.7 : 1), 0);
     const edges = [];
     const boxes = [];
-    let right = 1;
-    function place(node) {
-      const size = Math.max(26 * scale, wide(node.part, node.at));
-      const from = right;
-      const halves = node.halves.map(place);
-      if (!halves.length) right += size + 4 * scale;
-      else if (right - from < size) right = from + size + 4 * scale;
-      const x = halves.length ? (halves[0].x + halves[1].x) / 2 : from + size / 2;
-      const y = (levels - node.height) * line + 1;
-      const off = node.at >= 0 && undone(node.at);
-      for (const half of halves) edges.push(drawing("path", { d: `M${x} ${y + box}V${half.y - (line - box) / 2}H${half.x}V${half.y}`, class: off ? "llmlab-bpe-off" : "" }));
-      const text = drawing("text", { x, y: y + box / 2, "text-anchor": "middle", "dominant-baseline": "central" }, label(bytes.slice(...node.part)));
-      if (node.at >= 0) text.append(drawing("tspan", { class: "llmlab-bpe-number", dx: 4 * scale }, `#${grouped(number(node.at))}`));
-      const kind = off ? "llmlab-bpe-off" : fresh && node.at >= 0 && number(node.at) === fresh ? "llmlab-bpe-new" : "";
-      boxes.push(drawing("g", { class: kind, "data-node": label(bytes.slice(...node.part)) }, drawing("rect", { x: x - size / 2, y, width: size, height: box, rx: 4 }), text));
-      return { x, y };
+    /** The room that a tree takes, from the room of its halves. */
+    function measure(node) {
+      const rank = node.at < 0 ? 0 : 1 + `#${grouped(number(node.at))}`.length;
+      node.size = Math.max(26 * scale, (columns(name(node)) + rank) * em + 8 * scale);
+      node.room = Math.max(node.size, node.halves.map(measure).reduce((sum, room) => sum + room + 4 * scale, -4 * scale));
+      return node.room;
     }
-    trees.forEach(place);
-    const size = [right + 1, levels * line + box + 2];
-    const said = (node) => (node.at < 0 ? label(bytes.slice(...node.part)) : `${label(bytes.slice(...node.part))}, merge ${number(node.at)} of ${node.halves.map((half) => label(bytes.slice(...half.part))).join(" and ")}`);
-    const picture = drawing("svg", { width: size[0], height: size[1], role: "img", "aria-label": `tree: ${trees.map(said).join("; ")}` }, ...edges, ...boxes);
-    return picture;
+    function place(node, from) {
+      const inner = node.halves.reduce((sum, half) => sum + half.room + 4 * scale, -4 * scale);
+      let left = from + (node.room - inner) / 2;
+      for (const half of node.halves) {
+        place(half, left);
+        left += half.room + 4 * scale;
+      }
+      const middle = node.halves.length ? (node.halves[0].x + node.halves[1].x) / 2 : from + node.room / 2;
+      node.x = Math.max(from + node.size / 2, Math.min(from + node.room - node.size / 2, middle));
+      const y = node.height * line + 1;
+      const off = node.at >= 0 && undone(node.at);
+      for (const half of node.halves) edges.push(drawing("path", { d: `M${half.x} ${half.height * line + 1 + box}V${y - (line - box) / 2}H${node.x}V${y}`, class: off ? "llmlab-bpe-off" : "" }));
+      const text = drawing("text", { x: node.x, y: y + box / 2, "text-anchor": "middle", "dominant-baseline": "central" }, name(node));
+      if (node.at >= 0) text.append(drawing("tspan", { class: "llmlab-bpe-number", dx: 5 * scale }, `#${grouped(number(node.at))}`));
+      const kind = off ? "llmlab-bpe-off" : fresh && node.at >= 0 && number(node.at) === fresh ? "llmlab-bpe-new" : "";
+      boxes.push(drawing("g", { class: kind, "data-node": name(node) }, drawing("rect", { x: node.x - node.size / 2, y, width: node.size, height: box, rx: 4 }), text));
+    }
+    let right = 1;
+    for (const one of trees) {
+      measure(one);
+      place(one, right);
+      right += one.room + 4 * scale;
+    }
+    const said = (node) => (node.at < 0 ? name(node) : `${name(node)}, merge ${number(node.at)} of ${node.halves.map(name).join(" and ")}`);
+    return drawing("svg", { width: right, height: levels * line + box + 2, role: "img", "aria-label": `tree: ${trees.map(said).join("; ")}` }, ...edges, ...boxes);
   }
 
   // Encode ------------------------------------------------------------------------------------------------------------
@@ -428,7 +438,7 @@ function render({ model, el }) {
     const [own, others] = [which, 1 - which].map((lane) => e.parts[lane].length);
     const { parts, number: at } = chosen(which);
     const apart = parts.length - own;
-    const numbers = `${several(own, "token")}, ${digits(e.bytes.length / own)} bytes a token, ${digits(own / others)} × the price`;
+    const numbers = `${several(own, "token")}, ${several(digits(e.bytes.length / own), "byte")} a token, ${digits(own / others)} × the price of the other`;
     replace(title, h("b", {}, name), ` (${grouped(get("vocab_sizes")[which])} tokens): ${numbers}`, ...(apart ? [` · taken apart: ${parts.length}`] : []));
     const first = parting();
     const held = chips.matches(":focus-within");
@@ -452,7 +462,6 @@ function render({ model, el }) {
             takeApart(part);
             if (event.detail) root.focus();
           },
-          onfocus: () => event_focus(which, part),
         },
         h("span", { class: "llmlab-mono" }, ...(differs ? [h("b", {}, "≠ ")] : []), label(bytes)),
         h("small", {}, grouped(id)),
@@ -462,14 +471,11 @@ function render({ model, el }) {
     chips.setAttribute("aria-label", `${name}: tokens`);
     if (held) (which === get("which") ? nodes[at] : root).focus();
   }
-  function event_focus(which, part) {
-    if (get("which") !== which || get("position") < part[0] || get("position") >= part[1]) write({ which, position: part[0] });
-  }
   function differenceInWords() {
     const first = parting();
     const [one, two] = get("names");
     const [a, b] = e.parts.map((parts) => parts.length);
-    const price = a === b ? `Both need ${several(a, "token")}.` : `${a < b ? two : one} needs ${several(Math.max(a, b), "token")} where ${a < b ? one : two} needs ${Math.min(a, b)}.`;
+    const price = a === b ? `Both need ${several(a, "token")}.` : `${a < b ? two : one} tokenizer needs ${several(Math.max(a, b), "token")} where ${a < b ? one : two} needs ${Math.min(a, b)}.`;
     if (!first) return `${price} Both cut the text at the same places.`;
     const [mine, others] = e.parts.map((parts) => quoted(e.bytes.slice(...parts[first.number])));
     const where = first.start ? `after ${quoted(e.bytes.slice(...e.parts[0][first.number - 1]))}` : "at the start";
