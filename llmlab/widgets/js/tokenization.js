@@ -98,7 +98,7 @@ function render({ model, el }) {
     },
   });
 
-  // What the reader does ----------------------------------------------------------------------------------------------
+  // What the reader does ---
 
   const learning = () => get("mode") === "learn";
   function write(traits) {
@@ -138,7 +138,7 @@ function render({ model, el }) {
     timers[name] = setTimeout(() => set(name, value), DELAY[name]);
   }
 
-  // The parts that stay -----------------------------------------------------------------------------------------------
+  // The parts that stay ---
 
   /** A button that gives the focus back to the widget when the pointer pressed it. */
   const button = (attributes, action, ...content) =>
@@ -215,7 +215,7 @@ function render({ model, el }) {
     encode,
   );
 
-  // What was recorded -------------------------------------------------------------------------------------------------
+  // What was recorded ---
 
   function read() {
     const data = (name) => array(model, name).data;
@@ -262,7 +262,7 @@ function render({ model, el }) {
     return number < 0 ? null : { number, start: one[number][0] };
   }
 
-  // Learn -------------------------------------------------------------------------------------------------------------
+  // Learn ---
 
   function look(place) {
     if (looked === place) return;
@@ -382,7 +382,7 @@ function render({ model, el }) {
     replace(tree, treeOf(piece.bytes, partsAt(piece, step), { when: (at) => piece.joined[at], number: (at) => piece.joined[at], height: full, fresh: step }));
   }
 
-  // Trees -------------------------------------------------------------------------------------------------------------
+  // Trees ---
 
   /** The parts of some bytes as trees: the bytes at the top, below them a box for each join, with the merge's number. */
   function treeOf(bytes, parts, { when, number, height, fresh, undone = () => false }) {
@@ -429,7 +429,7 @@ function render({ model, el }) {
     return drawing("svg", { width: right, height: levels * line + box + 2, role: "img", "aria-label": `tree: ${trees.map(said).join("; ")}` }, ...edges, ...boxes);
   }
 
-  // Encode ------------------------------------------------------------------------------------------------------------
+  // Encode ---
 
   function drawLane(which) {
     const { title, chips } = lanes[which];
@@ -499,7 +499,7 @@ function render({ model, el }) {
     replace(treeOfToken, treeOf(e.bytes, [all], { when, number: (place) => e.ranks[which][place] + 1, undone: (place) => undone.has(place) }));
   }
 
-  // As text -----------------------------------------------------------------------------------------------------------
+  // As text ---
 
   /** The same tables as in Python. */
   function tables() {
