@@ -41,7 +41,7 @@ MODES = ("learn", "encode")
 TOP = 10  # pairs in the ranking
 LONGEST_CORPUS, LONGEST_TEXT = 4000, 400  # characters
 MOST_MERGES = 256
-LATER = ("piece", "which", "position", "undone")  # traits that depend on what was learned and encoded
+LATER = ("piece", "rank", "which", "position", "undone")  # traits that depend on what was learned and encoded
 
 Word = tuple[bytes, ...]
 Part = tuple[int, int]  # the first byte and the one after the last
