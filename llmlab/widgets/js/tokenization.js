@@ -164,12 +164,12 @@ function render({ model, el }) {
   const count = h("span", { "data-count": "" });
   const sentence = h("p", { class: "llmlab-bpe-sentence", "aria-live": "polite" });
   const counters = h("div", { class: "llmlab-note", "data-counters": "" });
-  const rows = h("div", { class: "llmlab-bpe-rows", role: "group", "aria-label": "the pieces of the corpus" });
+  const rows = h("div", { class: "llmlab-bpe-rows", role: "group", tabindex: -1, "aria-label": "the pieces of the corpus" });
   const more = h("div", { class: "llmlab-note" });
   const pairs = h("div", { class: "llmlab-bpe-pairs", role: "group", "aria-label": "the most frequent pairs", onpointerleave: () => look(-1) });
   const rule = h("div", { class: "llmlab-note", "data-rule": "" });
   const merges = h("div", { class: "llmlab-row", role: "group", "aria-label": "the merges so far" });
-  const tree = h("div", { class: "llmlab-bpe-tree" });
+  const tree = h("div", { class: "llmlab-bpe-tree", tabindex: -1 });
   const treeTitle = h("h4");
   const head = (text) => h("h4", {}, text);
   const legend = h(
@@ -201,7 +201,7 @@ function render({ model, el }) {
   const difference = h("p", { class: "llmlab-bpe-sentence", "data-difference": "" });
   const about = h("p", { class: "llmlab-bpe-about", "aria-live": "polite", "data-about": "" });
   const again = button({ title: "key Backspace", "data-join": "" }, join, "Join it again");
-  const treeOfToken = h("div", { class: "llmlab-bpe-tree" });
+  const treeOfToken = tree.cloneNode();
   const encode = h(
     "div",
     { class: "llmlab-bpe-encode" },
@@ -297,7 +297,11 @@ function render({ model, el }) {
         h("span", { class: "llmlab-bpe-word" }, ...chips),
       );
     });
+    const top = rows.scrollTop;
     replace(rows, ...lines);
+    rows.scrollTop = top;
+    const [around, row] = [rows, rows.querySelector(".llmlab-bpe-now")].map((node) => node?.getBoundingClientRect());
+    if (row && looked < 0) rows.scrollTop += Math.min(0, row.top - around.top) + Math.max(0, row.bottom - around.bottom);
     const rare = t.pieces.length - lines.length;
     more.textContent = rare > 0 ? `and ${several(rare, "rarer piece")}, not drawn but counted` : "";
     more.hidden = rare <= 0;
@@ -488,12 +492,12 @@ function render({ model, el }) {
     const { part } = chosen();
     const all = whole(which);
     const when = (at) => e.when[which][at];
-    const name = (bytes) => `${quoted(bytes)} (${grouped(get("token_ids")[which][hex(bytes)])})`;
     const bytes = e.bytes.slice(...part);
     const at = lastJoin(part, when);
     const made =
       at < 0 ? "a byte: nothing to undo" : `made by merge ${grouped(e.ranks[which][at] + 1)} of ${quoted(e.bytes.slice(part[0], at + 1))} and ${quoted(e.bytes.slice(at + 1, part[1]))}`;
-    about.textContent = `${get("names")[which]} ${name(bytes)}: ${several(bytes.length, "byte")}, ${hex(bytes, " ")}; ${made}.`;
+    const id = grouped(get("token_ids")[which][hex(bytes)]);
+    about.textContent = `${quoted(bytes)} is token ${id} of ${get("names")[which]}: ${several(bytes.length, "byte")}, ${hex(bytes, " ")}; ${made}.`;
     const undone = new Set(get("undone").filter(([lane]) => lane === which).map(([, place]) => place));
     again.disabled = ![...undone].some((place) => place >= all[0] && place < all[1]);
     replace(treeOfToken, treeOf(e.bytes, [all], { when, number: (place) => e.ranks[which][place] + 1, undone: (place) => undone.has(place) }));
@@ -544,6 +548,10 @@ function render({ model, el }) {
     node.replaceChildren(...children);
     if (held) root.focus();
   }
+  /** What scrolls can be scrolled by keyboard. */
+  function stops() {
+    for (const part of [rows, tree, treeOfToken]) part.tabIndex = part.scrollWidth > part.clientWidth || part.scrollHeight > part.clientHeight ? 0 : -1;
+  }
   function update() {
     const mode = get("mode");
     for (const one of modes) one.setAttribute("aria-pressed", String(one.dataset.mode === mode));
@@ -553,6 +561,7 @@ function render({ model, el }) {
     for (const [name, one] of Object.entries(fields)) if (!one.matches(":focus")) one.value = get(name);
     if (mode === "learn") drawLearn();
     else drawEncode();
+    stops();
     refresh();
   }
   on("revision", () => {
