@@ -148,7 +148,7 @@ function render({ model, el }) {
       rows: 1,
       "aria-label": name,
       title: `${name} (key /)`,
-      class: "llmlab-mono",
+      class: "llmlab-mono llmlab-bpe-field",
       spellcheck: "false",
       autocomplete: "off",
       disabled: !asks,
