@@ -6,7 +6,7 @@
  * Reads: piece_bytes, piece_sizes, piece_counts, joined, merge_ids, ranked, totals, names, vocab_sizes, tokens,
  * other_tokens, text_bytes, text_joined, text_ranks, token_ids, revision.
  * Reads and writes: mode, step, piece, rank, which, position, undone, without the kernel.
- * Writes: corpus, text, which alone ask the kernel.
+ * Writes: corpus, text, which alone ask the kernel, and error.
  */
 
 const DELAY = { corpus: 350, text: 120 }; // ms after the last key before the kernel is asked
@@ -71,7 +71,6 @@ function render({ model, el }) {
   let t = {}; // the training, as it was recorded
   let e = {}; // the text
   let looked = -1; // the ranked pair under the pointer
-  let half = -1; // where half a surrogate pair was typed, which no message can carry
 
   const { root, body, set, on, refresh, release } = frame(model, el, {
     label: "Byte-pair encoding, merge by merge",
@@ -79,7 +78,7 @@ function render({ model, el }) {
     touch: HINTS[get("mode")][1],
     first: ".llmlab-bpe-learn, .llmlab-bpe-encode",
     tables,
-    idle: () => (half >= 0 ? `Expected text without lone surrogates, got one at position ${half}.` : asks ? "· is a space, ⏎ a line end, 0x… bytes that are no character." : "A recording: another corpus or text needs a kernel."),
+    idle: () => (asks ? "· is a space, ⏎ a line end, 0x… bytes that are no character." : "A recording: another corpus or text needs a kernel."),
     keys: {
       m: () => set("mode", learning() ? "encode" : "learn"),
       "/": () => fields[learning() ? "corpus" : "text"].focus(),
@@ -134,9 +133,9 @@ function render({ model, el }) {
   }
   function ask(name, value) {
     clearTimeout(timers[name]);
-    half = [...value].findIndex((letter) => /\p{Cs}/u.test(letter));
+    const half = [...value].findIndex((letter) => /\p{Cs}/u.test(letter)); // no message to the kernel can carry it
+    model.set("error", half < 0 ? "" : `expected text without lone surrogates, got one at position ${half}`);
     if (half < 0) timers[name] = setTimeout(() => set(name, value), DELAY[name]);
-    refresh();
   }
 
   // The parts that stay ---
