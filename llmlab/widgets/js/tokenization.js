@@ -146,7 +146,7 @@ function render({ model, el }) {
   const field = (name) =>
     h("textarea", {
       rows: 1,
-      "aria-label": name,
+      "aria-label": `the ${name}`,
       class: "llmlab-mono llmlab-bpe-field",
       spellcheck: "false",
       disabled: !asks,
