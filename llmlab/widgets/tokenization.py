@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from .. import data_path, load_gpt2_tokenizer
+from .. import data_path
 from ..plots import visible
 from ..tokenization import (
     BPETokenizer,
@@ -405,7 +405,7 @@ def _course_tokenizer() -> BPETokenizer:
 
 @cache
 def _gpt2_tokenizer() -> BPETokenizer:
-    return load_gpt2_tokenizer()
+    return BPETokenizer.from_gpt2_merges(data_path("gpt2_merges.txt"))
 
 
 def _check_length(what: str, text: str, longest: int) -> None:

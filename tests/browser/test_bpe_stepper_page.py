@@ -164,7 +164,7 @@ def test_the_first_view_is_a_tie(saved):
     ]
     assert stepper.said("rule").endswith("the greater bytes win: o = 6f is above l = 6c.")
     assert "→ next merge" in stepper.root.locator(".llmlab-hint").text_content()
-    assert stepper.root.get_by_label("corpus", exact=True).is_disabled()
+    assert stepper.root.get_by_label("the corpus", exact=True).is_disabled()
 
 
 @pytest.mark.parametrize("corpus", [CORPUS, MIXED])
@@ -290,7 +290,7 @@ def test_two_tokenizers_and_where_they_part(encoding):
         "the course's (4,096 tokens): 12 tokens, 4.58 bytes a token, 0.414 × the price of the other",
         "GPT-2's (50,257 tokens): 29 tokens, 1.9 bytes a token, 2.42 × the price of the other",
     ]
-    assert encoding.root.get_by_label("text", exact=True).input_value() == TEXT
+    assert encoding.root.get_by_label("the text", exact=True).input_value() == TEXT
     assert encoding.chosen() == "·unbelievable"
     assert "13 bytes, 20 75 6e 62 65 6c 69 65 76 61 62 6c 65; made by merge 24,224 of" in encoding.said("about")
 
@@ -434,7 +434,7 @@ def live(notebook):
 
 def test_a_typed_corpus_is_learned_and_a_refused_one_keeps_the_picture(live, notebook):
     live.press("ArrowRight", "ArrowRight", "/")
-    field = live.root.get_by_label("corpus", exact=True)
+    field = live.root.get_by_label("the corpus", exact=True)
     assert field.evaluate("node => node === document.activeElement")
     field.fill("aaaa aaa banana")
     live.page.get_by_text("merge 0 of 9").wait_for()
@@ -456,7 +456,7 @@ def test_a_typed_corpus_is_learned_and_a_refused_one_keeps_the_picture(live, not
 
 def test_a_typed_text_is_encoded_and_a_refused_one_keeps_the_picture(live, notebook):
     live.press("m", "/")
-    field = live.root.get_by_label("text", exact=True)
+    field = live.root.get_by_label("the text", exact=True)
     field.fill("")
     live.root.get_by_text("expected a text of at least one character").wait_for()
     live.check_tokens()
@@ -469,7 +469,12 @@ def test_a_typed_text_is_encoded_and_a_refused_one_keeps_the_picture(live, noteb
     live.root.get_by_text("expected a text of at most 400 characters, got 401").wait_for()
     live.check_tokens()
     field.evaluate("node => { node.value = 'a\\ud800'; node.dispatchEvent(new Event('input')); }")
-    live.root.get_by_text("expected text without lone surrogates").wait_for()
+    live.root.get_by_text("expected text without lone surrogates, got one at position 1").wait_for()
+    live.check_tokens()
+    field.fill("unhappiness")
+    live.root.get_by_text("expected text").wait_for(state="detached")
+    live.widget.text = "unhappiness"
+    live.opened.until(lambda: len(live.tokens(1)), 3)
     live.check_tokens()
     live.press("Escape", "Enter", "ArrowRight")
     live.root.get_by_text("taken apart").wait_for()

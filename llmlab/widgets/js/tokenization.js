@@ -6,7 +6,7 @@
  * Reads: piece_bytes, piece_sizes, piece_counts, joined, merge_ids, ranked, totals, names, vocab_sizes, tokens,
  * other_tokens, text_bytes, text_joined, text_ranks, token_ids, revision.
  * Reads and writes: mode, step, piece, rank, which, position, undone, without the kernel.
- * Writes: corpus, text, which alone ask the kernel.
+ * Writes: corpus, text, which alone ask the kernel, and error.
  */
 
 const DELAY = { corpus: 350, text: 120 }; // ms after the last key before the kernel is asked
@@ -25,15 +25,13 @@ function label(bytes) {
   try {
     const text = UTF8.decode(Uint8Array.from(bytes));
     if (!/[\p{C}\p{Z}]/u.test(text.replace(/[ \n]/g, ""))) return visible(text);
-  } catch {
-    // no UTF-8
-  }
+  } catch {} // no UTF-8
   return `0x${hex(bytes)}`;
 }
 const quoted = (bytes) => `“${label(bytes)}”`;
-const grouped = (count) => String(count).replace(/\B(?=(\d{3})+$)/g, ","); // of whole numbers
+const grouped = (count) => String(count).replace(/\B(?=(\d{3})+$)/g, ",");
 const several = (count, name) => `${Number.isInteger(count) ? grouped(count) : count} ${name}${Number(count) === 1 ? "" : "s"}`;
-const equal = (a, b) => a.length === b.length && a.every((byte, at) => byte === b[at]);
+const equal = (a, b) => String(a) === String(b);
 
 /** The parts of a sequence of bytes, as [start, stop]; `isJoined(at)` tells whether byte `at` is joined with the next. */
 function partsOf(count, isJoined) {
@@ -135,7 +133,9 @@ function render({ model, el }) {
   }
   function ask(name, value) {
     clearTimeout(timers[name]);
-    timers[name] = setTimeout(() => set(name, value), DELAY[name]);
+    const half = [...value].findIndex((letter) => /\p{Cs}/u.test(letter)); // no message to the kernel can carry it
+    model.set("error", half < 0 ? "" : `expected text without lone surrogates, got one at position ${half}`);
+    if (half < 0) timers[name] = setTimeout(() => set(name, value), DELAY[name]);
   }
 
   // The parts that stay ---
@@ -146,11 +146,9 @@ function render({ model, el }) {
   const field = (name) =>
     h("textarea", {
       rows: 1,
-      "aria-label": name,
-      title: `${name} (key /)`,
+      "aria-label": `the ${name}`,
       class: "llmlab-mono llmlab-bpe-field",
       spellcheck: "false",
-      autocomplete: "off",
       disabled: !asks,
       oninput: (event) => ask(name, event.target.value),
     });
@@ -158,8 +156,8 @@ function render({ model, el }) {
   const modes = Object.entries({ learn: "Learn merges", encode: "Encode a text" }).map(([mode, text]) =>
     button({ "data-mode": mode, title: "key m" }, () => set("mode", mode), text),
   );
-  const back = button({ title: "key ←", "data-back": "" }, () => go(get("step") - 1), "← Undo");
-  const next = button({ title: "key →", "data-next": "" }, () => go(get("step") + 1), "Next merge →");
+  const back = button({ "data-back": "" }, () => go(get("step") - 1), "← Undo");
+  const next = button({ "data-next": "" }, () => go(get("step") + 1), "Next merge →");
   const slider = h("input", { type: "range", min: 0, step: 1, "aria-label": "merges applied", oninput: () => go(Number(slider.value)) });
   const count = h("span", { "data-count": "" });
   const sentence = h("p", { class: "llmlab-bpe-sentence", "aria-live": "polite" });
@@ -251,8 +249,9 @@ function render({ model, el }) {
   }
   const ranking = () => t.rankings[get("step")] ?? [];
   const partsAt = ({ bytes, joined }, step) => partsOf(bytes.length, (at) => joined[at] > 0 && joined[at] <= step);
+  const undoneIn = (which) => new Set(get("undone").filter(([lane]) => lane === which).map(([, at]) => at));
   function partsNow(which) {
-    const undone = new Set(get("undone").filter(([lane]) => lane === which).map(([, at]) => at));
+    const undone = undoneIn(which);
     return partsOf(e.bytes.length, (at) => e.when[which][at] > 0 && !undone.has(at));
   }
   /** Where the cuts of the two tokenizers first differ: the byte, and the number of the part; null where nowhere. */
@@ -309,9 +308,8 @@ function render({ model, el }) {
   function drawPairs() {
     const most = ranking()[0]?.times ?? 1;
     const ties = t.totals[get("step")][2];
-    const lines = ranking().map(({ pair, times }, place) => {
-      const tie = ties > 1 && times === most;
-      return button(
+    const lines = ranking().map(({ pair, times }, place) =>
+      button(
         {
           class: `llmlab-bpe-pair ${place ? "" : "llmlab-bpe-best"}`,
           "data-rank": place,
@@ -324,9 +322,9 @@ function render({ model, el }) {
         h("span", { class: "llmlab-bpe-both" }, h("span", { class: "llmlab-bpe-chip" }, label(pair[0])), h("i", { class: "llmlab-bpe-joint" }), h("span", { class: "llmlab-bpe-chip" }, label(pair[1]))),
         h("span", { class: "llmlab-track" }, h("span", { class: "llmlab-bar", style: { width: `${(100 * times) / most}%` } })),
         h("span", { class: "llmlab-bpe-times" }, grouped(times)),
-        h("span", { class: "llmlab-note" }, tie ? "= tie" : ""),
-      );
-    });
+        h("span", { class: "llmlab-note" }, ties > 1 && times === most ? "= tie" : ""),
+      ),
+    );
     replace(pairs, ...lines);
     rule.textContent = ruleInWords(ties);
   }
@@ -383,17 +381,18 @@ function render({ model, el }) {
     const piece = t.pieces[within(get("piece"), t.pieces.length)];
     const full = Math.max(0, ...partsAt(piece, t.last).map((part) => grown(part, (at) => piece.joined[at]).height));
     treeTitle.textContent = `How ${quoted(piece.bytes)} grows (#1: joined by merge 1)`;
-    replace(tree, treeOf(piece.bytes, partsAt(piece, step), { when: (at) => piece.joined[at], number: (at) => piece.joined[at], height: full, fresh: step }));
+    replace(tree, treeOf(piece.bytes, partsAt(piece, step), { when: (at) => piece.joined[at], height: full, fresh: step }));
   }
 
   // Trees ---
 
   /** The parts of some bytes as trees: the bytes at the top, below them a box for each join, with the merge's number. */
-  function treeOf(bytes, parts, { when, number, height, fresh, undone = () => false }) {
+  function treeOf(bytes, parts, { when, number = when, height = 0, fresh, undone = () => false }) {
     const scale = get("scale");
-    const shown = parts.filter(([start]) => start < parts[0][0] + MOST_LEAVES).map(([start, stop]) => [start, Math.min(stop, parts[0][0] + MOST_LEAVES)]);
+    const end = parts[0][0] + MOST_LEAVES;
+    const shown = parts.filter(([start]) => start < end).map(([start, stop]) => [start, Math.min(stop, end)]);
     const trees = shown.map((part) => grown(part, when));
-    const levels = Math.max(height ?? 0, ...trees.map((one) => one.height));
+    const levels = Math.max(height, ...trees.map((one) => one.height));
     const [line, box, em] = [32 * scale, 22 * scale, 7.3 * scale];
     const name = (node) => label(bytes.slice(...node.part));
     const columns = (text) => [...text].reduce((sum, letter) => sum + (letter > "\u2e80" ? 1.7 : 1), 0);
@@ -443,7 +442,7 @@ function render({ model, el }) {
     const { parts, number: at } = chosen(which);
     const apart = parts.length - own;
     const numbers = `${several(own, "token")}, ${several(digits(e.bytes.length / own), "byte")} a token, ${digits(own / others)} × the price of the other`;
-    replace(title, h("b", {}, name), ` (${grouped(get("vocab_sizes")[which])} tokens): ${numbers}`, ...(apart ? [` · taken apart: ${parts.length}`] : []));
+    title.replaceChildren(h("b", {}, name), ` (${grouped(get("vocab_sizes")[which])} tokens): ${numbers}${apart ? ` · taken apart: ${parts.length}` : ""}`);
     const first = parting();
     const held = chips.matches(":focus-within");
     const nodes = parts.map((part, number) => {
@@ -494,11 +493,10 @@ function render({ model, el }) {
     const when = (at) => e.when[which][at];
     const bytes = e.bytes.slice(...part);
     const at = lastJoin(part, when);
-    const made =
-      at < 0 ? "a byte: nothing to undo" : `made by merge ${grouped(e.ranks[which][at] + 1)} of ${quoted(e.bytes.slice(part[0], at + 1))} and ${quoted(e.bytes.slice(at + 1, part[1]))}`;
+    const made = at < 0 ? "a byte: nothing to undo" : `made by merge ${grouped(e.ranks[which][at] + 1)} of ${quoted(e.bytes.slice(part[0], at + 1))} and ${quoted(e.bytes.slice(at + 1, part[1]))}`;
     const id = grouped(get("token_ids")[which][hex(bytes)]);
     about.textContent = `${quoted(bytes)} is token ${id} of ${get("names")[which]}: ${several(bytes.length, "byte")}, ${hex(bytes, " ")}; ${made}.`;
-    const undone = new Set(get("undone").filter(([lane]) => lane === which).map(([, place]) => place));
+    const undone = undoneIn(which);
     again.disabled = ![...undone].some((place) => place >= all[0] && place < all[1]);
     replace(treeOfToken, treeOf(e.bytes, [all], { when, number: (place) => e.ranks[which][place] + 1, undone: (place) => undone.has(place) }));
   }
@@ -548,10 +546,6 @@ function render({ model, el }) {
     node.replaceChildren(...children);
     if (held) root.focus();
   }
-  /** What scrolls can be scrolled by keyboard. */
-  function stops() {
-    for (const part of [rows, tree, treeOfToken]) part.tabIndex = part.scrollWidth > part.clientWidth || part.scrollHeight > part.clientHeight ? 0 : -1;
-  }
   function update() {
     const mode = get("mode");
     for (const one of modes) one.setAttribute("aria-pressed", String(one.dataset.mode === mode));
@@ -561,7 +555,8 @@ function render({ model, el }) {
     for (const [name, one] of Object.entries(fields)) if (!one.matches(":focus")) one.value = get(name);
     if (mode === "learn") drawLearn();
     else drawEncode();
-    stops();
+    // What scrolls can be scrolled by keyboard.
+    for (const part of [rows, tree, treeOfToken]) part.tabIndex = part.scrollWidth > part.clientWidth || part.scrollHeight > part.clientHeight ? 0 : -1;
     refresh();
   }
   on("revision", () => {
