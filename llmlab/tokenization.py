@@ -38,14 +38,14 @@ GPT4_PATTERN = (
 # GPT-2's pattern with every digit alone, also after a space: a digit is the same token wherever it stands.
 SINGLE_DIGIT_PATTERN = GPT2_PATTERN.replace(r" ?\p{N}+", r"\p{N}")
 
-# Whatever text follows, it changes at most the last two pieces that these patterns cut from what came before: a line end
-# joins two runs of blanks (GPT-4), an "e" makes "'re" of "'" and "r" (GPT-2).
+# Whatever text follows, it changes at most the last two pieces that these patterns cut from what came before: a line
+# end joins two runs of blanks (GPT-4), an "e" makes "'re" of "'" and "r" (GPT-2).
 SETTLING_PATTERNS = (GPT2_PATTERN, GPT4_PATTERN, SINGLE_DIGIT_PATTERN)
 
 BATCH = 2**16  # about how many characters are cut into pieces at a time
 CACHED_PIECES = 2**16  # how many pieces a tokenizer remembers the ids of ...
 CACHED_LENGTH = 64  # ... if they are at most this long, in characters
-SCANNED_LENGTH = 100  # up to how many bytes of a piece a scan for each merge is faster than a heap
+SCANNED_LENGTH = 80  # up to about how many bytes of a piece a scan for each merge is faster than a heap (measured)
 
 # --- cut a text ---
 
@@ -515,13 +515,15 @@ class BPETokenizer:
     ) -> Iterator[int]:
         """Stream the ids of many texts, in order, in constant memory: those of `encode` for each text alone.
 
-        joined=True gives the ids of `encode("".join(texts))` instead, as for the lines or blocks of one file. That is not
-        the same, because pieces and special tokens may cross from one text to the next. GPT-2's pattern keeps a line
-        end apart from the word after it, but not from blanks: "a\\n" and "  b" are cut into "a", "\\n", " ", " b", and
-        joined into "a", "\\n ", " b". GPT-4's pattern even takes the line ends of several blank lines as one piece. So
-        the last two pieces are held back until more text has come, about 65,000 characters at a time; only a piece that
-        is itself longer takes more memory. Raises ValueError for a pattern of which it is not known that two are enough
-        (any that is not in `SETTLING_PATTERNS`), and for a normalization, which may join characters of two texts.
+        joined=True gives the ids of `encode("".join(texts))` instead, as for the lines or blocks of one file. The two
+        differ where a piece or a special token crosses from one text to the next. Under GPT-2's pattern a line end
+        stays apart from words, but not from blanks: the lines "a\\n" and "  b" alone are cut into a, \\n, ␣, ␣b, and
+        joined into a, \\n␣, ␣b. Under GPT-4's a blank line also joins the line end before it. So the last two pieces
+        are held back until more text has come, about 65,000 characters at a time; only a longer piece takes more.
+
+        With joined=True, raises ValueError for a pattern that is not known to leave all but two pieces alone (one that
+        is not in `SETTLING_PATTERNS`), and for a normalization, which may compose characters of two texts. A lone
+        surrogate is reported with its position in its own text.
         """
         if isinstance(texts, str):
             raise TypeError("expected an iterable of strings, got one string: use encode")

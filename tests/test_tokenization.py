@@ -349,7 +349,29 @@ MERGED = BPETokenizer.train(ENGLISH + MIXED + CODE, 500)
 )
 def test_the_heap_gives_the_parts_of_the_scan(parts, merges):
     ranks = {pair: rank for rank, pair in enumerate(merges)}  # in any order, even one no training could give
-    assert tokenization.apply_merges_with_heap(parts, ranks) == tokenization.apply_merges(parts, ranks)
+    expected = tokenization.apply_merges(parts, ranks)
+    assert tokenization.apply_merges_with_heap(parts, ranks) == expected
+    made = [bytes([byte]) for byte in range(256)] + [first + second for first, second in merges]
+    numbers = tokenization.apply_numbered_merges(b"".join(parts), tokenization.number_merges(merges))
+    assert [made[number] for number in numbers] == expected
+
+
+@pytest.mark.parametrize("text", ["abab", "aab", "abaab"])
+def test_the_three_ways_agree_where_two_merges_make_one_token_and_a_merge_is_listed_twice(text):
+    merges = [(b"a", b"a"), (b"ab", b"a"), (b"a", b"b"), (b"a", b"ba"), (b"b", b"a"), (b"aba", b"b"), (b"a", b"a")]
+    ranks = {pair: rank for rank, pair in enumerate(merges)}
+    expected = tokenization.apply_merges(tokenization.split_bytes(text), ranks)
+    assert tokenization.apply_merges_with_heap(tokenization.split_bytes(text), ranks) == expected
+    made = [bytes([byte]) for byte in range(256)] + [first + second for first, second in merges]
+    numbers = tokenization.apply_numbered_merges(text.encode(), tokenization.number_merges(merges))
+    assert [made[number] for number in numbers] == expected
+
+
+@pytest.mark.parametrize("length", range(tokenization.SCANNED_LENGTH - 2, tokenization.SCANNED_LENGTH + 3))
+def test_short_and_long_pieces_meet(length, trained):
+    ours, tik = trained
+    for text in ("ab" * length, "thequestion" * 20, "é领" * length, "a" * length):
+        assert ours.encode(text[:length]) == tik.encode_ordinary(text[:length])
 
 
 def test_every_token_is_the_encoding_of_its_own_text():
@@ -406,6 +428,123 @@ def test_a_stream_takes_constant_memory():
         tracemalloc.stop()
         tokenization.CACHED_PIECES = small_cache
     assert late < early + 300_000
+
+
+LINES = st.lists(
+    st.one_of(
+        st.text(alphabet="ab1 \n\r\t'rveE!.\u0301领\u3000", max_size=12),
+        st.sampled_from([" ", "\n", "\r\n", "  ", "'", "<", "<|end|>", "<|end|>of te", "xt", "|end", "</s", ">"]),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
+    ),
+    max_size=25,
+)
+
+
+def joined(tokenizer, texts, batch, **options):
+    """The ids of the joined texts, `batch` characters at a time."""
+    before = tokenization.BATCH
+    tokenization.BATCH = batch
+    try:
+        return list(tokenizer.encode_iterable(texts, joined=True, **options))
+    finally:
+        tokenization.BATCH = before
+
+
+def test_joined_texts_give_the_ids_of_the_whole_wherever_they_are_cut(trained):
+    ours, tik = trained
+
+    @settings(max_examples=400, deadline=None)
+    @given(LINES, st.integers(1, 12), st.sampled_from([(), ("<s>",), ("<|end|>", "<|end|>of text"), "all"]))
+    @example(["'", "r", "e"], 1, ())
+    @example(["a \n", " \t", "\n"], 1, ())
+    @example(["a", "\n", "  ", "b"], 1, ())
+    @example(["x<|end", "|>of ", "text", "<|end|>of ", "tex"], 1, "all")
+    def check(texts, batch, allowed):
+        whole = "".join(texts)
+        ids = joined(ours, texts, batch, allowed_special=allowed)
+        known = ours.special_tokens if allowed == "all" else allowed
+        # tiktoken takes the first special token that matches, which need not be the longest: compared where none is
+        if not any(token in whole for token in known):
+            assert ids == tik.encode_ordinary(whole)
+        assert ids == ours.encode(whole, allowed_special=allowed)
+
+    check()
+
+
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS.keys())
+def test_what_follows_changes_at_most_the_last_two_pieces(pattern):
+    """The ground that joined texts stand on: every text of four of these characters, cut at every place."""
+    find = tokenization.regex.compile(pattern).findall
+    for characters in itertools.product("a1! \n\r'rE", repeat=5):
+        text = "".join(characters)
+        pieces = find(text)
+        assert "".join(pieces) == text
+        for cut in range(1, 5):
+            settled = find(text[:cut])[:-2]
+            assert pieces[: len(settled)] == settled
+    assert find("'re")[:1] != find("'r")[:1] or pattern == GPT4_PATTERN  # holding back one piece is not enough
+    assert find(" \n \n")[:1] != find(" \n ")[:1] or pattern != GPT4_PATTERN
+
+
+def test_lines_alone_are_not_the_whole_where_blanks_meet_a_line_end():
+    lines = ["a\n", "  b\n", "\n", "c"]
+    for pattern in PATTERNS.values():
+        tokenizer = BPETokenizer(MERGED.vocab, MERGED.merges, pattern=pattern)
+        cut = [list(tokenization.split_pieces(text, pattern)) for text in (*lines, "".join(lines))]
+        if pattern == GPT4_PATTERN:
+            assert cut == [["a", "\n"], [" ", " b", "\n"], ["\n"], ["c"], ["a", "\n", " ", " b", "\n\n", "c"]]
+        else:
+            assert cut == [["a", "\n"], [" ", " b", "\n"], ["\n"], ["c"], ["a", "\n ", " b", "\n", "\n", "c"]]
+        assert list(tokenizer.encode_iterable(lines, joined=True)) == tokenizer.encode("".join(lines))
+
+
+def test_joined_texts_need_a_pattern_that_settles_and_no_normalization():
+    other = BPETokenizer(MERGED.vocab, MERGED.merges, pattern=r"\w+")
+    with pytest.raises(ValueError, match=r"one of the patterns in SETTLING_PATTERNS, got '\\\\w\+'"):
+        other.encode_iterable(["a"], joined=True)
+    composed = BPETokenizer(MERGED.vocab, MERGED.merges, normalization="NFC")
+    with pytest.raises(ValueError, match="without normalization, got NFC"):
+        composed.encode_iterable(["e", "\u0301"], joined=True)
+    with pytest.raises(ValueError, match=r"got \['<x>'\]"):
+        MERGED.encode_iterable(["a"], joined=True, allowed_special=["<x>"])
+    with pytest.raises(ValueError, match=r"U\+D83D at position 1"):
+        list(MERGED.encode_iterable(["fine", "a\ud83d", "\ude00"], joined=True))
+    with pytest.raises(TypeError, match="expected text as str, got bytes"):
+        list(MERGED.encode_iterable([b"a"], joined=True))
+    assert list(MERGED.encode_iterable([], joined=True)) == list(MERGED.encode_iterable(["", ""], joined=True)) == []
+
+
+def twenty_megabytes(kind):
+    """20 MB in lines: a text that repeats, or numbers that never do, written as letters."""
+    if kind == "repeats":
+        line = ENGLISH.replace("\n", " ") + "\n  "
+        return itertools.repeat(line, 20_000_000 // len(line))
+    letters = str.maketrans("0123456789", "aeioustrnl")
+    return (
+        f"{' '.join(str(n * 7919**2) for n in range(i, i + 500))}\n".translate(letters)
+        for i in range(0, 1_600_000, 500)
+    )
+
+
+@pytest.mark.parametrize("kind, joined", [("repeats", True), ("never repeats", False)])
+def test_20_megabytes_stream_in_constant_memory(kind, joined):
+    tokenizer = BPETokenizer(MERGED.vocab, MERGED.merges)
+    size = 0
+
+    def read():
+        nonlocal size
+        for text in twenty_megabytes(kind):
+            size += len(text)
+            yield text
+
+    tracemalloc.start()
+    try:
+        tokens = sum(1 for _ in tokenizer.encode_iterable(read(), joined=joined))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert size > 19_000_000 and tokens > size // 8
+    assert peak < (6_000_000 if kind == "repeats" else 45_000_000)  # here the cache of pieces, which is bounded
 
 
 def test_the_cache_is_bounded_and_changes_no_id(monkeypatch):
