@@ -16,9 +16,9 @@ import operator
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from heapq import heapify, heappop, heappush
-from itertools import pairwise
+from itertools import chain, pairwise
 from numbers import Integral
 from unicodedata import normalize
 
@@ -38,8 +38,14 @@ GPT4_PATTERN = (
 # GPT-2's pattern with every digit alone, also after a space: a digit is the same token wherever it stands.
 SINGLE_DIGIT_PATTERN = GPT2_PATTERN.replace(r" ?\p{N}+", r"\p{N}")
 
+# Whatever text follows, it changes at most the last two pieces that these patterns cut from what came before: a line
+# end joins two runs of blanks (GPT-4), an "e" makes "'re" of "'" and "r" (GPT-2).
+SETTLING_PATTERNS = (GPT2_PATTERN, GPT4_PATTERN, SINGLE_DIGIT_PATTERN)
+
+BATCH = 2**16  # about how many characters are cut into pieces at a time
 CACHED_PIECES = 2**16  # how many pieces a tokenizer remembers the ids of ...
 CACHED_LENGTH = 64  # ... if they are at most this long, in characters
+SCANNED_LENGTH = 80  # up to about how many bytes of a piece a scan for each merge is faster than a heap (measured)
 
 # --- cut a text ---
 
@@ -65,8 +71,22 @@ def split_pieces(text: str, pattern: str | regex.Pattern) -> Iterator[str]:
     >>> list(split_pieces("Hello world's 42", GPT2_PATTERN))
     ['Hello', ' world', "'s", ' 42']
     """
+    compiled = _compile(pattern)
+    if len(text) <= BATCH:
+        return iter(_pieces(text, compiled))
+    return chain.from_iterable(_batches(text, compiled)) if _settles(compiled) else _pieces_one_by_one(text, compiled)
+
+
+def _pieces(text: str, compiled: regex.Pattern) -> list[str]:
+    matches = [] if compiled.groups else compiled.findall(text)
+    if sum(map(len, matches)) < len(text):  # something lies between two matches, or what was found are groups
+        return list(_pieces_one_by_one(text, compiled))
+    return matches if all(matches) else list(filter(None, matches))
+
+
+def _pieces_one_by_one(text: str, compiled: regex.Pattern) -> Iterator[str]:
     end = 0
-    for match in _compile(pattern).finditer(text):
+    for match in compiled.finditer(text):
         start, stop = match.span()
         if start > end:
             yield text[end:start]
@@ -75,6 +95,22 @@ def split_pieces(text: str, pattern: str | regex.Pattern) -> Iterator[str]:
         end = stop
     if end < len(text):
         yield text[end:]
+
+
+def _batches(text: str, compiled: regex.Pattern) -> Iterator[list[str]]:
+    """The pieces of a long text in lists, so that not all of them are held at once."""
+    start, length = 0, BATCH
+    while start < len(text):
+        pieces = _pieces(text[start : start + length], compiled)
+        if start + length < len(text):
+            del pieces[-2:]  # what follows may change them
+        yield pieces
+        start += sum(map(len, pieces))
+        length = BATCH if pieces else 2 * length  # doubled, so that one endless piece is not read over and over
+
+
+def _settles(compiled: regex.Pattern) -> bool:
+    return any(compiled == regex.compile(pattern) for pattern in SETTLING_PATTERNS)
 
 
 def _compile(pattern: str | regex.Pattern) -> regex.Pattern:
@@ -270,6 +306,46 @@ def apply_merges_with_heap(parts: Sequence[bytes], ranks: Mapping[Pair, int]) ->
     return [part for part in parts if part]
 
 
+def number_merges(merges: Sequence[Pair]) -> list[dict[int, int]]:
+    """The merges as numbers: `numbered[first][second]` is the number of what the two make.
+
+    A byte is its own number, and merge number r makes token number 256 + r. So one number tells both what is made and
+    when it was learned: the smaller, the earlier.
+
+    >>> number_merges([(b"l", b"o"), (b"lo", b"w")])[256]
+    {119: 257}
+    """
+    tokens = [bytes([byte]) for byte in range(256)] + [first + second for first, second in merges]
+    numbers_of: defaultdict[bytes, list[int]] = defaultdict(list)  # two merges may make the same token
+    for number, token in enumerate(tokens):
+        numbers_of[token].append(number)
+    after: defaultdict[bytes, dict[int, int]] = defaultdict(dict)
+    for made, (first, second) in enumerate(merges, 256):
+        for number in numbers_of[second]:
+            after[first][number] = made
+    nothing: dict[int, int] = {}
+    return [after.get(token, nothing) for token in tokens]
+
+
+def apply_numbered_merges(piece: bytes, numbered: Sequence[Mapping[int, int]]) -> list[int]:
+    """The parts of `apply_merges` as numbers, for a piece of few bytes: a merge looks up only its two new pairs.
+
+    >>> apply_numbered_merges(b"lowlo", number_merges([(b"l", b"o"), (b"lo", b"w")]))
+    [257, 256]
+    """
+    parts, never = list(piece), len(numbered)
+    found = [numbered[first].get(second, never) for first, second in pairwise(parts)]  # what each pair would make
+    while found and (made := min(found)) < never:
+        i = found.index(made)
+        parts[i] = made
+        del parts[i + 1], found[i]
+        if i > 0:
+            found[i - 1] = numbered[parts[i - 1]].get(made, never)
+        if i < len(found):
+            found[i] = numbered[made].get(parts[i + 1], never)
+    return parts
+
+
 # --- the tokenizer ---
 
 
@@ -310,10 +386,19 @@ class BPETokenizer:
         self._compiled = _compile(pattern)
         special_ids = set(self.special_tokens.values())
         self._ids = {token: id for id, token in self.vocab.items() if id not in special_ids}
-        self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
         self._cache: dict[str, list[int]] = {}
         self._check()
         self.vocab_size = max(self.vocab) + 1
+
+    @cached_property
+    def _ranks(self) -> dict[Pair, int]:
+        return {pair: rank for rank, pair in enumerate(self.merges)}
+
+    @cached_property
+    def _numbered(self) -> tuple[list[dict[int, int]], list[int]]:
+        """The merges as numbers, and the id of each number."""
+        tokens = chain((bytes([byte]) for byte in range(256)), (first + second for first, second in self.merges))
+        return number_merges(self.merges), [self._ids[token] for token in tokens]
 
     def _check(self) -> None:
         """Raise ValueError where vocabulary, merges and special tokens do not fit together."""
@@ -382,40 +467,100 @@ class BPETokenizer:
         than special tokens of this tokenizer, and for a lone surrogate, with its position in the text.
         """
         check_text(text)
-        known = self.special_tokens.keys()
-        allowed = known if allowed_special == "all" else set(_collection(allowed_special))
-        if unknown := allowed - known:
-            raise ValueError(f"expected some of the special tokens {list(known)}, got {sorted(unknown, key=str)}")
+        allowed = self._allowed(allowed_special)
         ids: list[int] = []
         for part in split_special(text, allowed):
             if part in allowed:
                 ids.append(self.special_tokens[part])
-                continue
-            if self.normalization:
-                part = normalize(self.normalization, part)
-            for piece in split_pieces(part, self._compiled):
-                ids += self._cache.get(piece) or self._encode_piece(piece)
+            else:
+                ids += self._encode_ordinary(part)
+        return ids
+
+    def _allowed(self, allowed_special: Collection[str] | str) -> frozenset[str]:
+        known = self.special_tokens.keys()
+        allowed = frozenset(known if allowed_special == "all" else _collection(allowed_special))
+        if unknown := allowed - known:
+            raise ValueError(f"expected some of the special tokens {list(known)}, got {sorted(unknown, key=str)}")
+        return allowed
+
+    def _encode_ordinary(self, text: str) -> list[int]:
+        if self.normalization:
+            text = normalize(self.normalization, text)
+        return self._encode_pieces(split_pieces(text, self._compiled))
+
+    def _encode_pieces(self, pieces: Iterable[str]) -> list[int]:
+        ids: list[int] = []
+        known, encode = self._cache.get, self._encode_piece
+        for piece in pieces:
+            ids += known(piece) or encode(piece)
         return ids
 
     def _encode_piece(self, piece: str) -> list[int]:
-        parts = split_bytes(piece)
-        if self.ignore_merges and (whole := b"".join(parts)) in self._ids:
-            parts = [whole]
-        ids = [self._ids[part] for part in apply_merges_with_heap(parts, self._ranks)]
+        data = piece.encode("utf-8")
+        if self.ignore_merges and data in self._ids:
+            ids = [self._ids[data]]
+        elif len(data) <= SCANNED_LENGTH:
+            numbered, id_of = self._numbered
+            ids = [id_of[number] for number in apply_numbered_merges(data, numbered)]
+        else:
+            ids = [self._ids[part] for part in apply_merges_with_heap(split_bytes(piece), self._ranks)]
         if len(piece) <= CACHED_LENGTH:
             if len(self._cache) >= CACHED_PIECES:
                 self._cache.clear()
             self._cache[piece] = ids
         return ids
 
-    def encode_iterable(self, texts: Iterable[str], *, allowed_special: Collection[str] | str = ()) -> Iterator[int]:
-        """Stream the ids of many texts: those of `encode` for each text alone, in order, in constant memory.
+    def encode_iterable(
+        self, texts: Iterable[str], *, allowed_special: Collection[str] | str = (), joined: bool = False
+    ) -> Iterator[int]:
+        """Stream the ids of many texts, in order, in constant memory: those of `encode` for each text alone.
 
-        No piece crosses from one text to the next, so cut a long text where its pieces end anyway.
+        joined=True gives the ids of `encode("".join(texts))` instead, as for the lines or blocks of one file. The two
+        differ where a piece or a special token crosses from one text to the next. Under GPT-2's pattern a line end
+        stays apart from words, but not from blanks: the lines "a\\n" and "  b" alone are cut into a, \\n, ␣, ␣b, and
+        joined into a, \\n␣, ␣b. Under GPT-4's a blank line also joins the line end before it. So the last two pieces
+        are held back until more text has come, about 65,000 characters at a time; only a longer piece takes more.
+
+        With joined=True, raises ValueError for a pattern that is not known to leave all but two pieces alone (one that
+        is not in `SETTLING_PATTERNS`), and for a normalization, which may compose characters of two texts. A lone
+        surrogate is reported with its position in its own text.
         """
         if isinstance(texts, str):
             raise TypeError("expected an iterable of strings, got one string: use encode")
-        return (id for text in texts for id in self.encode(text, allowed_special=allowed_special))
+        if not joined:
+            return (id for text in texts for id in self.encode(text, allowed_special=allowed_special))
+        if not _settles(self._compiled):
+            raise ValueError(f"joined texts need one of the patterns in SETTLING_PATTERNS, got {self.pattern!r}")
+        if self.normalization:
+            raise ValueError(f"joined texts need a tokenizer without normalization, got {self.normalization}")
+        return self._encode_joined(texts, self._allowed(allowed_special))
+
+    def _encode_joined(self, texts: Iterable[str], allowed: frozenset[str]) -> Iterator[int]:
+        held, new, n_new = "", [], 0
+        for text in texts:
+            check_text(text)
+            new.append(text)
+            n_new += len(text)
+            if n_new >= max(BATCH, len(held)):  # so that one endless piece is not read over and over
+                ids, held = self._encode_settled(held + "".join(new), allowed)
+                yield from ids
+                new, n_new = [], 0
+        yield from self.encode(held + "".join(new), allowed_special=allowed)
+
+    def _encode_settled(self, text: str, allowed: frozenset[str]) -> tuple[list[int], str]:
+        """The ids of the beginning of a text, which nothing that follows can change, and the rest of the text."""
+        longest = max(map(len, allowed), default=1)
+        unsettled = len(text) - longest + 1  # a special token that begins here or later may not have come completely
+        ids: list[int] = []
+        start = 0
+        for match in _special_pattern(allowed).finditer(text) if allowed else ():
+            if match.start() >= unsettled:
+                break
+            ids += self._encode_ordinary(text[start : match.start()])
+            ids.append(self.special_tokens[match.group()])
+            start = match.end()
+        pieces = list(split_pieces(text[start : max(start, unsettled)], self._compiled))[:-2]
+        return ids + self._encode_pieces(pieces), text[start + sum(map(len, pieces)) :]
 
     def _token(self, id: int) -> bytes:
         try:

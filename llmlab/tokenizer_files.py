@@ -32,7 +32,7 @@ def _to_string(token: bytes) -> str:
 
 def _to_bytes(token: str) -> bytes:
     try:
-        return bytes([_BYTE_OF[character] for character in token])
+        return bytes(map(_BYTE_OF.__getitem__, token))
     except KeyError as error:
         raise ValueError(f"token {token!r} is not byte-level: {error} stands for no byte") from None
 
@@ -114,9 +114,14 @@ def _arguments(tokens: dict[str, int], merges: list, special: dict[str, int]) ->
     pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in merges]
     if bad := [pair for pair in pairs if len(pair) != 2]:
         raise ValueError(f"expected merges of two tokens, got {bad[0]}")
+    known = {token: vocab[id] for token, id in tokens.items() if token not in special}  # parts of merges are tokens
+
+    def part(token: str) -> bytes:
+        return known[token] if token in known else _to_bytes(token)
+
     return {
         "vocab": vocab,
-        "merges": [(_to_bytes(first), _to_bytes(second)) for first, second in pairs],
+        "merges": [(part(first), part(second)) for first, second in pairs],
         "special_tokens": special,
     }
 

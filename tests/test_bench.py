@@ -33,7 +33,28 @@ def test_tokenization_rows(monkeypatch):
     monkeypatch.setattr(tokenization, "TRAIN_BYTES", 4_000)
     monkeypatch.setattr(tokenization, "VOCAB_SIZE", 300)
     monkeypatch.setattr(tokenization, "ENCODE_BYTES", 10_000)
-    assert len([row for row in tokenization.benchmark() if row.ours > 0 and row.theirs > 0]) == 5
+    rows = list(tokenization.benchmark())
+    assert all(row.ours > 0 and row.theirs > 0 for row in rows)
+    assert [row.what.split(", ")[-1] for row in rows[1:]] == [
+        *[f"world text: {name}" for name in ("tokenizers", "tokenizers", "tiktoken", "tiktoken")],
+        *[
+            f"{text}: {name}"
+            for text in ("words that hardly repeat", "mixed scripts")
+            for name in ("tokenizers", "tiktoken")
+        ],
+    ]
+    assert sum(row.met is not None for row in rows) == 1 + len(tokenization.BOUNDS)  # every bound is held against a row
+
+
+def test_the_texts_of_the_tokenization_rows_are_what_they_are_called():
+    for write in (tokenization.world_text, tokenization.invented_words, tokenization.mixed_scripts):
+        text = write(200_000)
+        assert 199_997 <= len(text.encode()) <= 200_000 and write(200_000) == text
+    words = tokenization.invented_words(200_000).split(" ")
+    assert len(set(words)) > 0.8 * len(words) and all(word.isascii() and word.isalpha() for word in words)
+    again = tokenization.world_text(200_000).split(" ")
+    assert len(set(again)) < 0.2 * len(again)
+    assert len({word[0] for word in tokenization.mixed_scripts(200_000).split(" ")}) > 1_000
 
 
 def test_generation_compares_the_same_tokens(monkeypatch):

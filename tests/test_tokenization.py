@@ -349,7 +349,29 @@ MERGED = BPETokenizer.train(ENGLISH + MIXED + CODE, 500)
 )
 def test_the_heap_gives_the_parts_of_the_scan(parts, merges):
     ranks = {pair: rank for rank, pair in enumerate(merges)}  # in any order, even one no training could give
-    assert tokenization.apply_merges_with_heap(parts, ranks) == tokenization.apply_merges(parts, ranks)
+    expected = tokenization.apply_merges(parts, ranks)
+    assert tokenization.apply_merges_with_heap(parts, ranks) == expected
+    made = [bytes([byte]) for byte in range(256)] + [first + second for first, second in merges]
+    numbers = tokenization.apply_numbered_merges(b"".join(parts), tokenization.number_merges(merges))
+    assert [made[number] for number in numbers] == expected
+
+
+@pytest.mark.parametrize("text", ["abab", "aab", "abaab"])
+def test_the_three_ways_agree_where_two_merges_make_one_token_and_a_merge_is_listed_twice(text):
+    merges = [(b"a", b"a"), (b"ab", b"a"), (b"a", b"b"), (b"a", b"ba"), (b"b", b"a"), (b"aba", b"b"), (b"a", b"a")]
+    ranks = {pair: rank for rank, pair in enumerate(merges)}
+    expected = tokenization.apply_merges(tokenization.split_bytes(text), ranks)
+    assert tokenization.apply_merges_with_heap(tokenization.split_bytes(text), ranks) == expected
+    made = [bytes([byte]) for byte in range(256)] + [first + second for first, second in merges]
+    numbers = tokenization.apply_numbered_merges(text.encode(), tokenization.number_merges(merges))
+    assert [made[number] for number in numbers] == expected
+
+
+@pytest.mark.parametrize("length", range(tokenization.SCANNED_LENGTH - 2, tokenization.SCANNED_LENGTH + 3))
+def test_short_and_long_pieces_meet(length, trained):
+    ours, tik = trained
+    for text in ("ab" * length, "thequestion" * 20, "é领" * length, "a" * length):
+        assert ours.encode(text[:length]) == tik.encode_ordinary(text[:length])
 
 
 def test_every_token_is_the_encoding_of_its_own_text():
@@ -408,6 +430,127 @@ def test_a_stream_takes_constant_memory():
     assert late < early + 300_000
 
 
+LINES = st.lists(
+    st.one_of(
+        st.text(alphabet="ab1 \n\r\t'rveE!.\u0301领\u3000", max_size=12),
+        st.sampled_from([" ", "\n", "\r\n", "  ", "'", "<", "<|end|>", "<|end|>of te", "xt", "|end", "</s", ">"]),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
+    ),
+    max_size=25,
+)
+
+
+def joined(tokenizer, texts, batch, **options):
+    """The ids of the joined texts, `batch` characters at a time."""
+    before = tokenization.BATCH
+    tokenization.BATCH = batch
+    try:
+        return list(tokenizer.encode_iterable(texts, joined=True, **options))
+    finally:
+        tokenization.BATCH = before
+
+
+def test_joined_texts_give_the_ids_of_the_whole_wherever_they_are_cut(trained):
+    ours, tik = trained
+
+    @settings(max_examples=400, deadline=None)
+    @given(LINES, st.integers(1, 12), st.sampled_from([(), ("<s>",), ("<|end|>", "<|end|>of text"), "all"]))
+    @example(["'", "r", "e"], 1, ())
+    @example(["a \n", " \t", "\n"], 1, ())
+    @example(["a", "\n", "  ", "b"], 1, ())
+    @example(["x<|end", "|>of ", "text", "<|end|>of ", "tex"], 1, "all")
+    def check(texts, batch, allowed):
+        whole = "".join(texts)
+        ids = joined(ours, texts, batch, allowed_special=allowed)
+        known = ours.special_tokens if allowed == "all" else allowed
+        # tiktoken takes the first special token that matches, which need not be the longest: compared where none is
+        if not any(token in whole for token in known):
+            assert ids == tik.encode_ordinary(whole)
+        assert ids == ours.encode(whole, allowed_special=allowed)
+
+    check()
+
+
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS.keys())
+def test_what_follows_changes_at_most_the_last_two_pieces(pattern):
+    """The ground that joined texts stand on: every text of four of these characters, cut at every place."""
+    find = tokenization.regex.compile(pattern).findall
+    for characters in itertools.product("a1! \n\r'rE", repeat=5):
+        text = "".join(characters)
+        pieces = find(text)
+        assert "".join(pieces) == text
+        for cut in range(1, 5):
+            settled = find(text[:cut])[:-2]
+            assert pieces[: len(settled)] == settled
+    assert find("'re")[:1] != find("'r")[:1] or pattern == GPT4_PATTERN  # holding back one piece is not enough
+    assert find(" \n \n")[:1] != find(" \n ")[:1] or pattern != GPT4_PATTERN
+
+
+def test_lines_alone_are_not_the_whole_where_blanks_meet_a_line_end():
+    lines = ["a\n", "  b\n", "\n", "c"]
+    for pattern in PATTERNS.values():
+        tokenizer = BPETokenizer(MERGED.vocab, MERGED.merges, pattern=pattern)
+        cut = [list(tokenization.split_pieces(text, pattern)) for text in (*lines, "".join(lines))]
+        if pattern == GPT4_PATTERN:
+            assert cut == [["a", "\n"], [" ", " b", "\n"], ["\n"], ["c"], ["a", "\n", " ", " b", "\n\n", "c"]]
+        else:
+            assert cut == [["a", "\n"], [" ", " b", "\n"], ["\n"], ["c"], ["a", "\n ", " b", "\n", "\n", "c"]]
+        assert list(tokenizer.encode_iterable(lines, joined=True)) == tokenizer.encode("".join(lines))
+
+
+def test_joined_texts_need_a_pattern_that_settles_and_no_normalization():
+    other = BPETokenizer(MERGED.vocab, MERGED.merges, pattern=r"\w+")
+    with pytest.raises(ValueError, match=r"one of the patterns in SETTLING_PATTERNS, got '\\\\w\+'"):
+        other.encode_iterable(["a"], joined=True)
+    composed = BPETokenizer(MERGED.vocab, MERGED.merges, normalization="NFC")
+    with pytest.raises(ValueError, match="without normalization, got NFC"):
+        composed.encode_iterable(["e", "\u0301"], joined=True)
+    with pytest.raises(ValueError, match=r"got \['<x>'\]"):
+        MERGED.encode_iterable(["a"], joined=True, allowed_special=["<x>"])
+    with pytest.raises(ValueError, match=r"U\+D83D at position 1"):
+        list(MERGED.encode_iterable(["fine", "a\ud83d", "\ude00"], joined=True))
+    with pytest.raises(TypeError, match="expected text as str, got bytes"):
+        list(MERGED.encode_iterable([b"a"], joined=True))
+    assert list(MERGED.encode_iterable([], joined=True)) == list(MERGED.encode_iterable(["", ""], joined=True)) == []
+
+
+def lines_of_long_words(distinct):
+    """20 MB in lines that are indented and hold ten words of 57 letters each, of which `distinct` different ones."""
+    letters = str.maketrans("0123456789", "QZXJKVWYPG")
+    for line in range(34_500):
+        numbers = (n % distinct for n in range(10 * line, 10 * line + 10))
+        yield "  " + " ".join(f"{n * 104729:057}".translate(letters) for n in numbers) + "\n"
+
+
+@pytest.mark.parametrize(
+    "distinct, traced_from, bound", [(1_000, 0, 8_000_000), (10**9, 15_000_000, 60_000_000)], ids=["repeats", "never"]
+)
+def test_20_megabytes_stream_in_constant_memory_also_of_words_that_never_repeat(distinct, traced_from, bound):
+    """What is held are about BATCH characters of text, and the cached pieces: at most 65,536 of 64 characters each.
+
+    Tracing is slow, so the words that never repeat are traced in the last 5 MB: there the cache is filled once more.
+    """
+    tokenizer, size, tokens = BPETokenizer(MERGED.vocab, MERGED.merges), 0, 0
+
+    def read():
+        nonlocal size
+        for text in lines_of_long_words(distinct):
+            if size >= traced_from and not tracemalloc.is_tracing():
+                tracemalloc.start()
+            size += len(text)
+            yield text
+
+    try:
+        stream = tokenizer.encode_iterable(read(), joined=True)
+        while chunk := sum(1 for _ in itertools.islice(stream, 1_000_000)):
+            tokens += chunk
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert size > 20_000_000 and tokens > size // 8
+    assert len(tokenizer._cache) <= tokenization.CACHED_PIECES and peak < bound, peak
+
+
 def test_the_cache_is_bounded_and_changes_no_id(monkeypatch):
     monkeypatch.setattr(tokenization, "CACHED_PIECES", 10)
     tokenizer = BPETokenizer(MERGED.vocab, MERGED.merges)
@@ -417,33 +560,117 @@ def test_the_cache_is_bounded_and_changes_no_id(monkeypatch):
     assert max(map(len, tokenizer._cache)) <= tokenization.CACHED_LENGTH
 
 
-@pytest.mark.parametrize("unit", ["a", "ab", "the", "😀", "random"])
-def test_work_on_one_long_piece_is_not_quadratic(unit, monkeypatch):
-    """Twice the length takes about twice as many heap steps and pair look-ups, each of them O(log n)."""
+HOSTILE_UNITS = [
+    "a",
+    "ab",
+    "the",
+    "领",
+    "😀",
+    "7",
+    " ",
+    "\n",
+    "\x00",
+    "<s>",
+    "<|end|>of tex",
+    "random letters",
+    "random digits",
+]
+
+
+def hostile(unit, n):
+    """n characters, or a few less, of a text that is one piece or repeats one piece."""
+    rng = random.Random(0)
+    if unit.startswith("random"):
+        return "".join(rng.choices("abcdethr" if unit.endswith("letters") else "0123456789", k=n))
+    return unit * (n // len(unit))
+
+
+class CountingDict(dict):
     steps = 0
 
-    def counting_pop(heap):
-        nonlocal steps
-        steps += 1
-        return pop(heap)
+    def get(self, key, default=None):
+        CountingDict.steps += 1
+        return super().get(key, default)
 
-    class CountingRanks(dict):
-        def get(self, key, default=None):
-            nonlocal steps
-            steps += 1
-            return super().get(key, default)
+
+@pytest.mark.parametrize("unit", HOSTILE_UNITS)
+def test_work_on_a_hostile_text_is_not_quadratic(unit, monkeypatch):
+    """Twice the length takes about twice as many heap steps and look-ups of pairs and pieces, each of them O(log n)."""
+
+    def counting_pop(heap):
+        CountingDict.steps += 1
+        return pop(heap)
 
     pop = tokenization.heappop
     monkeypatch.setattr(tokenization, "heappop", counting_pop)
-    tokenizer = BPETokenizer.train(ENGLISH + MIXED + "a" * 300 + "ab" * 300, 400)
-    tokenizer._ranks = CountingRanks(tokenizer._ranks)
-    rng, work = random.Random(0), []
+    tokenizer = BPETokenizer.train(ENGLISH + MIXED + CODE + "a" * 300 + "ab" * 300 + " " * 300 + "123 12" * 9, 400)
+    numbered, id_of = tokenizer._numbered
+    tokenizer._numbered = [CountingDict(row) for row in numbered], id_of
+    tokenizer._ranks, tokenizer._cache = CountingDict(tokenizer._ranks), CountingDict()
+    work = []
     for n in (5_000, 10_000, 20_000):
-        steps = 0
-        text = "".join(rng.choices("abcdethr", k=n)) if unit == "random" else unit * (n // len(unit))
-        tokenizer.encode(text)
-        work.append(steps)
+        CountingDict.steps = 0
+        tokenizer._cache.clear()
+        text = hostile(unit, n)
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+        work.append(CountingDict.steps)
     assert all(0 < more < 2.2 * less for less, more in pairwise(work)), work
+
+
+@pytest.mark.parametrize("unit", HOSTILE_UNITS)
+def test_training_on_a_hostile_text_is_not_quadratic(unit, monkeypatch):
+    """For the same number of merges, twice the length takes about twice as many pairs looked at."""
+    seen = 0
+
+    def counting_pairwise(items):
+        nonlocal seen
+        for pair in pairwise(items):
+            seen += 1
+            yield pair
+
+    monkeypatch.setattr(tokenization, "pairwise", counting_pairwise)
+    work = []
+    for n in (2_500, 5_000, 10_000):
+        seen = 0
+        text = hostile(unit, n)
+        tokenizer = BPETokenizer.train(text, 270)
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+        work.append(seen)
+    assert all(more < 2.2 * less + 100 for less, more in pairwise(work)), work
+
+
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS.keys())
+@pytest.mark.parametrize("n_at_once", [1, 64])
+def test_one_endless_piece_is_not_read_over_and_over(pattern, n_at_once, monkeypatch):
+    """Joined texts of one piece: the pattern reads a few times as many characters as there are, not their square."""
+    read = 0
+
+    def counting_pieces(text, compiled):
+        nonlocal read
+        read += len(text)
+        return pieces(text, compiled)
+
+    pieces = tokenization._pieces
+    monkeypatch.setattr(tokenization, "_pieces", counting_pieces)
+    monkeypatch.setattr(tokenization, "BATCH", 256)
+    tokenizer = BPETokenizer(MERGED.vocab, MERGED.merges, MERGED.special_tokens, pattern)
+    for unit in ("a", " ", "7", "\n", " \n", "!", "领"):
+        text = "x. " + hostile(unit, 20_000)
+        texts = [text[i : i + n_at_once] for i in range(0, len(text), n_at_once)]
+        read = 0
+        assert list(tokenizer.encode_iterable(texts, joined=True)) == tokenizer.encode(text)
+        assert 2 * len(text) <= read < 12 * len(text), (unit, read / len(text))  # the stream and `encode` together
+
+
+def test_a_megabyte_without_a_space_and_a_million_equal_bytes_give_the_ids_of_tiktoken():
+    ours = BPETokenizer.load(llmlab.data_path("tokenizer.json"))
+    ranks = {token: id for id, token in ours.vocab.items() if id not in ours.special_tokens.values()}
+    tik = tiktoken.Encoding("ours", pat_str=ours.pattern, mergeable_ranks=ranks, special_tokens=ours.special_tokens)
+    rng = random.Random(0)
+    for text in ("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=1_000_000)), "a" * 1_000_000, "\x00" * 100_000):
+        ids = ours.encode(text)
+        assert ids == tik.encode_ordinary(text)
+        assert ours.decode(ids) == "".join(ours.decode_stream(ids)) == text
 
 
 # --- special tokens ---
@@ -730,6 +957,14 @@ def test_the_shipped_merges_are_those_of_gpt2_as_tiktoken_names_them():
     assert '"explicit_n_vocab": 50257' in named and llmlab.load_gpt2_tokenizer().vocab_size == 50257
 
 
+def merge_ranks(merges):
+    """GPT-2's ids by the rule of OpenAI's encoder.py: printing bytes, other bytes, then the merges in order."""
+    printing = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    order = printing + [byte for byte in range(256) if byte not in printing]
+    ranks = {bytes([byte]): id for id, byte in enumerate(order)}
+    return ranks | {first + second: 256 + rank for rank, (first, second) in enumerate(merges)}
+
+
 def test_gpt2_from_its_merges_gives_the_ids_of_tiktoken_and_transformers(tmp_path):
     from transformers import GPT2Tokenizer
 
@@ -737,11 +972,7 @@ def test_gpt2_from_its_merges_gives_the_ids_of_tiktoken_and_transformers(tmp_pat
     # tiktoken's own tests of its download, tests/test_simple_public.py
     assert ours.encode("hello world") == [31373, 995]
     assert ours.encode("hello <|endoftext|>", allowed_special="all") == [31373, 220, 50256]
-    # the ids by the rule of OpenAI's encoder.py: printing bytes, other bytes, merges in order, the end of text
-    printing = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    order = printing + [byte for byte in range(256) if byte not in printing]
-    ranks = {bytes([byte]): id for id, byte in enumerate(order)}
-    ranks |= {first + second: 256 + rank for rank, (first, second) in enumerate(ours.merges)}
+    ranks = merge_ranks(ours.merges)
     fast = tiktoken.Encoding(
         "gpt2", pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": 50256}
     )
