@@ -351,7 +351,7 @@ def test_tables_say_what_the_picture_shows(stepper):
     stepper.mode = "encode"
     course, gpt2 = stepper.tables()
     assert len(course.rows) == 12 and len(gpt2.rows) == 29 and gpt2.rows[0] == ["The", "464", "54 68 65"]
-    assert gpt2.caption.endswith("55 bytes as 29 tokens, 1.9 bytes a token, 2.42 × the price of the course's")
+    assert gpt2.caption.endswith("55 bytes as 29 tokens, 1.9 bytes a token, 2.42 × as many as the course's")
 
 
 def test_repr_and_fallback_are_the_same_on_every_run():

@@ -328,7 +328,7 @@ class BPEStepper(LabWidget):
             ),
             Table(
                 "The most frequent pairs; among equals the greater bytes come first",
-                ["rank", "left", "right", "count"],
+                ["place", "left", "right", "count"],
                 ranking,
             ),
             Table("The merges so far", ["merge", "left", "right", "new token"], merges[: self.step]),
@@ -343,7 +343,7 @@ class BPEStepper(LabWidget):
         n_bytes, n_tokens, n_others = len(self.text_bytes), counts[which], counts[1 - which]
         return Table(
             f"{self.names[which]}: {n_bytes} bytes as {n_tokens} tokens, {short(n_bytes / n_tokens)} bytes a token, "
-            f"{short(n_tokens / n_others)} × the price of {self.names[1 - which]}",
+            f"{short(n_tokens / n_others)} × as many as {self.names[1 - which]}",
             ["token", "id", "bytes"],
             [[label(part), str(ids[part.hex()]), part.hex(" ")] for part in parts],
         )

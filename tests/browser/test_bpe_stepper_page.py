@@ -287,8 +287,8 @@ def test_two_tokenizers_and_where_they_part(encoding):
     )
     titles = encoding.root.locator(".llmlab-bpe-title").all_text_contents()
     assert titles == [
-        "the course's (4,096 tokens): 12 tokens, 4.58 bytes a token, 0.414 × the price of the other",
-        "GPT-2's (50,257 tokens): 29 tokens, 1.9 bytes a token, 2.42 × the price of the other",
+        "the course's (4,096 tokens): 12 tokens, 4.58 bytes a token, 0.414 × as many as the other",
+        "GPT-2's (50,257 tokens): 29 tokens, 1.9 bytes a token, 2.42 × as many as the other",
     ]
     assert encoding.root.get_by_label("the text", exact=True).input_value() == TEXT
     assert encoding.chosen() == "·unbelievable"

@@ -84,7 +84,7 @@ bits_per_byte.plant({
         ),
     "the sum over the whole text is right, and in bits; share it out over the bytes":
         lambda loss, n_tokens, text: loss * n_tokens / math.log(2),
-    "the bytes are counted per word; len(text.encode()) counts those of the text":
+    "these are bits per word; len(text.encode()) counts the bytes":
         lambda loss, n_tokens, text: loss * n_tokens / math.log(2) / len(text.split()),
 })  # fmt: skip
 
@@ -185,7 +185,7 @@ def _too_long():
     title="What fits into a context",
     prompt="Cut a text to its first tokens without cutting a character in two.",
     hints=(
-        'Try "领先一步" with 4 tokens: each character has three bytes. What does tokenizer.decode say of the cut?',
+        'Try "领先一步" with the first 4 tokens of `english`: each character has three bytes. What does `english` decode?',
         "Where the cut goes through a character, its first bytes are left over. They are bytes, so look at "
         "tokenizer.decode_bytes(ids).",
         'bytes.decode takes errors="ignore", which leaves out what is no whole character. (A � that stands in the text '
@@ -394,7 +394,7 @@ def _corpora():
 @exercise(
     "tokenization.compression",
     title="Compression on texts that are new",
-    prompt="The larger the vocabulary, the better it looks, without end; on new texts little of it is left. Mend it.",
+    prompt="The compression looks better than it is on new texts. Mend it.",
     hints=(
         "On which texts is the tokenizer trained, and on which is it measured?",
         "Put the last fifth aside before training: n_test = -(-len(texts) // 5) rounds up.",
@@ -513,7 +513,7 @@ QUESTIONS = (
             "Trained on both, a tokenizer of the same size brings the two prices close together.",
             "Merges go to what is frequent in the training text. Change the text, and the price changes.",
             "Only letters such as ä and ß take two bytes; the others take one.",
-            "With the same size, a mixed training text makes German much cheaper and English a little dearer.",
+            "With the same size, a mixed training text makes German cheaper, and English somewhat dearer.",
         ),
     ),
     Question(

@@ -14,7 +14,7 @@ const MOST_ROWS = 40; // pieces drawn; rarer ones are counted all the same
 const MOST_CHIPS = 120; // tokens drawn of one piece
 const MOST_LEAVES = 48; // bytes drawn of one tree
 const HINTS = {
-  learn: ["→ next merge, ← undo, Home End; ↑ ↓ piece, [ ] pair. / type another corpus, m: a text in tokens.", "Tap “Next merge”, a piece, a pair or a merge."],
+  learn: ["→ next merge, ← undo; ↑ ↓ piece, [ ] pair, m: a text in tokens. Type a corpus of your own (key /).", "Tap “Next merge”, a piece, a pair or a merge."],
   encode: ["← → token, ↑ ↓ tokenizer. Enter (or a click) takes a token apart, Backspace joins it again. / type a text, m: merges.", "Type a text. Tap a token to take it apart."],
 };
 
@@ -380,7 +380,7 @@ function render({ model, el }) {
     );
     const piece = t.pieces[within(get("piece"), t.pieces.length)];
     const full = Math.max(0, ...partsAt(piece, t.last).map((part) => grown(part, (at) => piece.joined[at]).height));
-    treeTitle.textContent = `How ${quoted(piece.bytes)} grows (#1: joined by merge 1)`;
+    treeTitle.textContent = `How ${quoted(piece.bytes)} grows (#: its merge)`;
     replace(tree, treeOf(piece.bytes, partsAt(piece, step), { when: (at) => piece.joined[at], height: full, fresh: step }));
   }
 
@@ -441,7 +441,7 @@ function render({ model, el }) {
     const [own, others] = [which, 1 - which].map((lane) => e.parts[lane].length);
     const { parts, number: at } = chosen(which);
     const apart = parts.length - own;
-    const numbers = `${several(own, "token")}, ${several(digits(e.bytes.length / own), "byte")} a token, ${digits(own / others)} × the price of the other`;
+    const numbers = `${several(own, "token")}, ${several(digits(e.bytes.length / own), "byte")} a token, ${digits(own / others)} × as many as the other`;
     title.replaceChildren(h("b", {}, name), ` (${grouped(get("vocab_sizes")[which])} tokens): ${numbers}${apart ? ` · taken apart: ${parts.length}` : ""}`);
     const first = parting();
     const held = chips.matches(":focus-within");
@@ -511,7 +511,7 @@ function render({ model, el }) {
         const [own, others] = [counts[which], counts[1 - which]];
         const [name, other] = [get("names")[which], get("names")[1 - which]];
         return {
-          caption: `${name}: ${e.bytes.length} bytes as ${own} tokens, ${digits(e.bytes.length / own)} bytes a token, ${digits(own / others)} × the price of ${other}`,
+          caption: `${name}: ${e.bytes.length} bytes as ${own} tokens, ${digits(e.bytes.length / own)} bytes a token, ${digits(own / others)} × as many as ${other}`,
           columns: ["token", "id", "bytes"],
           rows: partsNow(which).map((part) => {
             const bytes = e.bytes.slice(...part);
@@ -529,7 +529,7 @@ function render({ model, el }) {
       },
       {
         caption: "The most frequent pairs; among equals the greater bytes come first",
-        columns: ["rank", "left", "right", "count"],
+        columns: ["place", "left", "right", "count"],
         rows: ranking().map(({ pair: [a, b], times }, place) => [String(place + 1), label(a), label(b), String(times)]),
       },
       {
