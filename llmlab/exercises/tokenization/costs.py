@@ -185,7 +185,7 @@ def _too_long():
     title="What fits into a context",
     prompt="Cut a text to its first tokens without cutting a character in two.",
     hints=(
-        'Try "领先一步" with the first 4 tokens of `english`: each character has three bytes. What does `english` decode?',
+        'Try "领先一步" with 4 tokens of `english`: each character has three bytes. What does `english` decode?',
         "Where the cut goes through a character, its first bytes are left over. They are bytes, so look at "
         "tokenizer.decode_bytes(ids).",
         'bytes.decode takes errors="ignore", which leaves out what is no whole character. (A � that stands in the text '
