@@ -417,7 +417,7 @@ def test_tables_and_differences_are_those_of_the_record(whole):
     mean = sum(by_run["ReLU", seed] for seed in TINY.seeds) / 2
     assert f"{mean:.3f} ± " in shown and "Recorded, not run here: 4 runs, seeds 0, 1" in shown
     assert one.verdict in compared and "Each less SwiGLU, paired by seed" in compared
-    assert "Of 1 comparisons about 0 would be found to differ by luck alone." in compared
+    assert "Of 1 comparisons about 0.05 would be found to differ by luck alone." in compared
     assert recorded.table()._repr_markdown_().splitlines()[1].count("---") == 3
     with pytest.raises(ValueError, match="unknown measure 'charm'; the study 'tiny' has bits per byte, facts_true"):
         recorded.values("ReLU", "charm")

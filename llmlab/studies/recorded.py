@@ -99,7 +99,7 @@ class Recorded:
         cells = {(one.setting, one.measure): one for one in found}
         rows = [[measure, *(_cell(cells[setting, measure]) for setting in others)] for measure in names]
         said = f"Each less {to}, paired by seed; mean ± half of the {LEVEL:.0%} interval. Of {len(found)} comparisons "
-        return Table(["", *others], rows, f"{said}about {by_luck(found):.0f} would be found to differ by luck alone.")
+        return Table(["", *others], rows, f"{said}about {by_luck(found):.2g} would be found to differ by luck alone.")
 
     def _remark(self) -> str:
         seeds = sorted({seed for of_setting in self.runs.values() for seed in of_setting})

@@ -301,10 +301,6 @@ class BPEStepper(LabWidget):
         """What the picture shows; the browser says the same."""
         return self._training_tables() if self.mode == "learn" else self._text_tables()
 
-    def fallback_html(self) -> str:
-        """Both pictures as tables."""
-        return "".join(table.html() for table in [*self._training_tables(), *self._text_tables()])
-
     def _training_tables(self) -> list[Table]:
         totals = self.totals.tolist()
         pieces = [
