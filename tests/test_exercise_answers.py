@@ -10,6 +10,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 import llmlab
 from llmlab.exercises import catalog
+from llmlab.exercises.comparing import shown
 from llmlab.exercises.judge import judge
 from llmlab.exercises.sources import define
 from llmlab.tokenization import GPT2_PATTERN, split_pieces
@@ -163,6 +164,34 @@ def my_encode_piece(piece, ranks):
             return parts
         parts = tuple(merge(parts, best))
 """),
+    # a rank that no pair has, for those without one; GPT-2's and all trained merges have the ranks 0 to n − 1
+    ("tokenization.encode_piece", """\
+def my_encode_piece(piece, ranks):
+    from llmlab.tokenization import merge, split_bytes
+    parts = split_bytes(piece)
+    while len(parts) > 1:
+        best = min(zip(parts, parts[1:]), key=lambda pair: ranks.get(pair, len(ranks)))
+        if best not in ranks:
+            break
+        parts = merge(parts, best)
+    return parts
+"""),
+    # the package's own
+    ("tokenization.encode_piece", """\
+def my_encode_piece(piece, ranks):
+    from llmlab.tokenization import apply_merges, split_bytes
+    return apply_merges(split_bytes(piece), ranks)
+"""),
+    # the pair in a list, and the walk over what is left
+    ("tokenization.merge", """\
+def my_merge(parts, pair):
+    left, merged = list(parts)[::-1], []
+    while left:
+        merged.append(left.pop())
+        if left and [merged[-1], left[-1]] == list(pair):
+            merged[-1] += left.pop()
+    return tuple(merged)
+"""),
     # bytes added up
     ("tokenization.decode", """\
 def my_decode(ids, vocab):
@@ -182,6 +211,16 @@ def document_ids(text, tokenizer):
 def learn(text, n_merges, special):
     from llmlab.tokenization import count_words, learn_merges
     return learn_merges(count_words([text], special_tokens=special), n_merges)
+"""),
+    # the text is cut with a pattern of the special tokens, and pairs are counted anew after each merge
+    ("tokenization.learn", """\
+def learn(text, n_merges, special):
+    import re
+    from collections import Counter
+    from llmlab.tokenization import GPT2_PATTERN, learn_merges_by_recounting, split_bytes, split_pieces
+    documents = re.split("|".join(map(re.escape, special)), text)
+    pieces = [piece for document in documents for piece in split_pieces(document, GPT2_PATTERN)]
+    return learn_merges_by_recounting(Counter(tuple(split_bytes(piece)) for piece in pieces), n_merges)
 """),
     # the decoder of the standard library, which keeps what is not whole to itself
     ("tokenization.fit", """\
@@ -251,6 +290,52 @@ def my_decode(ids, vocab):
         return "".join(vocab[i].decode() for i in ids)
     except UnicodeDecodeError:
         return b"".join(vocab[i] for i in ids).decode(errors="ignore")
+"""),
+    # the ids are counted off in the order of the vocabulary
+    ("tokenization.decode", """\
+def my_decode(ids, vocab):
+    tokens = list(vocab.values())
+    return b"".join(tokens[i] for i in ids).decode(errors="replace")
+"""),
+    # several signs for bytes that are no text become one
+    ("tokenization.decode", """\
+def my_decode(ids, vocab):
+    import re
+    return re.sub("\ufffd+", "\ufffd", b"".join(vocab[i] for i in ids).decode(errors="replace"))
+"""),
+    # a byte order mark is taken for no part of the text
+    ("tokenization.decode", """\
+def my_decode(ids, vocab):
+    return b"".join(vocab[i] for i in ids).decode("utf-8-sig", errors="replace")
+"""),
+    # each document has its own merges
+    ("tokenization.learn", """\
+def learn(text, n_merges, special):
+    from llmlab.tokenization import count_words, learn_merges, split_special
+    merges = []
+    for part in split_special(text, special):
+        if part not in special:
+            merges += [pair for pair in learn_merges(count_words([part]), n_merges) if pair not in merges]
+    return merges[:n_merges]
+"""),
+    # a line end is put where documents meet
+    ("tokenization.learn", """\
+def learn(text, n_merges, special):
+    from llmlab.tokenization import count_words, learn_merges, split_special
+    kept = "\\n".join(part for part in split_special(text, special) if part not in special)
+    return learn_merges(count_words([kept]), n_merges)
+"""),
+    # the end of a document is cut out, its beginning is not
+    ("tokenization.learn", """\
+def learn(text, n_merges, special):
+    from llmlab.tokenization import count_words, learn_merges
+    return learn_merges(count_words(text.split("</s>")), n_merges)
+"""),
+    # the special tokens are taken to be <s> and </s>, whatever `special` holds
+    ("tokenization.learn", """\
+def learn(text, n_merges, special):
+    from llmlab.tokenization import count_words, learn_merges
+    return learn_merges(count_words([text], special_tokens=("<s>", "</s>")), n_merges)
 """),
     # the special tokens are broken up by a space, which the text did not have
     ("tokenization.document", """\
@@ -637,8 +722,129 @@ def test_a_crash_shows_the_shapes_of_what_stands_in_its_line_by_name():
             "    return weights[..., q, q + 1].mean(-1)\n",
             "all these weights are 0: they lie on the future",
         ),
+        (
+            "tokenization.count_pairs",
+            "def my_count_pairs(words):\n    counts = {}\n    while words:\n        word, n = words.popitem()\n"
+            "        for pair in zip(word, word[1:]):\n            counts[pair] = counts.get(pair, 0) + n\n"
+            "    return counts\n",
+            "`words` must stay as it was given",
+        ),
+        (
+            "tokenization.count_pairs",
+            "def my_count_pairs(words):\n    return {}\n",
+            "(b'a', b'b') is missing in {}",
+        ),
+        (
+            "tokenization.count_pairs",
+            "def my_count_pairs(words):\n    from collections import Counter\n"
+            "    pairs = [p for word, n in words.items() for p in zip(word, word[1:]) for _ in range(n)]\n"
+            "    return Counter(pairs).most_common()\n",
+            "return the dict or Counter itself",
+        ),
+        (
+            "tokenization.count_pairs",
+            "def my_count_pairs(words):\n    return {(a.decode(errors='replace'), b.decode(errors='replace')): n"
+            " for word, n in words.items() for a, b in zip(word, word[1:])}\n",
+            "the keys are str",
+        ),
+        (
+            "tokenization.count_pairs",
+            "def my_count_pairs(words):\n    return {pair: n for word, n in words.items()"
+            " for pair in zip(b''.join(word), b''.join(word)[1:])}\n",
+            "the keys are numbers",
+        ),
+        (
+            "tokenization.merge",
+            "def my_merge(parts, pair):\n    merged, i = [], 0\n    while i < len(parts):\n"
+            "        if parts[i : i + 2] == pair:\n            merged.append(pair[0] + pair[1])\n            i += 2\n"
+            "        else:\n            merged.append(parts[i])\n            i += 1\n    return merged\n",
+            "a list never equals a tuple",
+        ),
+        (
+            "tokenization.merge",
+            "def my_merge(parts, pair):\n    merged, i = [], 0\n    while i < len(parts):\n"
+            "        found = tuple(parts[i : i + 2]) == pair\n        merged.append(pair if found else parts[i])\n"
+            "        i += 1 + found\n    return merged\n",
+            "the pair stands there as a tuple",
+        ),
+        (
+            "tokenization.merge",
+            "def my_merge(parts, pair):\n    merged, i = [], 0\n    while i < len(parts):\n"
+            "        found = i + 2 < len(parts) and tuple(parts[i : i + 2]) == pair\n"
+            "        merged.append(pair[0] + pair[1] if found else parts[i])\n        i += 1 + found\n"
+            "    return merged\n",
+            "a pair at the very end is not joined",
+        ),
+        (
+            "tokenization.encode_piece",
+            "def my_encode_piece(piece, ranks):\n    from llmlab.tokenization import merge, split_bytes\n"
+            "    parts = split_bytes(piece)\n    for pair in ranks:\n        parts = merge(parts, pair)\n"
+            "    return parts\n",
+            "the order in which they stand in the dictionary",
+        ),
+        (
+            "tokenization.encode_piece",
+            "def my_encode_piece(piece, ranks):\n    from llmlab.tokenization import merge, split_bytes\n"
+            "    parts = split_bytes(piece)\n    while len(parts) > 1:\n"
+            "        parts = merge(parts, min(zip(parts, parts[1:]), key=lambda pair: ranks[pair]))\n"
+            "    return parts\n",
+            "Ask `key in d` first",
+        ),
+        (
+            "tokenization.encode_piece",
+            "def my_encode_piece(piece, ranks):\n    from llmlab.tokenization import merge, split_bytes\n"
+            "    parts = split_bytes(piece)\n    while True:\n        best = None\n"
+            "        for pair in zip(parts, parts[1:]):\n            rank = ranks.get(pair)\n"
+            "            if rank and (best is None or rank < ranks[best]):\n                best = pair\n"
+            "        if not best:\n            return parts\n        parts = merge(parts, best)\n",
+            "rank 0, the earliest, is taken for no rank",
+        ),
+        (
+            "tokenization.encode_piece",
+            "def my_encode_piece(piece, ranks):\n    from llmlab.tokenization import apply_merges\n"
+            "    return apply_merges(list(piece), ranks)\n",
+            "the parts are str, and `ranks` has pairs of bytes",
+        ),
+        (
+            "tokenization.decode",
+            "def my_decode(ids, vocab):\n    return [vocab[id].decode(errors='replace') for id in ids]\n",
+            "the result is a list",
+        ),
+        (
+            "tokenization.document",
+            "def document_ids(text, tokenizer):\n    special = tokenizer.special_tokens\n"
+            "    return [special['<s>'], tokenizer.encode(text), special['</s>']]\n",
+            "a list stands in the list",
+        ),
+        (
+            "tokenization.learn",
+            "def learn(text, n_merges, special):\n    import re\n    from collections import Counter\n"
+            "    from llmlab.tokenization import learn_merges, split_bytes, split_special\n"
+            "    parts = [part for part in split_special(text, special) if part not in special]\n"
+            "    pieces = [piece for part in parts for piece in re.findall(r'\\w+|\\W+', part)]\n"
+            "    return learn_merges(Counter(tuple(split_bytes(piece)) for piece in pieces), n_merges)\n",
+            "another pattern cuts the text",
+        ),
+        (
+            "tokenization.learn",
+            "def learn(text, n_merges, special):\n    from collections import Counter\n"
+            "    from llmlab.tokenization import GPT2_PATTERN, learn_merges, split_bytes, split_pieces, split_special\n"
+            "    parts = [part for part in split_special(text, special) if part not in special]\n"
+            "    pieces = [piece.strip() for part in parts for piece in split_pieces(part, GPT2_PATTERN)]\n"
+            "    return learn_merges(Counter(tuple(split_bytes(piece)) for piece in pieces), n_merges)\n",
+            "the pieces are stripped",
+        ),
     ],
 )
 def test_what_is_said_is_true(id, source, said):
     exercise = catalog.find("exercise", id)
     assert said in judge(exercise, define(source, "answer")).reason
+
+
+def test_a_dictionary_is_shown_with_its_first_entries_and_their_number():
+    assert shown({}) == "{}"
+    assert shown({(b"a", b"b"): 2, "n": 1.5}) == "{(b'a', b'b'): 2, n: 1.5}"
+    many = {id: bytes([id]) for id in range(65, 71)}
+    assert shown(many) == "{65: b'A', 66: b'B', 67: b'C', 68: b'D', 69: b'E', 70: b'F'}"
+    many |= {n: b"" for n in range(2000, 4000)}
+    assert shown(many).endswith("70: b'F', … (2,006 in all)}")

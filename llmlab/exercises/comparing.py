@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 LONGEST = 400  # characters of what a learner gave, or of an error's message, that are repeated
 MOST_SHOWN = 12  # members of a list
+MOST_ENTRIES = 6  # of a dictionary
 LARGEST = 1e300  # beyond it a whole number is no float
 RELATIVE, ABSOLUTE = 1e-4, 1e-5  # of float32 results in another order of operations
 PER_SIZE = 1e-6  # more for each unit of the largest argument: float32 keeps seven digits of it
@@ -37,7 +39,9 @@ def difference(expected: Any, got: Any, *, scale: float = 1.0, dims: str = "") -
             same = expected == got
         return "" if same else f"expected {shown(expected)}, got {shown(got)}{_ratio(expected, got)}"
     if isinstance(expected, dict) and isinstance(got, dict):
-        pairs = ((name, difference(one, got.get(name), scale=scale)) for name, one in expected.items())
+        if missing := [name for name in expected if name not in got]:
+            return f"{brief(str(missing[0]), 80)} is missing in {shown(got)}"
+        pairs = ((name, difference(one, got[name], scale=scale)) for name, one in expected.items())
         return next((f"{name}: {found}" for name, found in pairs if found), "")
     return "" if expected == got else f"expected {shown(expected)}, got {shown(got)}"
 
@@ -213,9 +217,10 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         more = [f"… ({len(value):,} in all)"] if len(value) > 2 * MOST_SHOWN else []
         return "[" + ", ".join([*map(shown, value[: MOST_SHOWN if more else None]), *more]) + "]"
-    if isinstance(value, dict) and value:
-        name, one = next(iter(value.items()))
-        return f"{brief(str(name), 80)} {shown(one)}"
+    if isinstance(value, dict):
+        entries = [f"{brief(str(name), 80)}: {shown(one)}" for name, one in islice(value.items(), MOST_ENTRIES)]
+        more = [f"… ({len(value):,} in all)"] if len(value) > MOST_ENTRIES else []
+        return "{" + ", ".join([*entries, *more]) + "}"
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.3g}"
     if isinstance(value, int) and not isinstance(value, bool):

@@ -6,6 +6,11 @@ import re
 
 MEANINGS = (
     (
+        r"^KeyError: ",
+        "The dictionary has no such key. Ask `key in d` first, or take d.get(key, default), which gives the default "
+        "where there is none.",
+    ),
+    (
         r"same dtype|expected scalar type|dtype mismatch|must be .* but got|not implemented for '(Long|Bool)'",
         "The kinds of numbers (dtype) do not fit: whole, float32, float64, boolean.",
     ),

@@ -103,6 +103,8 @@ def _fault(exercise: Exercise, expected: Trial, got: Trial) -> str:
         return f"it raised {said(got.error)}"
     if expected.error is not None:
         return f"it should raise {type(expected.error).__name__} and does not"
+    if kept := _changed_all_the_same(exercise, expected, got):  # before what is said of a value made of what is left
+        return kept
     if expected.value is not None:
         dims = sources.dimensions(exercise.answer).get("->", "")
         if found := difference(expected.value, got.value, scale=expected.scale, dims=dims):
@@ -124,6 +126,10 @@ def _wrong_changes(exercise: Exercise, expected: Trial, got: Trial) -> str:
         now = got.changed.get(name, got.arguments[exercise.parameters.index(name)])
         if found := difference(after, now, scale=expected.scale):
             return f"`{name}` afterwards: {found}"
+    return ""
+
+
+def _changed_all_the_same(exercise: Exercise, expected: Trial, got: Trial) -> str:
     for name in exercise.keeps:
         if name in got.changed and name not in expected.changed:
             return f"`{name}` must stay as it was given; it is changed in place"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from functools import cache
 from itertools import pairwise
@@ -46,6 +47,23 @@ def _only_true_pairs(arguments, value):
     }
 
 
+def _no_pairs(arguments, value):
+    """What is wrong with the kind of the result, or of its keys."""
+    if isinstance(value, list):
+        return "the result is a list of (pair, count); return the dict or Counter itself, {pair: count}"
+    for pair in value if isinstance(value, dict) else ():
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            return "a key is no pair: it is a tuple of two neighbors, and a word's last part has none to its right"
+        if any(isinstance(part, int) for part in pair):
+            return (
+                "the keys are numbers, as single bytes become when you go through bytes; go through the word, whose "
+                "parts stay bytes: word[i] and word[i + 1]"
+            )
+        if any(isinstance(part, str) for part in pair):
+            return "the keys are str; a pair is two parts as they stand in the word, bytes: decode nothing"
+    return ""
+
+
 @exercise(
     "tokenization.count_pairs",
     title="Count the pairs",
@@ -56,6 +74,7 @@ def _only_true_pairs(arguments, value):
     ),
     inputs=_vocabularies,
     facts=_only_true_pairs,
+    symptoms=(_no_pairs,),
     keeps=("words",),
     difficulty=1,
     minutes=6,
@@ -94,6 +113,27 @@ def _one_stream(words):
     return dict(Counter(pairwise(stream)))
 
 
+def _keys_only(words):
+    counts = Counter()
+    for word, times in words:
+        for pair in pairwise(word):
+            counts[pair] += times
+    return counts
+
+
+def _begun_with_one(words):
+    counts = {}
+    for word, times in words.items():
+        for pair in pairwise(word):
+            counts[pair] = counts[pair] + times if pair in counts else 1
+    return counts
+
+
+def _first_word(words):
+    for word, times in words.items():
+        return _counted({word: times})
+
+
 my_count_pairs.plant({
     "each word counts once, however often it occurs; a pair in a word that occurs 5 times occurs 5 times: add `times`":
         lambda words: _counted(words, times_of=lambda times: 1),
@@ -121,6 +161,17 @@ my_count_pairs.plant({
         lambda words: _counted(words, lambda word: [(a, b) for i, a in enumerate(word) for b in word[i + 1 :]]),
     "the counts of a word replace those of the words before it; add them up":
         lambda words: {pair: times for word, times in words.items() for pair in pairwise(word)},
+    "the first time a pair is met it counts 1; it counts as often as its word occurs, `times`":
+        _begun_with_one,
+    "a loop over a dictionary gives its keys only, the words; for word, times in words.items() gives both":
+        _keys_only,
+    "only the first word is counted: the `return` stands inside the loop":
+        (_first_word, lambda words: _first_word(words) or {}),
+    "the parts are glued together and cut into single bytes again; a part may be longer, as `lo` is: pair word[i] "
+    "with word[i + 1]":
+        lambda words: _counted(words, lambda word: pairwise(split_bytes(b"".join(word).decode()))),
+    "the last part is paired with the first, since word[-1] is the last; begin at 1 where you look back":
+        lambda words: _counted(words, lambda word: [(word[i - 1], word[i]) for i in range(len(word))]),
 })  # fmt: skip
 
 
@@ -139,6 +190,20 @@ def _parts_and_pairs():
     yield [b" ", b"t", b"h", b" ", b"t"], (b" ", b"t")
 
 
+def _no_parts(arguments, value):
+    """What is wrong with the kind of the result, or of its parts."""
+    if isinstance(value, bytes):
+        return "all parts are glued into one; the result is the list of parts"
+    for part in value if isinstance(value, list) else ():
+        if isinstance(part, list):
+            return "the pair stands there as a tuple or list; one part is wanted, first + second: pair[0] + pair[1]"
+        if isinstance(part, str):
+            return "the parts are str; they are bytes, and stay so: decode nothing"
+        if isinstance(part, int):
+            return "the parts are numbers; a part is bytes"
+    return ""
+
+
 @exercise(
     "tokenization.merge",
     title="Merge one pair",
@@ -149,6 +214,7 @@ def _parts_and_pairs():
         "Compare with the pair part by part: ab, c and a, bc are different pairs although their bytes are the same.",
     ),
     inputs=_parts_and_pairs,
+    symptoms=(_no_parts,),
     keeps=("parts",),
     difficulty=2,
     minutes=7,
@@ -195,6 +261,14 @@ def _overlapping(parts, pair):
     return merged
 
 
+def _but_at_the_end(parts, pair):
+    """As where the walk looks for i + 2 < len(parts), or goes over range(len(parts) - 2)."""
+    if tuple(parts[-2:]) != pair:
+        return _merged(parts, pair)
+    before = _merged(parts[:-1], pair)
+    return [*before, parts[-1]]
+
+
 def _in_place(parts, pair):
     i = 0
     while i < len(parts) - 1:
@@ -228,10 +302,17 @@ my_merge.plant({
         _from_the_right,
     "the list that was given is changed; build a new one":
         _in_place,
-    "neighbors are replaced by the pair without being joined; the result has one part, first + second":
+    "the parts come back as they were. Either no pair is found (a list never equals a tuple: compare "
+    "tuple(parts[i : i + 2]) with pair), or the two are put back unjoined; one part is wanted, first + second":
         lambda parts, pair: list(parts),
+    "a pair at the very end is not joined: the last i that has a neighbor is len(parts) - 2, so ask whether "
+    "i + 1 < len(parts)":
+        _but_at_the_end,
+    "only the first of the two is compared; both must be those of the pair":
+        lambda parts, pair: _merged(parts, pair, same=lambda a, b, pair: a == pair[0]),
     "everything between the pairs is lost":
-        lambda parts, pair: [part for part in _merged(parts, pair) if part == pair[0] + pair[1]],
+        (lambda parts, pair: [part for part in _merged(parts, pair) if part == pair[0] + pair[1]],
+         lambda parts, pair: [a + b for a, b in pairwise(parts) if (a, b) == pair]),
     "parts that were joined are joined on: a merge makes one pass, and what it made is not looked at again":
         lambda parts, pair: _merged_again(parts, pair),
 })  # fmt: skip
@@ -269,7 +350,24 @@ def _pieces():
     yield "é领é", {(b"\xc3", b"\xa9"): 0, (b"\xe9", b"\xa2"): 1, (b"\xe9\xa2", b"\x86"): 2}
     yield "aabaab", _ranks("a b", "a ab", "a a", "aab aab")
     yield "low", {}
-    yield "xyxyz", {(b"x", b"y"): 7, (b"y", b"z"): 3, (b"xy", b"xy"): 9}
+    yield "xyxyz", {(b"x", b"y"): 1, (b"y", b"z"): 0, (b"xy", b"xy"): 2}
+    yield "baba", _ranks("a b", "b a")
+    yield "abc", _ranks("a b", "b c", "a bc")  # abc is a token, and the merges end before it
+
+
+def _no_bytes(arguments, value):
+    """What is wrong with the kind of the result, or of its parts."""
+    if isinstance(value, bytes):
+        return "the parts are glued together; the result is the list of parts"
+    for part in value if isinstance(value, list) else ():
+        if isinstance(part, str):
+            return (
+                "the parts are str, and `ranks` has pairs of bytes, so none is found; begin with the UTF-8 bytes, "
+                "each alone, and decode nothing"
+            )
+        if isinstance(part, int):
+            return "numbers come back; a part is bytes, not an id or a rank"
+    return ""
 
 
 @exercise(
@@ -283,6 +381,7 @@ def _pieces():
         "min(..., default=None) helps where nothing is left to join: an empty piece and a single byte have no pairs.",
     ),
     inputs=_pieces,
+    symptoms=(_no_bytes,),
     keeps=("ranks",),
     difficulty=3,
     minutes=11,
@@ -314,6 +413,42 @@ def _joined(parts, ranks, order=lambda rank, i, pair: (rank, i), *, rounds=10**6
 
 def _by(order, rounds=10**6):
     return lambda piece, ranks: _joined(split_bytes(piece), ranks, order, rounds=rounds)
+
+
+def _everywhere(piece, ranks, *, choose=lambda pairs, ranks: min(pairs, key=ranks.get), rounds=10**6):
+    """Join the chosen pair at all its places, again and again."""
+    parts = split_bytes(piece)
+    while rounds and (known := [pair for pair in pairwise(parts) if pair in ranks]):
+        parts = _merged(parts, choose(known, ranks))
+        rounds -= 1
+    return parts
+
+
+def _else(piece, ranks, default):
+    """Pairs without a rank have this one; where it is the lowest, the loop ends."""
+    parts = split_bytes(piece)
+    while len(parts) > 1 and (best := min(pairwise(parts), key=lambda pair: ranks.get(pair, default))) in ranks:
+        parts = _merged(parts, best)
+    return parts
+
+
+def _but_rank_0(ranks):
+    return {pair: rank for pair, rank in ranks.items() if rank}
+
+
+def _last_pair_unseen(piece, ranks):
+    parts = split_bytes(piece)
+    while known := [(ranks[pair], i) for i, pair in enumerate([*pairwise(parts)][:-1]) if pair in ranks]:
+        i = min(known)[1]
+        parts[i : i + 2] = [parts[i] + parts[i + 1]]
+    return parts
+
+
+def _as_the_dict_has_them(piece, ranks):
+    parts = split_bytes(piece)
+    for pair in ranks:
+        parts = _merged(parts, pair)
+    return parts
 
 
 def _longest_match(piece, ranks):
@@ -357,11 +492,29 @@ my_encode_piece.plant({
     "of equal pairs the rightmost is joined first; in a run such as aaaaa that leaves the wrong letter over":
         _by(lambda rank, i, pair: (rank, -i)),
     "it stops after one join; go on until no neighboring pair has a rank":
-        _by(lambda rank, i, pair: (rank, i), rounds=1),
+        (_by(lambda rank, i, pair: (rank, i), rounds=1), lambda piece, ranks: _everywhere(piece, ranks, rounds=1)),
     "only pairs of single bytes are joined; a join makes new pairs: look up the ranks again after each":
         _ranks_seen_once,
     "it goes through the text once, from the left; look at all pairs after each join, and take the lowest rank":
-        _one_pass,
+        (_one_pass,
+         lambda piece, ranks: _merged(split_bytes(piece), None, same=lambda a, b, pair: (a, b) in ranks)),
+    "rank 0, the earliest, is taken for no rank, since 0 counts as False; ask `is not None`, or `pair in ranks`":
+        (lambda piece, ranks: _joined(split_bytes(piece), _but_rank_0(ranks)),
+         lambda piece, ranks: _everywhere(piece, _but_rank_0(ranks))),
+    "a pair without a rank is given a low one, so it comes first and the loop stops at it; give it float('inf')":
+        (lambda piece, ranks: _else(piece, ranks, -1), lambda piece, ranks: _else(piece, ranks, 0)),
+    "the pairs are joined in the order in which they stand in the dictionary; their ranks are the order: "
+    "for pair in sorted(ranks, key=ranks.get)":
+        _as_the_dict_has_them,
+    "the pair most frequent in the piece is joined; encoding counts nothing, the lowest rank goes first":
+        lambda piece, ranks: _everywhere(
+            piece, ranks, choose=lambda pairs, ranks: Counter(pairs).most_common(1)[0][0]
+        ),
+    "the last pair is never looked at: with n parts there are n − 1 pairs":
+        _last_pair_unseen,
+    "é became one byte, as in Latin-1; in UTF-8 it has two, and 领 three: piece.encode('utf-8') gives them":
+        (lambda piece, ranks: _joined([bytes([byte]) for byte in piece.encode("latin-1")], ranks),
+         lambda piece, ranks: _joined([bytes([ord(letter)]) for letter in piece], ranks)),
     "pairs are joined from the right; the pair with the lowest rank goes first, wherever it stands":
         _by(lambda rank, i, pair: -i),
     "the piece is cut into characters; é is one character and two bytes: piece.encode('utf-8') gives the bytes":
@@ -391,19 +544,25 @@ def _min_of_nothing(piece, ranks):
 
 # Decode ---------------------------------------------------------------------------------------------------------------
 
-VOCAB = dict(enumerate((
+TOKENS = (
     b"H", b"i", b" there", b"\xc3", b"\xa9", b"\xe9", b"\xa2\x86", b"\n", b" ", b"\xf0\x9f", b"\x91\xa9", b"\xff",
-    b"caf",
-)))  # fmt: skip
+    b"caf", b"\xef\xbb\xbf",
+)  # fmt: skip
+VOCAB = {(7 * place + 3) % 50: token for place, token in enumerate(TOKENS)}  # in no order and with gaps
 
 
 def _ids_to_decode():
-    """Whole words, characters in pieces, spaces and line ends at both ends, half a character, no id at all."""
-    for ids in (
+    """Whole words, characters in pieces, white space at both ends, half a character, a byte order mark, no id."""
+    ids_in_order = list(VOCAB)
+    for places in (
         [0, 1], [0, 1, 2], [12, 3, 4], [8, 0, 1, 7], [7, 8, 8, 2, 8], [], [5, 6, 2], [9, 10], [0, 3], [4, 0], [11, 1],
-        [9, 10, 9, 10], [5, 6, 5], [3, 4, 3, 4, 8],
+        [9, 10, 9, 10], [5, 6, 5], [3, 4, 3, 4, 8], [13, 0], [11, 11],
     ):  # fmt: skip
-        yield list(ids), dict(VOCAB)
+        yield [ids_in_order[place] for place in places], dict(VOCAB)
+
+
+def _no_text(arguments, value):
+    return "the result is a list; join the bytes, and decode them to one text" if isinstance(value, list) else ""
 
 
 @exercise(
@@ -416,6 +575,7 @@ def _ids_to_decode():
         "does not raise.",
     ),
     inputs=_ids_to_decode,
+    symptoms=(_no_text,),
     keeps=("ids", "vocab"),
     difficulty=1,
     minutes=4,
@@ -429,9 +589,26 @@ def _text(ids, vocab, errors="replace", glue=b""):
     return glue.join(vocab[id] for id in ids).decode("utf-8", errors=errors)
 
 
+def _or_a_sign(ids, vocab):
+    try:
+        return _text(ids, vocab, errors="strict")
+    except UnicodeDecodeError:
+        return "\ufffd"
+
+
 my_decode.plant({
     "each token is decoded alone, so that a character in two tokens becomes two �; join the bytes first, decode once":
-        lambda ids, vocab: "".join(vocab[id].decode("utf-8", errors="replace") for id in ids),
+        (lambda ids, vocab: "".join(vocab[id].decode("utf-8", errors="replace") for id in ids),
+         lambda ids, vocab: "".join(_or_a_sign([id], vocab) for id in ids)),
+    "one bad byte spoils the whole text, and a single � is left of it; errors='replace' puts � for that byte only":
+        _or_a_sign,
+    "ids are taken for bytes, characters or places in a list; look each up, vocab[id]":
+        (lambda ids, vocab: "".join(map(chr, ids)),
+         lambda ids, vocab: b"".join([*vocab.values()][id] for id in ids).decode("utf-8", errors="replace")),
+    "a byte order mark at the beginning is dropped, as 'utf-8-sig' does; it is part of the text: 'utf-8'":
+        lambda ids, vocab: b"".join(vocab[id] for id in ids).decode("utf-8-sig", errors="replace"),
+    "bytes beyond ASCII become � each, though é is two of them; decode as UTF-8":
+        lambda ids, vocab: b"".join(vocab[id] for id in ids).decode("ascii", errors="replace"),
     "each token is decoded alone, and half a character raises UnicodeDecodeError; join the bytes first, decode once, "
     "with errors='replace'":
         lambda ids, vocab: "".join(vocab[id].decode("utf-8") for id in ids),
@@ -468,6 +645,18 @@ def _documents():
         yield text, _tokenizer()
 
 
+def _no_ids(arguments, value):
+    """What is wrong with the kind of the result, or of what stands in it."""
+    if isinstance(value, str):
+        return "the result is text; the list of its ids is wanted"
+    for one in value if isinstance(value, list) else ():
+        if isinstance(one, list):
+            return "a list stands in the list; [start, *ids, end], or [start] + ids + [end], puts its ids there"
+        if isinstance(one, str):
+            return "a text stands among the ids; the ids of <s> and </s> stand in tokenizer.special_tokens"
+    return ""
+
+
 @exercise(
     "tokenization.document",
     title="A text that ends its own document",
@@ -478,6 +667,7 @@ def _documents():
         "through encode alone, with nothing allowed.",
     ),
     inputs=_documents,
+    symptoms=(_no_ids,),
     difficulty=2,
     minutes=7,
 )
@@ -500,9 +690,9 @@ def _framed(text, tokenizer, *, first=True, last=True):
     return [special["<s>"]] * first + tokenizer.encode(text) + [special["</s>"]] * last
 
 
-def _without(text, *tokens):
+def _without(text, *tokens, instead=""):
     for token in tokens:
-        text = text.replace(token, "")
+        text = text.replace(token, instead)
     return text
 
 
@@ -527,6 +717,18 @@ document_ids.plant({
         lambda text, tokenizer: _framed("".join(text.split()), tokenizer),
     "spaces and line ends became single spaces: split and join change the text":
         lambda text, tokenizer: _framed(" ".join(text.split()), tokenizer),
+    "<s> and </s> have changed places":
+        lambda text, tokenizer: [tokenizer.special_tokens["</s>"], *tokenizer.encode(text),
+                                 tokenizer.special_tokens["<s>"]],
+    "the text is cut off where the user wrote </s>, so the rest of it is lost; encode all of it":
+        (lambda text, tokenizer: _smuggled(text.split("</s>")[0], tokenizer),
+         lambda text, tokenizer: _framed(text.split("</s>")[0], tokenizer)),
+    "the text is changed until it holds no special token any more, but the user did not write that; encode it as it "
+    "is, with nothing allowed":
+        (lambda text, tokenizer: _smuggled(text.replace("<", "&lt;"), tokenizer),
+         lambda text, tokenizer: _smuggled(text.replace("</s>", "< /s>").replace("<s>", "< s>"), tokenizer)),
+    "a space in front of < does not help: </s> stands behind it as before. Allow the user's text nothing at all":
+        lambda text, tokenizer: _smuggled(text.replace("<", " <"), tokenizer),
     "<s> is missing":
         lambda text, tokenizer: _framed(text, tokenizer, first=False),
     "</s> is missing":
@@ -559,15 +761,28 @@ def _refusing(text, tokenizer):
 
 
 def _training_texts():
-    """Texts whose best pair lies across a space, in a special token, in a frequent word; ties; runs; nothing."""
+    """Texts whose best pair lies across a space, in or across a special token, in a frequent word; ties; nothing."""
     for text, n in (
         ("ab ab ab", 1), ("e t e t e t", 2), ("a</s>b</s>c</s>", 1), ("low low low lower", 3), ("aaaa aaaa", 3),
         ("", 2),
         ("he saw a cat\nhe saw a dog\nhe had a hen", 4), ("é领é领", 3), ("<s>so it is</s><s>so be it</s>", 3),
         ("tan ten tin ton", 2), ("newest newest widest  low low low\n\n", 5), ("ab ab ab ac ad ad", 2), ("x", 1),
         ("abcab 12 12 abcab", 9),
+        ("<s>lo lo</s><s>we we we</s>", 2), ("<s>we\n</s><s>\n\n</s>", 3), ("a <s>b <s>c</s>", 2),
+        ("so, so, so! it's", 4),
     ):  # fmt: skip
         yield text, n, SPECIAL
+    yield "ab<|end|>cd<|end|>", 3, ("<|end|>",)
+
+
+def _no_merges(arguments, value):
+    """What is wrong with the kind of what stands in the result."""
+    for pair in value if isinstance(value, list) else ():
+        if isinstance(pair, bytes):
+            return "the two of each pair are glued together; a merge is a pair, as learn_merges returns it"
+        if isinstance(pair, list) and not all(isinstance(part, bytes) for part in pair):
+            return "the pairs are str or numbers; a word is a tuple of single bytes: tuple(split_bytes(piece))"
+    return ""
 
 
 @exercise(
@@ -575,7 +790,7 @@ def _training_texts():
     title="Merges that cross words",
     prompt=(
         "On `he saw a cat </s>` and the like it learns pairs such as (w, space), and it learns from the letters of "
-        "</s>. Mend it with `split_special` and `split_pieces`."
+        "</s>. Mend it with `split_special(text, special)` and `split_pieces(part, GPT2_PATTERN)`."
     ),
     hints=(
         "Cut the special tokens out, split_special(text, special), and skip them. Cut what is left into pieces, "
@@ -583,6 +798,7 @@ def _training_texts():
         "Count equal pieces: words is {tuple(split_bytes(piece)): how often}. A piece that is met again adds 1.",
     ),
     inputs=_training_texts,
+    symptoms=(_no_merges,),
     difficulty=2,
     minutes=8,
     optional=True,
@@ -611,10 +827,17 @@ def _one_long_word(text, n_merges, special):
     return learn_merges(words, n_merges)
 
 
-def _learned(text, n, special, *, pieces=lambda part: split_pieces(part, GPT2_PATTERN), cut=True, times=None, key=None):
+def _between(text, special):
+    return [part for part in split_special(text, special) if part not in special]
+
+
+def _gpt2_pieces(part):
+    return split_pieces(part, GPT2_PATTERN)
+
+
+def _learned(text, n, special, *, cut=_between, pieces=_gpt2_pieces, parts=split_bytes, times=None, key=None):
     """`learn` with one step replaced."""
-    parts = [part for part in split_special(text, special) if part not in special] if cut else [text]
-    words = Counter(tuple(split_bytes(piece)) for part in parts for piece in pieces(part))
+    words = Counter(tuple(parts(piece)) for between in cut(text, special) for piece in pieces(between))
     words = {word: times or count for word, count in words.items()}
     if key is None:
         return learn_merges(words, n)
@@ -627,11 +850,35 @@ def _learned(text, n, special, *, pieces=lambda part: split_pieces(part, GPT2_PA
 
 learn.plant({
     "the letters of special tokens are learned from; cut them out of the text first":
-        lambda text, n_merges, special: _learned(text, n_merges, special, cut=False),
+        lambda text, n_merges, special: _learned(text, n_merges, special, cut=lambda text, special: [text]),
+    "split_special returns the special tokens as well, and their letters are learned from; skip them":
+        lambda text, n_merges, special: _learned(text, n_merges, special, cut=split_special),
+    "special tokens are replaced, so that what stood around them becomes one text; cut there, with split_special":
+        (lambda text, n_merges, special: _learned(_without(text, *special), n_merges, ()),
+         lambda text, n_merges, special: _learned(_without(text, *special, instead=" "), n_merges, ()),
+         lambda text, n_merges, special: _learned("\n".join(_between(text, special)), n_merges, ())),
+    "only </s> is cut out; `special` holds all the special tokens":
+        lambda text, n_merges, special: _learned(text, n_merges, ("</s>",)),
+    "merges are learned of each document by itself; count the pieces of all documents first, then learn once":
+        lambda text, n_merges, special: [
+            pair for part in _between(text, special) for pair in _learned(part, n_merges, ())
+        ][:n_merges],
     "pairs still cross from word to word: cut what is left between special tokens into pieces, split_pieces":
         lambda text, n_merges, special: _learned(text, n_merges, special, pieces=lambda part: [part]),
     "spaces and line ends are lost: split() throws them away, and a piece keeps the space before its word":
         lambda text, n_merges, special: _learned(text, n_merges, special, pieces=str.split),
+    "the pieces are stripped; the space before a word belongs to its piece, and a line end is a piece too: no strip":
+        lambda text, n_merges, special: _learned(
+            text, n_merges, special, pieces=lambda part: [piece.strip() for piece in _gpt2_pieces(part)]
+        ),
+    "another pattern cuts the text, one that parts a word from the space before it: split_pieces(part, GPT2_PATTERN)":
+        lambda text, n_merges, special: _learned(
+            text, n_merges, special, pieces=lambda part: re.findall(r"\w+|\W+", part)
+        ),
+    "characters are the parts, so é is one from the start; the parts are bytes, and é has two: split_bytes(piece)":
+        lambda text, n_merges, special: _learned(
+            text, n_merges, special, parts=lambda piece: [letter.encode() for letter in piece]
+        ),
     "each distinct piece counts once; a piece that occurs 5 times counts 5 times":
         lambda text, n_merges, special: _learned(text, n_merges, special, times=1),
     "ties go to the pair met first, which depends on the order of the texts; learn_merges gives them to the greater "
