@@ -398,7 +398,7 @@ PREDICTIONS = (
             "Take a word's five nearest words in all 192 dimensions, and its five nearest on the best map of two. How "
             "many of the five are the same, on average?"
         ),
-        unit="of 5",
+        unit="neighbors",
     ),
 )
 
