@@ -31,7 +31,7 @@ def _slopes():
     minutes=9,
 )
 def table_gradient(ids, slopes, n_rows):
-    """ids (T,), slopes (T, D): the gradient of each vector read -> (n_rows, D): the gradient of the table."""
+    """ids (T,), slopes (T, D) of the vectors read -> (n_rows, D): the gradient of the table."""
     gradient = torch.zeros(n_rows, slopes.shape[1])  # (V, D)
     for row, slope in zip(ids, slopes, strict=True):
         gradient[row] += slope
@@ -119,9 +119,9 @@ def _tied_runs():
     minutes=7,
 )
 def train_tied(table, ids, targets, n_steps, lr):
-    """Gradient descent on a model with one table (V, D) -> the table after n_steps; `table` stays as it is.
+    """Gradient descent with one table (V, D) -> it after n_steps; `table` stays as it is.
 
-    The model reads rows of the table, scores each token by its own row, and should say `targets` (T,) after `ids` (T,).
+    Rows are read for ids (T,), and each token is scored by its row; right are targets (T,).
     """
     rows = table.clone().requires_grad_()  # (V, D): the one table, in both places
     for _ in range(n_steps):
@@ -239,7 +239,7 @@ def _tables():
     minutes=10,
 )
 def nearest(rows, k):
-    """rows (N, D) -> (N, k): for each row, the numbers of the k other rows with the largest cosines, nearest first."""
+    """rows (N, D) -> (N, k): the k other rows with the largest cosines, nearest first."""
     unit = rows / rows.norm(dim=1, keepdim=True)  # (N, D)
     cosines = unit @ unit.T  # (N, N)
     cosines.fill_diagonal_(-torch.inf)
@@ -326,7 +326,7 @@ def _clouds():
     minutes=9,
 )
 def map_distances(rows, k):
-    """rows (N, D) -> (N, N): how far apart the rows lie on the map of their first k principal components."""
+    """rows (N, D) -> (N, N): how far apart they lie on the map of k principal components."""
     centered = rows - rows.mean(0)  # (N, D)
     directions = torch.linalg.svd(centered, full_matrices=False).Vh[:k]  # (k, D)
     places = centered @ directions.T  # (N, k)
