@@ -291,6 +291,9 @@ nearest.plant({
             lambda rows, k: (_unit(rows.T) @ _unit(rows.T).T).fill_diagonal_(-torch.inf).topk(k, dim=1).indices,
             lambda rows, k: (_unit(rows).T @ _unit(rows)).fill_diagonal_(-torch.inf).topk(k, dim=1).indices,
         ),
+    "the mean row was subtracted first, which moves the point from which angles are seen; here rows are compared as "
+    "they are":
+        lambda rows, k: _ranked(_unit(rows - rows.mean(0)) @ _unit(rows - rows.mean(0)).T, k),
     "the rows that were given were changed: the division was written into them":
         lambda rows, k: _ranked(rows.div_(rows.norm(dim=1, keepdim=True)) @ rows.T, k),
     "the places run down the columns, (k, N): topk needs dim=1":
@@ -355,6 +358,8 @@ map_distances.plant({
     "rows and columns are exchanged in the centering: mean(1) is the mean of the numbers in one row; the mean row is "
     "mean(0)":
         lambda rows, k: (lambda c: _apart(c @ _svd(c).Vh[:k].T))(rows - rows.mean(1, keepdim=True)),
+    "mean() without a dimension is one number, the mean of all; subtract the mean row, mean(0)":
+        lambda rows, k: (lambda c: _apart(c @ _svd(c).Vh[:k].T))(rows - rows.mean()),
     "that is U alone: every direction of the map is stretched to the same spread. Multiply by S, or project on Vh":
         lambda rows, k: _apart(_svd(_centered(rows)).U[:, :k]),
     "the directions are the columns of Vh here; they are its rows, Vh[:k]":
