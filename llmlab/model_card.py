@@ -376,3 +376,13 @@ def along_training(
 def snapshots() -> list[dict[str, Any]]:
     """What the shipped model could do on the way: the figures of `along_training` for each snapshot, in order."""
     return checkpoint.load_tensors(data_path("snapshots.safetensors"))[1]["steps"]
+
+
+def snapshot_rows() -> tuple[list[int], Tensor, Tensor]:
+    """The embedding table on the way: the steps of the K snapshots, tokens (N,) int64, their rows (K, N, D) float32.
+
+    The rows lie on disk as int8 with a scale each (`int8_rows`): every number is off by at most half a scale.
+    """
+    tensors, figures = checkpoint.load_tensors(data_path("snapshots.safetensors"))
+    rows = tensors["rows"].float() * tensors["scales"][..., None]  # (K, N, D)
+    return [one["step"] for one in figures["steps"]], tensors["tokens"], rows

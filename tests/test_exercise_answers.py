@@ -47,6 +47,34 @@ def attend_with_past(q, k, v, past):
     mask = torch.ones(T, S, dtype=torch.bool).tril(S - T)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask), torch.stack([k, v])
 """),
+    # added up in place
+    ("embeddings.gradient", """\
+def table_gradient(ids, slopes, n_rows):
+    return torch.zeros(n_rows, slopes.shape[1]).index_add_(0, ids, slopes)
+"""),
+    # backward() into .grad, and the table as a parameter
+    ("embeddings.tied", """\
+def train_tied(table, ids, targets, n_steps, lr):
+    rows = torch.nn.Parameter(table.clone())
+    for _ in range(n_steps):
+        rows.grad = None
+        F.cross_entropy(F.embedding(ids, rows) @ rows.T, targets).backward()
+        rows.data -= lr * rows.grad
+    return rows
+"""),
+    # all others sorted, as lists
+    ("embeddings.neighbors", """\
+def nearest(rows, k):
+    unit = F.normalize(rows.double(), dim=1)
+    order = (unit @ unit.T).argsort(dim=1, descending=True).tolist()
+    return [[m for m in line if m != n][:k] for n, line in enumerate(order)]
+"""),
+    # places from U and S, and PyTorch's distances
+    ("embeddings.map", """\
+def map_distances(rows, k):
+    U, S, _ = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    return torch.cdist(U[:, :k] * S[:k], U[:, :k] * S[:k])
+"""),
     # softmax written plainly, without the maximum; this text asks for no stability
     ("kv_cache.decode_row", """\
 def decode_row(q, keys, values):

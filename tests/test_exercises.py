@@ -448,6 +448,38 @@ def learned_by_recounting(text, n_merges, special):
     return learn_merges_by_recounting(count_words([text], special_tokens=special), n_merges)
 
 
+def gradient_by_autograd(ids, slopes, n_rows):
+    table = torch.nn.Embedding(n_rows, slopes.shape[1])
+    table(ids).backward(slopes)
+    return table.weight.grad
+
+
+def one_parameter(table, ids, targets, n_steps, lr):
+    read = torch.nn.Embedding.from_pretrained(table.clone(), freeze=False)
+    score = torch.nn.Linear(*table.T.shape, bias=False)
+    score.weight = read.weight
+    optimizer = torch.optim.SGD(score.parameters(), lr=lr)
+    for _ in range(n_steps):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(score(read(ids)), targets).backward()
+        optimizer.step()
+    return read.weight.detach()
+
+
+def sorted_cosines(rows, k):
+    def cosine(a, b):
+        return torch.nn.functional.cosine_similarity(rows[a], rows[b], dim=0)
+
+    every = range(len(rows))
+    return [sorted((b for b in every if b != a), key=lambda b: -cosine(a, b))[:k] for a in every]
+
+
+def by_covariance(rows, k):
+    _, vectors = np.linalg.eigh(np.cov(rows.double().numpy().T))
+    places = rows.double().numpy() @ vectors[:, ::-1][:, :k]
+    return np.linalg.norm(places[:, None] - places, axis=2)
+
+
 OTHERS = {
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
@@ -467,6 +499,10 @@ OTHERS = {
     "attention.induction": induction_by_loop,
     "attention.mean_ablation": ablated_by_loop,
     "attention.cut_edge": cut_from_numpy,
+    "embeddings.gradient": gradient_by_autograd,
+    "embeddings.tied": one_parameter,
+    "embeddings.neighbors": sorted_cosines,
+    "embeddings.map": by_covariance,
     "kv_cache.decode_row": lambda q, keys, values: sdpa(q[:, None], keys, values)[:, 0],
     "kv_cache.count_keys": counted,
     "kv_cache.append": in_a_list,

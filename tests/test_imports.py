@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 FLOORS = [
-    {"config", "tap", "tokenizer_files"},
+    {"config", "tap", "tokenizer_files", "embeddings"},
     {"norms", "rope", "linear"},
     {"tokenization", "attention", "ffn", "kv_cache"},
     {"transformer"},
