@@ -4,7 +4,7 @@ A row of the table is a place. Two rows are compared by the cosine of the angle 
 ("animals stand together") needs a number that a table without meaning does not reach: `neighbor_purity` on random rows
 or on shuffled labels. `principal_components` (Pearson 1901; Hotelling 1933) makes the map that loses least of the
 variance, and `held_out_predictions` asks what a linear probe (Alain and Bengio 2016) reads from words that it was not
-fitted on. Sums are made in float64, so that a rank does not depend on the order of additions.
+fitted on. Sums are made in float64, so that a rank hardly depends on the order of additions.
 """
 
 from __future__ import annotations

@@ -67,6 +67,7 @@ MEANINGS = (
     ),
     (r"iteration over a 0-d tensor", "This tensor is a single number, which cannot be gone through."),
     (r"has no setter|can't set attribute", "This can be read and not set; look for a function that changes it."),
+    (r"selected index k out of range", "topk was asked for more numbers than there are along that dimension."),
     (r"index .* out of (range|bounds)|IndexError", "An index counts from 0, so the last of n is n − 1, or −1."),
     (r"name '(\w+)' is not defined|cannot access local variable '(\w+)'", "This name has no value yet at that line."),
     (r"takes \d+ positional argument|missing \d+ required", "A function is called with another number of arguments."),

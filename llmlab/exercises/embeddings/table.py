@@ -27,11 +27,12 @@ def _slopes():
         "Loop over zip(ids, slopes) and add, or use index_add_, or one-hot rows: F.one_hot(ids, n_rows).T @ slopes.",
     ),
     inputs=_slopes,
+    keeps=("ids", "slopes"),
     difficulty=2,
     minutes=9,
 )
 def table_gradient(ids, slopes, n_rows):
-    """ids (T,), slopes (T, D) of the vectors read -> (n_rows, D): the gradient of the table."""
+    """ids (T,), slopes (T, D) of the vectors read -> (n_rows, D): the table's gradient. Both stay as they are."""
     gradient = torch.zeros(n_rows, slopes.shape[1])  # (V, D)
     for row, slope in zip(ids, slopes, strict=True):
         gradient[row] += slope
@@ -52,6 +53,16 @@ def _last_one(ids, slopes, n_rows, first=False):
 
 def _rows_read(ids, slopes, n_rows):
     return table_gradient.answer(ids, slopes, n_rows)[sorted(set(ids.tolist()))]
+
+
+def _added_in_place(ids, slopes, n_rows):
+    found = {}
+    for row, slope in zip(ids.tolist(), slopes, strict=True):
+        if row in found:
+            found[row] += slope
+        else:
+            found[row] = slope
+    return torch.stack([found.get(row, torch.zeros(slopes.shape[1])) for row in range(n_rows)])
 
 
 table_gradient.plant({
@@ -83,6 +94,12 @@ table_gradient.plant({
         lambda ids, slopes, n_rows: -table_gradient.answer(ids, slopes, n_rows),
     "that counts how often each row was read; the gradients of the vectors are not in it":
         lambda ids, slopes, n_rows: _one_hot(ids, slopes, n_rows).sum(0)[:, None].expand(-1, slopes.shape[1]),
+    "each slope went to the row of its place in the text; it belongs to the row of its id, ids[t]":
+        lambda ids, slopes, n_rows: F.pad(slopes, (0, 0, 0, n_rows))[:n_rows],
+    "the gradients are divided by the number of tokens; each reading adds its own, whole":
+        lambda ids, slopes, n_rows: table_gradient.answer(ids, slopes, n_rows) / len(ids),
+    "the slopes that were given were changed: `row = slope` is one tensor under two names, and += writes into it":
+        _added_in_place,
     "one-hot rows (T, V) and slopes (T, D) do not fit; turn the first round: (V, T) @ (T, D) is (V, D)":
         lambda ids, slopes, n_rows: _one_hot(ids, slopes, n_rows) @ slopes,
 })  # fmt: skip
@@ -182,7 +199,46 @@ def _averaged(table, ids, targets, n_steps, lr):
     return (copies[0] + copies[1]) / 2
 
 
+def _parted(table, ids, targets, n_steps, lr, new=False):
+    rows_in = rows_out = table.clone()
+    for n in range(n_steps):
+        inside, outside = rows_in.clone().requires_grad_(), rows_out.clone().requires_grad_()
+        slopes = torch.autograd.grad(F.cross_entropy(inside[ids] @ outside.T, targets), (inside, outside))
+        first = (slopes[0] + slopes[1]) if n == 0 else None
+        rows_in = rows_in - lr * (slopes[0] if first is None else first)
+        if not new:
+            rows_out = rows_out - lr * (slopes[1] if first is None else first)
+    return rows_in
+
+
+def _read_rows_moved(table, ids, targets, n_steps, lr):
+    rows = table.clone()
+    for _ in range(n_steps):
+        moved = _descend(rows, ids, targets, 1, lr)
+        rows = rows.clone()
+        rows[ids] = moved[ids]
+    return rows
+
+
+def _one_moves(table, ids, targets, n_steps, lr):
+    rows_in, rows_out = table.clone().requires_grad_(), table.clone().requires_grad_()
+    for _ in range(n_steps):
+        slopes = torch.autograd.grad(F.cross_entropy(rows_in[ids] @ rows_out.T, targets), (rows_in, rows_out))
+        with torch.no_grad():
+            rows_in -= lr * (slopes[0] + slopes[1])
+    return rows_in.detach()
+
+
 train_tied.plant({
+    "one tensor at the start, two after a step: `rows = rows - …` makes a new tensor under that name alone. Write "
+    "into the one (`-=`), or give both names the new one":
+        (_parted, lambda *given: _parted(*given, new=True)),
+    "both gradients go to one copy, and the other stays as it was; there should be one tensor":
+        _one_moves,
+    "there is one step too many":
+        lambda table, ids, targets, n_steps, lr: _descend(table, ids, targets, n_steps + 1, lr),
+    "only the rows that were read are moved; the scores have a gradient for every row":
+        _read_rows_moved,
     "the table for the scores comes back, still a copy of the one that reads; there should be one tensor":
         _copied_out,
     "two copies are trained apart and averaged at the end; a tied table is one tensor all the way":
@@ -216,8 +272,9 @@ train_tied.plant({
 
 
 def _tables():
-    """Rows of unequal lengths, all obtuse to one another in the first, more numbers than rows in the last."""
+    """All obtuse to one another in the first, two equal rows in the second; unequal lengths, more numbers than rows."""
     yield torch.tensor([[1.0, 0.1], [-1.2, 2.0], [-0.4, -0.9]]), 2
+    yield torch.tensor([[2.0, 0.5], [-3.0, 0.2], [2.0, 0.5], [-0.5, -0.3], [-1.0, 0.6]]), 1
     for n_rows, width, k in ((5, 3, 1), (6, 2, 3), (9, 4, 8), (12, 5, 4), (6, 9, 2)):
         sizes = torch.logspace(-1, 2, n_rows)[torch.randperm(n_rows)]
         yield torch.randn(n_rows, width) * sizes[:, None], k
@@ -239,7 +296,7 @@ def _tables():
     minutes=10,
 )
 def nearest(rows, k):
-    """rows (N, D) -> (N, k): the k other rows with the largest cosines, nearest first."""
+    """rows (N, D), left as they are -> (N, k): the k other rows with the largest cosines, nearest first."""
     unit = rows / rows.norm(dim=1, keepdim=True)  # (N, D)
     cosines = unit @ unit.T  # (N, N)
     cosines.fill_diagonal_(-torch.inf)
@@ -257,7 +314,38 @@ def _ranked(scores, k, *, diagonal=-torch.inf, largest=True):
     return scores.topk(k, dim=1, largest=largest).indices
 
 
+def _first_dropped(rows, k):
+    return _ranked(_unit(rows) @ _unit(rows).T, k + 1, diagonal=None)[:, 1:]
+
+
+def _shifted(rows, k):
+    """Each row is taken out before the search, so that the places behind it move up by one."""
+    found = _ranked(_unit(rows) @ _unit(rows).T, k)
+    return found - (found > torch.arange(len(rows))[:, None]).long()
+
+
 nearest.plant({
+    "of two equal rows one is its own neighbor: the first of k + 1 is not always the row itself. Put −∞ on the "
+    "diagonal and take k":
+        _first_dropped,
+    "the row itself was taken out before the search, so every place behind it is one too small":
+        _shifted,
+    "the right rows, the farthest of them first: the nearest comes first":
+        (
+            lambda rows, k: _ranked(_unit(rows) @ _unit(rows).T, k).flip(1),
+            lambda rows, k: _ranked(_unit(rows) @ _unit(rows).T, k + 1, diagonal=None).flip(1)[:, :-1],
+        ),
+    "argsort begins with the smallest: descending=True":
+        lambda rows, k: _ranked(_unit(rows) @ _unit(rows).T, k, largest=False),
+    "the sign is thrown away (abs, a square): −1 is opposite, the farthest of all":
+        (
+            lambda rows, k: _ranked((_unit(rows) @ _unit(rows).T).abs(), k),
+            lambda rows, k: _ranked((_unit(rows) @ _unit(rows).T) ** 2, k),
+        ),
+    "the cosine is a @ b / (a.norm() * b.norm()); without the brackets the second length multiplies":
+        lambda rows, k: _ranked(_unit(rows) @ rows.T * rows.norm(dim=1), k),
+    "the rows are divided by the squares of their lengths; the root is missing":
+        lambda rows, k: (lambda short: _ranked(short @ short.T, k))(rows / rows.pow(2).sum(1, keepdim=True)),
     "each row has itself as its nearest neighbor: leave the diagonal out before ranking":
         lambda rows, k: _ranked(_unit(rows) @ _unit(rows).T, k, diagonal=None),
     "where all cosines are negative, a row is its own neighbor again: a 0 on the diagonal is larger than they are. "
@@ -284,7 +372,7 @@ nearest.plant({
         lambda rows, k: (_unit(rows) @ _unit(rows).T).fill_diagonal_(-torch.inf).topk(k, dim=1).values,
     "the nearest one is left out together with the row itself: the diagonal is already −∞, so take all k":
         lambda rows, k: _ranked(_unit(rows) @ _unit(rows).T, min(k + 1, len(rows)))[:, 1:],
-    "the last of the k is missing: one of topk's places was the row itself, so ask for k + 1 and drop the first":
+    "the last of the k is missing: one of topk's places was the row itself, so put −∞ on the diagonal and take k":
         lambda rows, k: _ranked(_unit(rows) @ _unit(rows).T, k, diagonal=None)[:, 1:],
     "rows and columns of the table are exchanged: that compares the D columns. A token is a row: rows @ rows.T, (N, N)":
         (
@@ -325,11 +413,12 @@ def _clouds():
         "The map is centered @ Vh[:k].T, (N, k). torch.cdist(places, places) gives all distances.",
     ),
     inputs=_clouds,
+    keeps=("rows",),
     difficulty=3,
     minutes=9,
 )
 def map_distances(rows, k):
-    """rows (N, D) -> (N, N): how far apart they lie on the map of k principal components."""
+    """rows (N, D), left as they are -> (N, N): how far apart they lie on the map of k principal components."""
     centered = rows - rows.mean(0)  # (N, D)
     directions = torch.linalg.svd(centered, full_matrices=False).Vh[:k]  # (k, D)
     places = centered @ directions.T  # (N, k)
@@ -362,8 +451,21 @@ map_distances.plant({
         lambda rows, k: (lambda c: _apart(c @ _svd(c).Vh[:k].T))(rows - rows.mean()),
     "that is U alone: every direction of the map is stretched to the same spread. Multiply by S, or project on Vh":
         lambda rows, k: _apart(_svd(_centered(rows)).U[:, :k]),
-    "the directions are the columns of Vh here; they are its rows, Vh[:k]":
+    "rows and columns of the directions are exchanged: they are the rows of Vh, Vh[:k], but the columns of V, V[:, :k]":
         lambda rows, k: _apart(_centered(rows) @ _svd(_centered(rows)).Vh[:, :k]),
+    "eigh puts the directions into columns, the smallest variance first: eigenvectors[:, -k:]":
+        (
+            lambda rows, k: _apart(_centered(rows) @ torch.linalg.eigh(rows.T.cov()).eigenvectors[-k:].T),
+            lambda rows, k: _apart(_centered(rows) @ torch.linalg.eigh(rows.T.cov()).eigenvectors[:k].T),
+        ),
+    "these are the last rows of Vh, the directions with the least variance; the widest come first, Vh[:k]":
+        lambda rows, k: _apart(_centered(rows) @ _svd(_centered(rows)).Vh[-k:].T),
+    "the rows that were given were changed: the mean row was subtracted from them in place":
+        lambda rows, k: _apart(rows.sub_(rows.mean(0)) @ _svd(rows).Vh[:k].T),
+    "these are dot products of the places; the distances are asked, torch.cdist":
+        lambda rows, k: (lambda p: p @ p.T)(_centered(rows) @ _svd(_centered(rows)).Vh[:k].T),
+    "there are always two directions; k says how many":
+        lambda rows, k: _apart(_centered(rows) @ _svd(_centered(rows)).Vh[:2].T),
     "these are the directions with the least variance: eigh lists the smallest first":
         lambda rows, k: _apart(_centered(rows) @ torch.linalg.eigh(rows.T.cov()).eigenvectors[:, :k]),
     "those are the distances between the full rows; on the map only k directions count":
@@ -379,6 +481,7 @@ map_distances.plant({
     "there is one direction too few or one too many on the map: Vh[:k] are k":
         (
             lambda rows, k: _apart(_centered(rows) @ _svd(_centered(rows)).Vh[: k + 1].T),
+            lambda rows, k: _apart(_centered(rows) @ _svd(_centered(rows)).Vh[: k - 1].T),
             lambda rows, k: _apart(_centered(rows) @ _svd(_centered(rows)).Vh[1 : k + 1].T),
         ),
     "rows and columns of the table are exchanged: that is a map of the D columns. A point is a row, (N, N)":
@@ -445,7 +548,7 @@ QUESTIONS = (
     ),
     Question(
         id="embeddings.why_rename",
-        text="Two rows of a tied table are exchanged. Why does the model then contradict itself nowhere?",
+        text="Two rows of a tied table are exchanged. Why do the answers about these two still agree?",
         options=(
             "Because the two words mean nearly the same",
             "Because ids are names: what the model knows hangs on the rows, and both uses now find them under the "
@@ -457,7 +560,7 @@ QUESTIONS = (
         why=(
             "It would be so for any two words.",
             "Exchanged for reading only or for scoring only, the model calls one thing by two names.",
-            "Later layers see the same vectors as before, in another order; there is nothing to repair.",
+            "Later layers see what they would see if the prompt named the other word; there is nothing to repair.",
             "No weight was trained; two rows changed places.",
         ),
     ),
