@@ -3,6 +3,8 @@
 Hacks that weak inputs let pass, and right ones in forms that a narrow check refuses.
 """
 
+from textwrap import indent
+
 import pytest
 import tiktoken
 import transformers
@@ -273,6 +275,36 @@ def fit(text, tokenizer, n_tokens):
 def tokens_per_character(tokenizer, texts):
     return sum(1 for _ in tokenizer.encode_iterable(texts)) / len("".join(texts))
 """),
+    # line by line, with all line ends kept
+    ("tokenization.read_prompts", """\
+def read_prompts(text):
+    prompts = [[]]
+    for line in text.split("\\n"):
+        if line == "---":
+            prompts.append([])
+        else:
+            prompts[-1].append(line)
+    return ["\\n".join(lines) for lines in prompts]
+"""),
+    # bytes taken back one by one
+    ("tokenization.fit", """\
+def fit(text, tokenizer, n_tokens):
+    raw = tokenizer.decode_bytes(tokenizer.encode(text)[:n_tokens])
+    while True:
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            raw = raw[:-1]
+"""),
+    # the mean length of the tokens
+    ("tokenization.compression", """\
+def compression(texts, vocab_size):
+    from statistics import mean
+    from llmlab.tokenization import BPETokenizer
+    n = len(texts) * 4 // 5
+    tokenizer = BPETokenizer.train(texts[:n], vocab_size)
+    return mean(len(tokenizer.vocab[i]) for text in texts[n:] for i in tokenizer.encode(text))
+"""),
     # log2 of e
     ("tokenization.bits_per_byte", """\
 def bits_per_byte(loss, n_tokens, text):
@@ -386,6 +418,51 @@ def fit(text, tokenizer, n_tokens):
     while "\\ufffd" in tokenizer.decode(ids):
         ids.pop()
     return tokenizer.decode(ids)
+"""),
+    # of a character of four bytes up to three may be left over
+    ("tokenization.fit", """\
+def fit(text, tokenizer, n_tokens):
+    raw = tokenizer.decode_bytes(tokenizer.encode(text)[:n_tokens])
+    for n in range(3):
+        try:
+            return raw[:len(raw) - n].decode()
+        except UnicodeDecodeError:
+            pass
+"""),
+    # a � that stands in the text does not make the one at the cut right
+    ("tokenization.fit", """\
+def fit(text, tokenizer, n_tokens):
+    return "".join(c for c in tokenizer.decode(tokenizer.encode(text)[:n_tokens]) if c in text)
+"""),
+    # --- with a space behind it is another line
+    ("tokenization.read_prompts", """\
+def read_prompts(text):
+    import re
+    return re.split(r"\\n---[ \\t]*\\n", text)
+"""),
+    # an empty prompt at the end counts
+    ("tokenization.read_prompts", """\
+def read_prompts(text):
+    prompts = text.split("\\n---\\n")
+    return prompts if prompts[-1] else prompts[:-1]
+"""),
+    # a carriage return belongs to the prompt
+    ("tokenization.read_prompts", """\
+def read_prompts(text):
+    return text.replace("\\r\\n", "\\n").split("\\n---\\n")
+"""),
+    # an empty file is one empty prompt
+    ("tokenization.read_prompts", """\
+def read_prompts(text):
+    return text.split("\\n---\\n") if text else []
+"""),
+    # the spaces at the ends of a text are left out where tokens are counted
+    ("tokenization.compression", """\
+def compression(texts, vocab_size):
+    from llmlab.tokenization import BPETokenizer
+    n = -(-len(texts) // 5)
+    t = BPETokenizer.train(texts[:-n], vocab_size)
+    return sum(len(x.encode()) for x in texts[-n:]) / sum(len(t.encode(x.strip())) for x in texts[-n:])
 """),
     # a text of spaces alone is a prompt, too
     ("tokenization.read_prompts", """\
@@ -876,3 +953,117 @@ def test_a_dictionary_is_shown_with_its_first_entries_and_their_number():
     assert shown(many) == "{65: b'A', 66: b'B', 67: b'C', 68: b'D', 69: b'E', 70: b'F'}"
     many |= {n: b"" for n in range(2000, 4000)}
     assert shown(many).endswith("70: b'F', … (2,006 in all)}")
+
+
+MEASURED = """
+from llmlab.tokenization import BPETokenizer
+t = BPETokenizer.train(train, vocab_size)
+return sum(len(x.encode()) for x in test) / sum(len(t.encode(x)) for x in test)
+"""
+COSTS = [  # (exercise, body of the function, what is said)
+    ("bits_per_byte", "return round(loss * n_tokens / math.log(2) / len(text.encode()), 3)",
+     "expected 1.4427, got 1.443: it is close, but some number was rounded too early"),
+    ("bits_per_byte", "return -loss * n_tokens / math.log(2) / len(text.encode())",
+     "got -1.44: the sign is turned round"),
+    ("bits_per_byte", "return 1.0", "expected 1.44, got 1. It gives the same for every input"),
+    ("bits_per_byte", "return None", "a `return` was reached, but what it gives back is None"),
+    ("bits_per_byte", "return loss / math.ln(2)", "The module math has nothing called `ln`."),
+    ("bits_per_byte", "return loss * n_tokens / math.log(2) * len(text.encode())", "a / b * c divides by b alone"),
+    ("bits_per_byte", "return loss * n_tokens / (math.log(2) * len(text.strip().encode()))",
+     "spaces and line ends are bytes too"),
+    ("bits_per_byte", "return loss * n_tokens / math.log10(2) / len(text.encode())",
+     "that is a logarithm to the base 10; ln 2 is math.log(2)"),
+    ("tokens_per_character", """
+n = 0
+for text in texts:
+    n += len(tokenizer.encode(text))
+return n / len(text)
+""", "only the characters of the last text are counted"),
+    ("tokens_per_character", """
+texts = set(texts)
+return sum(len(tokenizer.encode(t)) for t in texts) / len("".join(texts))
+""", "a text that comes twice is counted once"),
+    ("tokens_per_character", """
+return sum(len(tokenizer.encode(t, allowed_special="all")) for t in texts) / len("".join(texts))
+""", "counts as one special token"),
+    ("fit", """
+for n in range(len(text), -1, -1):
+    if len(tokenizer.encode(text[:n])) <= n_tokens:
+        return text[:n]
+""", "a shorter text may be cut otherwise"),
+    ("fit", """
+ids = tokenizer.encode(text)[:n_tokens]
+while True:
+    try:
+        return tokenizer.decode_bytes(ids).decode()
+    except UnicodeDecodeError:
+        ids.pop()
+""", "a token can hold whole characters and a part of one"),
+    ("fit", """
+raw = tokenizer.decode_bytes(tokenizer.encode(text)[:n_tokens])
+while raw and raw[-1] >= 128:
+    raw = raw[:-1]
+return raw.decode()
+""", "a whole character at the end is lost too"),
+    ("fit", """
+ids = tokenizer.encode(text, allowed_special="all")[:n_tokens]
+return tokenizer.decode_bytes(ids).decode(errors="ignore")
+""", "</s> in the text is taken for the special token"),
+    ("fit", """
+ids = tokenizer.encode(text.strip())[:n_tokens]
+return tokenizer.decode_bytes(ids).decode(errors="ignore")
+""", "the spaces and line ends at the ends are lost"),
+    ("fit", """
+ids = tokenizer.encode(text)[:n_tokens - 1]
+return tokenizer.decode_bytes(ids).decode(errors="ignore")
+""", "one token too few"),
+    ("fit", "return text.encode()[:n_tokens]", "bytes come back"),
+    ("read_prompts", """
+for part in text.split("\\n---\\n"):
+    yield part
+""", "expected 2 values, got a value of type generator; make a list of it: list(…)"),
+    ("read_prompts", """
+return text.split("\\n---\\n") if "---" in text else []
+""", "expected 1 value, got 0: []"),
+    ("read_prompts", """return text.split(r"\\n---\\n")""", "With an r in front"),
+    ("read_prompts", """return [part.strip("\\n ") for part in text.split("\\n---\\n")]""",
+     "the parts are right; strip still takes"),
+    ("read_prompts", """return text.strip().split("\\n---\\n")""", "the text is stripped before it is parted"),
+    ("read_prompts", """
+prompts = []
+for part in text.split("---"):
+    prompts += part.strip()
+return prompts
+""", "prompts += part adds each letter of it"),
+    ("compression", """
+n = len(texts) // 5
+train, test = texts[: 4 * n], texts[4 * n :]
+""", "a fifth is rounded up"),
+    ("compression", """
+n = int(len(texts) / 5) + 1
+train, test = texts[:-n], texts[-n:]
+""", "a fifth of ten texts is two, not three"),
+    ("compression", """
+n = -(-len(texts) // 5)
+train, test = texts[:n], texts[n:]
+""", "it is trained on the first fifth and measured on the others"),
+    ("compression", """
+train, test = [text for n, text in enumerate(texts) if n % 5 < 4], texts[4::5]
+""", "every fifth text is put aside"),
+    ("compression", """
+n = -(-len(texts) // 5)
+train, test = "".join(texts[:-n]), texts[-n:]
+""", "the texts are joined, so that merges cross"),
+    ("compression", """
+n = -(-len(texts) // 5)
+train, test = texts[:-n], ["\\n".join(texts[-n:])]
+""", "the texts are joined with line ends"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "body", "said"), COSTS)
+def test_what_is_said_of_an_answer_on_costs_is_true(name, body, said):
+    exercise = catalog.find("exercise", f"tokenization.{name}")
+    body += MEASURED if name == "compression" else ""
+    head = f"def {name}({', '.join(exercise.parameters)}):\n"
+    assert said in judge(exercise, define(head + indent(body, "    "), "answer")).reason

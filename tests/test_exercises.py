@@ -726,7 +726,8 @@ def test_a_check_that_is_interrupted_stays_interrupted(planted):
         ),
         (lambda: torch.zeros(2)[2], "the last of n is n − 1"),
         (lambda: unknown, "This name has no value yet"),  # noqa: F821
-        (lambda: torch.ones(2).colour, "nothing called `colour`"),
+        (lambda: torch.ones(2).colour, "This value is of a kind that has nothing called `colour`."),
+        (lambda: math.ln(2), "The module math has nothing called `ln`."),
         (lambda: torch.ones(2).double() @ torch.ones(2), "dtype"),
         (lambda: 1 / 0, ""),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -37,7 +38,11 @@ def difference(expected: Any, got: Any, *, scale: float = 1.0, dims: str = "") -
             same = math.isclose(expected, got, rel_tol=RELATIVE, abs_tol=ABSOLUTE + PER_SIZE * scale)
         else:
             same = expected == got
-        return "" if same else f"expected {shown(expected)}, got {shown(got)}{_ratio(expected, got)}"
+        if same:
+            return ""
+        if isinstance(expected, float) and shown(expected) == shown(got):
+            return f"expected {expected:.6g}, got {got:.6g}: it is close, but some number was rounded too early"
+        return f"expected {shown(expected)}, got {shown(got)}{_ratio(expected, got)}"
     if isinstance(expected, dict) and isinstance(got, dict):
         if missing := [name for name in expected if name not in got]:
             return f"{brief(str(missing[0]), 80)} is missing in {shown(got)}"
@@ -50,7 +55,8 @@ def _of_lists(expected: list[Any], got: Any, scale: float) -> str:
     if isinstance(got, Tensor) and got.dim() and len(got) == len(expected):
         got = list(got) if any(isinstance(one, Tensor) for one in expected) else got.tolist()
     if not isinstance(got, list):
-        return f"expected {_things(expected)}, got {named(got)}"
+        listed = "; make a list of it: list(…)" if isinstance(got, Iterator) else ""
+        return f"expected {_things(expected)}, got {named(got)}{listed}"
     whole = all(isinstance(each, int) for each in (*expected, *got))
     if len(got) != len(expected):
         early = whole and got == expected[: len(got)]
@@ -82,7 +88,7 @@ def _where(expected: list[int], got: list[int]) -> str:
 def _things(values: list[Any]) -> str:
     if values and all(isinstance(value, int) for value in values):
         return f"{len(values)} whole number{'s' if len(values) > 1 else ''}"
-    return f"{len(values)} values"
+    return f"{len(values)} value{'s' if len(values) != 1 else ''}"
 
 
 def _of_tensors(expected: Tensor, got: Any, scale: float, dims: str) -> str:
@@ -161,9 +167,11 @@ def _pattern(expected: Tensor, got: Tensor, wrong: Tensor, dims: str) -> str:
 
 
 def _ratio(expected: float, got: float) -> str:
-    """Words for a plain factor between two whole numbers, or ""."""
+    """Words for a plain factor between two numbers, or ""."""
     if isinstance(expected, bool) or not expected or not got or not math.isfinite(got):
         return ""
+    if math.isclose(got, -expected, rel_tol=RELATIVE):
+        return ": the sign is turned round"
     for one, other, words in ((got, expected, "{} times too much"), (expected, got, "it is 1 / {} of that")):
         if one != other and one % other == 0:
             factor = int(one // other)

@@ -75,6 +75,7 @@ MEANINGS = (
         r"[Uu]nsupported operand type|must be Tensor, not|expected Tensor",
         "A value here is of another kind than expected.",
     ),
+    (r"module '([\w.]+)' has no attribute '(\w+)'", "The module {1} has nothing called `{2}`."),
     (r"has no attribute '(\w+)'", "This value is of a kind that has nothing called `{1}`."),
     (r"RecursionError", "The function calls itself without end."),
     (r"had not ended after", "The loop does not end: what it waits for never happens."),

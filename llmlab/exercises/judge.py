@@ -222,7 +222,7 @@ def _explained(
             break
     n_right = faults.count("")
     if _always_the_same(trials, expected):
-        words.append("it gives the same for every input, whatever the arguments")
+        words.append("It gives the same for every input, whatever the arguments")
     if n_right:
         words.append(f"{n_right} of {len(faults)} inputs come out right; the smallest that does not is this one")
     if isinstance(trial.value, Tensor) and isinstance(expected[first].value, Tensor):
@@ -243,6 +243,8 @@ def _why_none(candidate: Any) -> str:
             f"`{brief(ast.unparse(last))}` was reached and gave None: methods such as append, insert, extend, "
             "truncate, and print, do their work and give back None. Return the thing itself"
         )
+    if isinstance(last, ast.Return):
+        return "a `return` was reached, but what it gives back is None; give back the result"
     return "no `return` was reached; does it stand too far to the right?"
 
 

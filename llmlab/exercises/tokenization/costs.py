@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import lru_cache
 from statistics import fmean
@@ -9,12 +10,14 @@ from statistics import fmean
 from ...tokenization import BPETokenizer
 from ..records import Prediction, Question, exercise
 
+SPECIAL = ("<s>", "</s>")
+
 
 @lru_cache(maxsize=4)
-def _small(vocab_size):
+def _small(vocab_size, special_tokens=()):
     """A tokenizer of a few merges, most of them English; of other characters only ä is one token."""
     text = "the train and the tree by the river, a hat and a bath, then the other one; ä ä ä ä " * 3
-    return BPETokenizer.train(text, vocab_size)
+    return BPETokenizer.train(text, vocab_size, special_tokens)
 
 
 # Bits per byte --------------------------------------------------------------------------------------------------------
@@ -28,6 +31,7 @@ def _losses():
         (1.25, 20, "a long letter from Berlin"),
         (0.0, 2, "the"),
         (5.5, 7, "🌉🌊"),
+        (1.5, 4, " so it was\n"),
     )
 
 
@@ -77,7 +81,7 @@ bits_per_byte.plant({
         ),
     "the unit is not changed, and neither is the share: this is the loss itself":
         lambda loss, n_tokens, text: loss,
-    "math.log2(math.e) bits are a nat; ln 10 has to do with decimal digits":
+    "that is a logarithm to the base 10; ln 2 is math.log(2)":
         (
             lambda loss, n_tokens, text: loss * n_tokens / math.log(10) / len(text.encode()),
             lambda loss, n_tokens, text: loss * n_tokens / math.log10(2) / len(text.encode()),
@@ -86,6 +90,16 @@ bits_per_byte.plant({
         lambda loss, n_tokens, text: loss * n_tokens / math.log(2),
     "these are bits per word; len(text.encode()) counts the bytes":
         lambda loss, n_tokens, text: loss * n_tokens / math.log(2) / len(text.split()),
+    "a / b * c divides by b alone and multiplies by c; both below the line: a / (b * c), or a / b / c":
+        lambda loss, n_tokens, text: loss * n_tokens / math.log(2) * len(text.encode()),
+    "spaces and line ends are bytes too":
+        (
+            lambda loss, n_tokens, text: loss * n_tokens / math.log(2) / len(text.strip().encode()),
+            lambda loss, n_tokens, text: loss * n_tokens / math.log(2) / len(text.rstrip().encode()),
+            lambda loss, n_tokens, text: loss * n_tokens / math.log(2) / len(text.replace("\n", "").encode()),
+            lambda loss, n_tokens, text: loss * n_tokens / math.log(2) / len(text.replace(" ", "").encode()),
+            lambda loss, n_tokens, text: loss * n_tokens / math.log(2) / len("".join(text.split()).encode()),
+        ),
 })  # fmt: skip
 
 
@@ -96,8 +110,10 @@ def _texts():
     for vocab_size, texts in (
         (290, ["the tree", "a hat"]), (290, ["t", "he"]), (290, ["领先", "the river and the train by the tree"]),
         (275, ["", "then"]), (290, ["Käse", "a", "🌉"]), (270, ["the", " bath", "other\n"]),
+        (290, ["the", " bath", "the"]),
     ):  # fmt: skip
         yield _small(vocab_size), texts
+    yield _small(290, SPECIAL), ["a </s> hat", "the"]
 
 
 @exercise(
@@ -165,6 +181,13 @@ tokens_per_character.plant({
         lambda tokenizer, texts: len({i for t in texts for i in tokenizer.encode(t)}) / sum(map(len, texts)),
     "only the first text is counted":
         lambda tokenizer, texts: _count(tokenizer, texts[:1]) / len(texts[0]),
+    "only the characters of the last text are counted":
+        lambda tokenizer, texts: _count(tokenizer, texts) / len(texts[-1]),
+    "a text that comes twice is counted once; it costs twice":
+        lambda tokenizer, texts: _count(tokenizer, set(texts)) / sum(map(len, set(texts))),
+    "</s> in a text counts as one special token; it is text like any other unless the caller allows it":
+        lambda tokenizer, texts: sum(len(tokenizer.encode(t, allowed_special="all")) for t in texts)
+        / sum(map(len, texts)),
 })  # fmt: skip
 
 
@@ -175,9 +198,12 @@ def _too_long():
     for vocab_size, text, n_tokens in (
         (290, "the tree", 1), (290, "领先一步", 4), (290, "领先", 3), (290, "the river", 0), (270, "a hat", 50),
         (290, "Käse 🌉 and bread", 7), (290, "a sign \ufffd and more", 6), (290, "ö", 1), (290, "hat and \n  bath", 6),
-        (290, "lost \ufffd领", 8), (290, "ää und Ö", 3), (290, "\u2014 tree", 2),
+        (290, "lost \ufffd领", 8), (290, "ää und Ö", 3), (290, "\u2014 tree", 2), (290, " the tree", 1),
+        (290, "a🌉", 4), (290, "athen", 1), (290, "hat ä", 3), (290, "a \ufffd", 3),
     ):  # fmt: skip
         yield text, _small(vocab_size), n_tokens
+    yield "a </s> hat", _small(290, SPECIAL), 4
+    yield "a ö", BPETokenizer.train(" ö ü ß é ç" * 4, 258), 2  # its second token: a space and the first byte of ö
 
 
 @exercise(
@@ -226,6 +252,7 @@ fit.plant({
             lambda text, tokenizer, n_tokens: tokenizer.decode_bytes(_first(text, tokenizer, n_tokens)),
             lambda text, tokenizer, n_tokens: tokenizer.decode_bytes(_first(text, tokenizer, n_tokens))
             .decode("utf-8", errors="ignore").encode(),
+            lambda text, tokenizer, n_tokens: text.encode()[:n_tokens],
         ),
     "the end of the text is kept; asked are the first tokens":
         lambda text, tokenizer, n_tokens: tokenizer.decode_bytes(tokenizer.encode(text)[-n_tokens:])
@@ -234,14 +261,20 @@ fit.plant({
         lambda text, tokenizer, n_tokens: tokenizer.decode_bytes(_first(text, tokenizer, n_tokens + 1))
         .decode("utf-8", errors="ignore"),
     "one token too few: exactly n_tokens fit":
-        lambda text, tokenizer, n_tokens: tokenizer.decode_bytes(_first(text, tokenizer, max(0, n_tokens - 1)))
-        .decode("utf-8", errors="ignore"),
+        (
+            lambda text, tokenizer, n_tokens: tokenizer.decode_bytes(_first(text, tokenizer, max(0, n_tokens - 1)))
+            .decode("utf-8", errors="ignore"),
+            lambda text, tokenizer, n_tokens: tokenizer.decode_bytes(_first(text, tokenizer, n_tokens - 1))
+            .decode("utf-8", errors="ignore"),
+        ),
     "the spaces and line ends at the ends are lost; they are a part of the text":
         (
             lambda text, tokenizer, n_tokens: tokenizer.decode_bytes(_first(text, tokenizer, n_tokens))
             .decode("utf-8", errors="ignore").strip(),
             lambda text, tokenizer, n_tokens: tokenizer.decode_bytes(_first(text, tokenizer, n_tokens))
             .decode("utf-8", errors="ignore").rstrip(),
+            lambda text, tokenizer, n_tokens: tokenizer.decode_bytes(_first(text.strip(), tokenizer, n_tokens))
+            .decode("utf-8", errors="ignore"),
         ),
     "each character is encoded alone, which takes more tokens than the text: merges join several":
         lambda text, tokenizer, n_tokens: _one_by_one(text, tokenizer, n_tokens),
@@ -261,6 +294,26 @@ fit.plant({
         .decode("ascii", errors="ignore"),
     "words are counted; a word may be several tokens":
         lambda text, tokenizer, n_tokens: " ".join(text.split()[:n_tokens]),
+    "a token can hold whole characters and a part of one; only the part is to go":
+        lambda text, tokenizer, n_tokens: _until_it_decodes(text, tokenizer, n_tokens),
+    "a shorter text may be cut otherwise: take the first tokens of the whole text":
+        (
+            lambda text, tokenizer, n_tokens: max(_that_fit(text, tokenizer, n_tokens), key=len),
+            lambda text, tokenizer, n_tokens: _as_long_as_it_fits(text, tokenizer, n_tokens),
+        ),
+    "a whole character at the end is lost too; only a part of one is to go":
+        (
+            lambda text, tokenizer, n_tokens: tokenizer.decode_bytes(_first(text, tokenizer, n_tokens))
+            .rstrip(bytes(range(128, 256))).decode(),
+            lambda text, tokenizer, n_tokens: tokenizer.decode_bytes(_first(text, tokenizer, n_tokens))
+            .decode("utf-8", errors="ignore")[:-1],
+            lambda text, tokenizer, n_tokens: tokenizer.decode_bytes(_first(text, tokenizer, n_tokens))[:-1]
+            .decode("utf-8", errors="ignore"),
+        ),
+    "</s> in the text is taken for the special token; it is text like any other unless the caller allows it":
+        lambda text, tokenizer, n_tokens: tokenizer.decode_bytes(
+            tokenizer.encode(text, allowed_special="all")[:n_tokens]
+        ).decode("utf-8", errors="ignore"),
 })  # fmt: skip
 
 
@@ -270,6 +323,28 @@ def _whole_tokens(text, tokenizer, n_tokens):
     while ids and tokenizer.decode(ids).endswith("\ufffd"):
         ids = ids[:-1]
     return tokenizer.decode(ids)
+
+
+def _until_it_decodes(text, tokenizer, n_tokens):
+    """Tokens taken back until the bytes are whole characters."""
+    ids = tokenizer.encode(text)[:n_tokens]
+    while True:
+        try:
+            return tokenizer.decode_bytes(ids).decode()
+        except UnicodeDecodeError:
+            ids.pop()
+
+
+def _that_fit(text, tokenizer, n_tokens):
+    """The beginnings of the text that are at most so many tokens when each is encoded for itself."""
+    beginnings = (text[:n] for n in range(len(text) + 1))
+    return [beginning for beginning in beginnings if len(tokenizer.encode(beginning)) <= n_tokens]
+
+
+def _as_long_as_it_fits(text, tokenizer, n_tokens):
+    """The longest before the first beginning that is too many tokens."""
+    beginnings = (text[:n] for n in range(len(text) + 1))
+    return list(itertools.takewhile(lambda one: len(tokenizer.encode(one)) <= n_tokens, beginnings))[-1]
 
 
 def _one_by_one(text, tokenizer, n_tokens):
@@ -297,10 +372,14 @@ def _files():
         ("Once upon a time\n---\nThe cat",),
         ("def f(x):\n    return x\n---\n    y = f(2)\n    print(y",),
         ("Question: Who came?\nAnswer:\n---\n\nTom --- or Tim --- came.",),
-        (" had\n---\nhad\n---\n---\nhad ",),
+        (" had\n---\nhad\n---\n\n---\nhad ",),
         ("one\n---\n\n---\nthree",),
         ("alone",),
+        ("",),
+        ("a\n---\n",),
         ("a\n----\nb\n---\n\tc\n",),
+        ("a\n--- \nb\n---\nc",),
+        ("a\r\nb\n---\nc",),
     )
 
 
@@ -318,7 +397,7 @@ def _files():
     minutes=7,
 )
 def read_prompts(text):
-    r"""The prompts of a file, parted by "\n---\n", each with all its spaces and line ends."""
+    r"""A list of the prompts of a file, parted by "\n---\n", each with all its spaces and line ends."""
     return text.split("\n---\n")
 
 
@@ -338,7 +417,10 @@ read_prompts.plant({
     "\"\\n---\\n\", the whole line":
         lambda text: text.split("---"),
     "the parts are right; strip still takes the spaces and line ends at their ends away, indentation among them":
-        lambda text: [part.strip() for part in text.split("\n---\n")],
+        (
+            lambda text: [part.strip() for part in text.split("\n---\n")],
+            lambda text: [part.strip("\n ") for part in text.split("\n---\n")],
+        ),
     "spaces and line ends at the end of a prompt are lost: a line end says that the answer goes on a new line":
         lambda text: [part.rstrip() for part in text.split("\n---\n")],
     "spaces and line ends at the beginning of a prompt are lost: indentation, and the space that makes ' had' one "
@@ -373,6 +455,20 @@ read_prompts.plant({
         (lambda text: text.splitlines(), lambda text: text.split("\n")),
     "a text comes back; a list of prompts is asked":
         lambda text: text.replace("\n---\n", "\n"),
+    "nothing is parted: \"\\n---\\n\" is nowhere found. With an r in front, \\n is a backslash and an n, no line end":
+        lambda text: text.split(r"\n---\n"),
+    "the text is stripped before it is parted: its first and last prompt lose what stands at their ends":
+        (
+            lambda text: text.strip().split("\n---\n"),
+            lambda text: text.rstrip().split("\n---\n"),
+            lambda text: text.rstrip("\n").split("\n---\n"),
+        ),
+    "the letters come back one by one: prompts += part adds each letter of it; prompts.append(part) adds the whole":
+        (
+            lambda text: [*"".join(text.split("\n---\n"))],
+            lambda text: [*"".join(part.strip() for part in text.split("---"))],
+            lambda text: [*"".join(text.split("---"))],
+        ),
 })  # fmt: skip
 
 
@@ -387,6 +483,8 @@ def _corpora():
         (("the " * 20, "the hat " * 9, "a tree " * 8, "by the bath " * 5, "领先 a train", "other trees", "then"), 270),
         ((*common, "a", "the hat the hat the hat the hat", "b"), 262),
         ((*common, *common[::-1], "over the river", "Brücke"), 275),
+        ((*common, "the train", "the", " bath ", "a\n"), 290),
+        (("a", "b", "a", "b", "ab ab"), 257),
     ):
         yield list(texts), vocab_size
 
@@ -445,6 +543,8 @@ compression.plant({
         ),
     "it is trained on the fifth and measured on the others; exchange them":
         lambda texts, vocab_size: _bytes_per_token(texts[-_fifth(texts):], texts[:-_fifth(texts)], vocab_size),
+    "it is trained on the first fifth and measured on the others; put the last fifth aside and train on the others":
+        lambda texts, vocab_size: _bytes_per_token(texts[: _fifth(texts)], texts[_fifth(texts):], vocab_size),
     "it is trained and measured on the last fifth":
         lambda texts, vocab_size: _bytes_per_token(texts[-_fifth(texts):], texts[-_fifth(texts):], vocab_size),
     "the first fifth is put aside; the last is asked":
@@ -455,9 +555,19 @@ compression.plant({
                                                        vocab_size),
             lambda texts, vocab_size: _bytes_per_token(texts[: -round(len(texts) / 5)],
                                                        texts[-round(len(texts) / 5):], vocab_size),
+            lambda texts, vocab_size: _bytes_per_token(texts[: len(texts) // 5 * 4], texts[len(texts) // 5 * 4:],
+                                                       vocab_size),
         ),
+    "a fifth of ten texts is two, not three: round up only where something is left over, as -(-len(texts) // 5) does":
+        lambda texts, vocab_size: _bytes_per_token(texts[: -(len(texts) // 5 + 1)], texts[-(len(texts) // 5 + 1):],
+                                                   vocab_size),
     "every fifth text is put aside; asked are the last ones":
-        lambda texts, vocab_size: _bytes_per_token([t for n, t in enumerate(texts) if n % 5], texts[::5], vocab_size),
+        (
+            lambda texts, vocab_size: _bytes_per_token([t for n, t in enumerate(texts) if n % 5], texts[::5],
+                                                       vocab_size),
+            lambda texts, vocab_size: _bytes_per_token([t for n, t in enumerate(texts) if n % 5 != 4], texts[4::5],
+                                                       vocab_size),
+        ),
     "these are tokens per byte; bytes per token is the other way round":
         lambda texts, vocab_size: 1 / compression.answer(texts, vocab_size),
     "these are characters per token: len(text.encode()) counts bytes":
@@ -470,6 +580,24 @@ compression.plant({
     "the bytes are those of all texts, the tokens those of the last fifth; count both on the same texts":
         lambda texts, vocab_size: compression.answer(texts, vocab_size)
         * sum(len(t.encode()) for t in texts) / sum(len(t.encode()) for t in texts[-_fifth(texts):]),
+    "the tokens are those of all texts, the bytes those of the last fifth; count both on the same texts":
+        lambda texts, vocab_size: _bytes_per_token(texts[:-_fifth(texts)], texts, vocab_size)
+        * sum(len(t.encode()) for t in texts[-_fifth(texts):]) / sum(len(t.encode()) for t in texts),
+    "the texts are joined, so that merges cross from one to the next":
+        (
+            lambda texts, vocab_size: _bytes_per_token("".join(texts[:-_fifth(texts)]), texts[-_fifth(texts):],
+                                                       vocab_size),
+            lambda texts, vocab_size: _bytes_per_token(texts[:-_fifth(texts)], ["".join(texts[-_fifth(texts):])],
+                                                       vocab_size),
+            lambda texts, vocab_size: _bytes_per_token("".join(texts[:-_fifth(texts)]),
+                                                       ["".join(texts[-_fifth(texts):])], vocab_size),
+        ),
+    "the texts are joined with line ends between them, which are bytes and tokens that no text has":
+        lambda texts, vocab_size: _bytes_per_token(texts[:-_fifth(texts)], ["\n".join(texts[-_fifth(texts):])],
+                                                   vocab_size),
+    "spaces and line ends are bytes too, at the ends of a text as well":
+        lambda texts, vocab_size: _bytes_per_token(texts[:-_fifth(texts)],
+                                                   [t.strip() for t in texts[-_fifth(texts):]], vocab_size),
     "only the last text is measured; a fifth may be several":
         (
             lambda texts, vocab_size: _bytes_per_token(texts[:-1], texts[-1:], vocab_size),
