@@ -362,6 +362,16 @@ def test_repr_and_fallback_are_the_same_on_every_run():
     )
 
 
+def test_without_a_kernel_a_text_takes_a_row_for_each_tokenizer():
+    html = BPEStepper(text="a mat", mode="encode").fallback_html()
+    ours, gpt2 = llmlab.load_model()[1], llmlab.load_gpt2_tokenizer()
+    for tokenizer in (ours, gpt2):
+        ids = tokenizer.encode("a mat")
+        cut = " | ".join(tokenizer.vocab[id].decode().replace(" ", "·") for id in ids)
+        assert f"<td>{len(ids)}</td><td>{cut}</td>" in html
+    assert "5 bytes" in html and html.count("<tr>") == 3
+
+
 def test_without_a_kernel_the_texts_are_escaped():
     bundle, _ = BPEStepper("<b>bold</b>", text="<i>x</i>")._repr_mimebundle_()
     assert "<b>" not in bundle["text/html"] and "<i>" not in bundle["text/html"] and "&lt;" in bundle["text/html"]

@@ -301,6 +301,16 @@ class BPEStepper(LabWidget):
         """What the picture shows; the browser says the same."""
         return self._training_tables() if self.mode == "learn" else self._text_tables()
 
+    def fallback_html(self) -> str:
+        """What the picture shows; of a text, one row for each tokenizer: a page without a kernel is read."""
+        if self.mode == "learn":
+            return super().fallback_html()
+        rows = [[name, str(len(self.parts(which))), self._cut(which)] for which, name in enumerate(self.names)]
+        return Table(f"{len(self.text_bytes)} bytes", ["tokenizer", "tokens", "cut"], rows).html()
+
+    def _cut(self, which: int) -> str:
+        return " | ".join(map(label, self.parts(which)))
+
     def _training_tables(self) -> list[Table]:
         totals = self.totals.tolist()
         pieces = [
