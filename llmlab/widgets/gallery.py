@@ -14,6 +14,7 @@ from .answer import HelpfulAnswer
 from .attention import AttentionStepper
 from .base import LabWidget
 from .costs import CostCalculator
+from .embeddings import EmbeddingExplorer
 from .heads import HeadExplorer
 from .kv_cache import KVCacheStepper
 from .quiz import Guess, Quiz
@@ -55,6 +56,7 @@ def examples() -> dict[str, Callable[[], LabWidget]]:
     return {
         "TokenTour": lambda: TokenTour(model, tokenizer, "The capital of France is"),
         "BPEStepper": BPEStepper,
+        "EmbeddingExplorer": lambda: EmbeddingExplorer(model, tokenizer),
         "HeadExplorer": lambda: HeadExplorer(model, tokenizer),
         "AttentionStepper": AttentionStepper,
         "KVCacheStepper": lambda: KVCacheStepper(model, tokenizer, "Anna had a dog.", 12),
