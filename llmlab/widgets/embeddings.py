@@ -30,7 +30,9 @@ from ..world import lexicon
 from .base import Array, LabWidget, Table
 
 KINDS = ("names", "places", "animals", "numbers", "Chinese", "others")
-MORE_ANIMALS = "ant bat bee bird birds canary duckling fish lion mouse penguin pigeon seal snake spider tiger whale wolf"
+MORE_ANIMALS = (
+    "ant bat bee bird birds canary duckling fish lion mouse penguin pigeon seal snake spider tiger whale wolf"
+)
 MOST = 10  # neighbors of a word
 ANALOGY = (" king", " man", " woman")
 TEXT = "Anna had a dog. The dog was"
@@ -68,7 +70,9 @@ class EmbeddingExplorer(LabWidget):
     # What the browser draws, K checkpoints and N words.
     words = traitlets.List(traitlets.Unicode(), help="the N words").tag(sync=True)
     steps = traitlets.List(traitlets.Int(), help="the training step of each checkpoint").tag(sync=True)
-    losses = traitlets.List(traitlets.Float(), help="the loss of each, nats a token, on unseen documents").tag(sync=True)
+    losses = traitlets.List(traitlets.Float(), help="the loss of each, nats a token, on unseen documents").tag(
+        sync=True
+    )
     n_dimensions = traitlets.Int(help="D, the length of a row").tag(sync=True)
     kinds = Array(help="(N,) uint8: the kind of each word, a number of KINDS")
     places = Array(help="(K, N, 2) float32: where the words are on the map")
@@ -263,9 +267,8 @@ class EmbeddingExplorer(LabWidget):
 
     def __repr__(self) -> str:
         near = ", ".join(repr(word) for word, _ in self.neighbors[:3])
-        return (
-            f"EmbeddingExplorer({self.word!r} at step {self.step}: nearest {near}; {self.shared} of {self.k} on the map)"
-        )
+        on_the_map = f"{self.shared} of {self.k} on the map"
+        return f"EmbeddingExplorer({self.word!r} at step {self.step}: nearest {near}; {on_the_map})"
 
     def tables(self) -> list[Table]:
         """What the picture shows; the browser says the same."""
@@ -279,8 +282,8 @@ class EmbeddingExplorer(LabWidget):
                 f"Nearest to {name} in {self.n_dimensions} dimensions at step {self.step:,}",
                 ["place", "word", "kind", "cosine", "place on the map"],
                 [
-                    [str(number + 1), visible(word), self._kind(word), _three(cosine), str(place[self._place[word]])]
-                    for number, (word, cosine) in enumerate(self.neighbors)
+                    [str(number + 1), *self._named(other), _three(cosine), str(place[other])]
+                    for number, (other, (_, cosine)) in enumerate(zip(true, self.neighbors, strict=True))
                 ],
             ),
             Table(
@@ -288,8 +291,7 @@ class EmbeddingExplorer(LabWidget):
                 f"{self.n_dimensions} dimensions",
                 ["place", "word", "kind", "distance", "also near"],
                 [
-                    [str(number + 1), visible(self.words[other]), self._kind(self.words[other])]
-                    + [_three(distances[other]), "yes" if other in true else "no"]
+                    [str(number + 1), *self._named(other), _three(distances[other]), "yes" if other in true else "no"]
                     for number, other in enumerate(order[: self.k].tolist())
                 ],
             ),
@@ -297,9 +299,14 @@ class EmbeddingExplorer(LabWidget):
                 f"{name} at every checkpoint",
                 ["step", "loss", "nearest", "cosine", "shared with the map", "variance kept"],
                 [
-                    [str(step), _three(self.losses[one]), visible(self.words[self.nearest[one, n, 0]])]
-                    + [_three(self.cosines[one, n, 0]), f"{self._shared(one)} of {self.k}"]
-                    + [_percent(self.shares[one].sum(dtype=np.float64))]
+                    [
+                        str(step),
+                        _three(self.losses[one]),
+                        visible(self.words[self.nearest[one, n, 0]]),
+                        _three(self.cosines[one, n, 0]),
+                        f"{self._shared(one)} of {self.k}",
+                        _percent(self.shares[one].sum(dtype=np.float64)),
+                    ]
                     for one, step in enumerate(self.steps)
                 ],
             ),
@@ -323,8 +330,9 @@ class EmbeddingExplorer(LabWidget):
             ),
         ]
 
-    def _kind(self, word: str) -> str:
-        return KINDS[self.kinds[self._place[word]]]
+    def _named(self, n: int) -> tuple[str, str]:
+        """A word as it is drawn, and its kind."""
+        return visible(self.words[n]), KINDS[self.kinds[n]]
 
     def _part(self, word: str) -> str:
         return " ".join(letter for letter, one in zip("abc", self.analogy, strict=True) if one == word)

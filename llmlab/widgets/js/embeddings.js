@@ -178,8 +178,8 @@ function render({ model, el }) {
     "div",
     { class: "llmlab-note llmlab-emb-legend" },
     ...KINDS.map((kind, n) => swatch(`${kind} ${members[n].length}`, drawing("path", { class: `llmlab-emb-kind llmlab-emb-kind-${n}`, d: SIGNS[n](8, 8, 4) }))),
-    swatch(`near in ${get("n_dimensions")} dimensions`, drawing("circle", { class: "llmlab-emb-ring", cx: 8, cy: 8, r: 6 })),
-    swatch("on the map alone", drawing("path", { class: "llmlab-emb-cross", d: cross(8, 8, 4) })),
+    swatch("nearest", drawing("circle", { class: "llmlab-emb-ring", cx: 8, cy: 8, r: 6 })),
+    swatch("near on the map alone", drawing("path", { class: "llmlab-emb-cross", d: cross(8, 8, 4) })),
   );
   const parts = ["a", "b", "c"].map((name) => h("input", { type: "text", "aria-label": `word ${name}`, class: "llmlab-emb-part", spellcheck: "false", autocomplete: "off", disabled: !asks, onchange: add }));
   const sumTitle = h("p", { class: "llmlab-emb-sentence", "aria-live": "polite", "data-sum": "" });
@@ -244,7 +244,7 @@ function render({ model, el }) {
     const false_ = onMap.filter((one) => !true_.includes(one));
     const rings = true_.filter((one) => isIn(spots[one])).map((one) => drawing("circle", { class: "llmlab-emb-ring", "data-ring": words[one], cx: spots[one][0], cy: spots[one][1], r: 7 * scale }));
     const crosses = false_.filter((one) => isIn(spots[one])).flatMap((one) =>
-      ["llmlab-emb-halo", "llmlab-emb-cross"].map((kind, top) => drawing("path", { class: kind, "data-cross": top && words[one], d: cross(...spots[one], 5 * scale) })),
+      ["llmlab-emb-halo", "llmlab-emb-cross"].map((kind, top) => drawing("path", { class: kind, "data-cross": top ? words[one] : false, d: cross(...spots[one], 5 * scale) })),
     );
     const link = true_[looked()];
     const marks = [
@@ -264,7 +264,7 @@ function render({ model, el }) {
     drawHover();
     const k = get("k");
     const outside = zoomed ? ` Outside: ${away} of the ${k} nearest.` : "";
-    axes.textContent = `The axes keep ${kept(at())} of the variance. Chance: ${digits((k * k) / (N - 1))} of ${k} right.${outside}`;
+    axes.textContent = `The axes keep ${kept(at())} of the variance. All words: ${digits(means[at() * MOST + k - 1])} of ${k} right on average, ${digits((k * k) / (N - 1))} by chance.${outside}`;
     zoom.setAttribute("aria-pressed", String(zoomed));
   }
   let hover;
@@ -357,12 +357,12 @@ function render({ model, el }) {
       h("span", { class: "llmlab-note", "data-note": "" }, note),
     );
   function drawBars() {
-    const [k, step] = [get("k"), at()];
+    const k = get("k");
     const order = around();
     const place = new Map(order.map(([n], number) => [n, number + 1]));
     const true_ = [...near()];
     count.value = k;
-    barsTitle.textContent = `nearest in ${get("n_dimensions")} dimensions, by cosine`;
+    barsTitle.textContent = `nearest in ${get("n_dimensions")} dimensions`;
     bars.setAttribute("aria-label", `nearest to ${visible(get("word"))}`);
     bars.replaceChildren(
       ...true_.map((n, number) => {
@@ -379,10 +379,9 @@ function render({ model, el }) {
         return h("button", { class: right ? "" : "llmlab-emb-false", "data-chip": words[n], "aria-label": `${visible(words[n])}, ${right ? "near in all dimensions too" : "near on the map alone"}`, onclick: () => pick(n) }, `${right ? "○" : "✕"} ${visible(words[n])}`);
       }),
     );
-    const average = means[step * MOST + k - 1];
     const first = looked();
     sentence.replaceChildren(
-      h("span", { "data-claim": "" }, `Of the ${k} nearest to ${quoted(get("word"))} on the map, ${isAre(both)} among its ${k} nearest in ${get("n_dimensions")} dimensions. `, h("span", { class: "llmlab-emb-quiet" }, `Mean of all words: ${digits(average)}.`)),
+      h("span", { "data-claim": "" }, `Of the ${k} nearest to ${quoted(get("word"))} on the map, ${isAre(both)} among its ${k} nearest in ${get("n_dimensions")} dimensions.`),
       h("span", { "data-looked": "" }, `${quoted(words[true_[first]])}: cosine ${three(cosineOf(first))}, ${first ? `${ordinal(first + 1)} nearest` : "the nearest"} in ${get("n_dimensions")} dimensions, ${ordinal(place.get(true_[first]))} on the map.`),
     );
   }
