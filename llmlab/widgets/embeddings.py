@@ -4,7 +4,8 @@ The table was kept at fifteen checkpoints of the training run (`llmlab.model_car
 one token each. All that the map and the lists show is computed once, with the functions of `llmlab.embeddings`; the
 browser then slides, hovers and walks from word to word without asking. At each checkpoint the rows are centered: their
 mean is taken away, since the rows of a trained table share one direction. The axes of the map are the first two
-principal components (Pearson 1901) of the last table, so that a word can be followed through training.
+principal components (Pearson 1901) of the last table, so that a word can be followed through training; the window is
+fitted to the words at each checkpoint.
 
 What asks the kernel: three other words for the sum a − b + c (Mikolov, Yih and Zweig 2013), and another sentence.
 """

@@ -223,10 +223,9 @@ def test_the_pointer_picks_points_bars_and_chips(saved):
     x, y = explorer.places("ring")[" grandfather"]
     mouse = explorer.page.mouse
     mouse.move(corner["x"] + x, corner["y"] + y)
-    hovered = explorer.said("hover")
-    assert hovered.startswith("·")
+    hovered = explorer.root.locator("[data-hover]").get_attribute("data-hover")
     mouse.click(corner["x"] + x, corner["y"] + y)
-    explorer.check(word=f" {hovered[1:].split(',')[0]}")
+    explorer.check(word=hovered)
     far = dict(zip(widget.words, widget.places[-1].tolist(), strict=True))
     assert abs(far[widget.word][0] - far[" grandfather"][0]) < 0.01  # the nearest point
     mouse.move(1, 1)

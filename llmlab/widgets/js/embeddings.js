@@ -67,7 +67,7 @@ function render({ model, el }) {
     touch: TOUCH_HINT,
     first: ".llmlab-emb-first",
     tables,
-    idle: () => (asks ? "Rows without their mean row. · is a space: “·dog” is the token with its space." : "A recording: another sum or sentence needs a kernel."),
+    idle: () => (asks ? "Rows without their mean row; the map is fitted to each checkpoint. · is a space." : "A recording: another sum or sentence needs a kernel."),
     keys: {
       ArrowRight: () => go(at() + 1),
       ArrowLeft: () => go(at() - 1),
@@ -140,6 +140,9 @@ function render({ model, el }) {
     else if (String(chosenWords) !== String(get("analogy"))) set("analogy", chosenWords);
   }
 
+  const read = () => set("text", text.value);
+  const onEnter = (action) => (event) => event.key === "Enter" && action();
+
   // The parts that stay ---
 
   const button = (attributes, action, ...content) =>
@@ -181,10 +184,10 @@ function render({ model, el }) {
     swatch("nearest", drawing("circle", { class: "llmlab-emb-ring", cx: 8, cy: 8, r: 6 })),
     swatch("near on the map alone", drawing("path", { class: "llmlab-emb-cross", d: cross(8, 8, 4) })),
   );
-  const parts = ["a", "b", "c"].map((name) => h("input", { type: "text", "aria-label": `word ${name}`, class: "llmlab-emb-part", spellcheck: "false", autocomplete: "off", disabled: !asks, onchange: add }));
+  const parts = ["a", "b", "c"].map((name) => h("input", { type: "text", "aria-label": `word ${name}`, class: "llmlab-emb-part", spellcheck: "false", autocomplete: "off", disabled: !asks, onchange: add, onkeydown: onEnter(add) }));
   const sumTitle = h("p", { class: "llmlab-emb-sentence", "aria-live": "polite", "data-sum": "" });
   const sumBars = h("div", { class: "llmlab-emb-bars", role: "group", "aria-label": "words nearest to the sum" });
-  const text = h("input", { type: "text", "aria-label": "sentence", class: "llmlab-emb-text", spellcheck: "false", autocomplete: "off", disabled: !asks, onchange: () => set("text", text.value) });
+  const text = h("input", { type: "text", "aria-label": "sentence", class: "llmlab-emb-text", spellcheck: "false", autocomplete: "off", disabled: !asks, onchange: read, onkeydown: onEnter(read) });
   const tokens = h("div", { class: "llmlab-row llmlab-emb-tokens", role: "group", "aria-label": "tokens of the sentence" });
   const layers = h("div", { class: "llmlab-emb-layers" });
   const pathNote = h("p", { class: "llmlab-emb-sentence", "aria-live": "polite", "data-path": "" });
@@ -307,7 +310,7 @@ function render({ model, el }) {
   }
   /** The point that the pointer means; −1 where none is within reach. */
   function under(event) {
-    const box = map.getBoundingClientRect();
+    const box = map.firstChild.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
     let [best, least] = [-1, (REACH * get("scale")) ** 2];
     spots.forEach(([px, py], n) => {
@@ -324,7 +327,7 @@ function render({ model, el }) {
   map.addEventListener("pointermove", (event) => point(under(event)));
   map.addEventListener("pointerleave", () => point(-1));
   map.addEventListener("click", (event) => {
-    const n = under(event);
+    const n = hovered >= 0 ? hovered : under(event); // a click says where it was in whole px, a move more exactly
     if (n >= 0) pick(n);
   });
 
