@@ -162,8 +162,8 @@ function render({ model, el }) {
     },
   });
   const finds = h("div", { class: "llmlab-row llmlab-emb-finds", role: "group", "aria-label": "words found" });
-  const back = button({ "aria-label": "earlier checkpoint", "data-back": "" }, () => go(at() - 1), "←");
-  const next = button({ "aria-label": "later checkpoint", "data-next": "" }, () => go(at() + 1), "→");
+  const back = button({ "aria-label": "earlier checkpoint", "data-earlier": "" }, () => go(at() - 1), "←");
+  const next = button({ "aria-label": "later checkpoint", "data-later": "" }, () => go(at() + 1), "→");
   const slider = h("input", { type: "range", min: 0, max: steps.length - 1, step: 1, "aria-label": "checkpoint", oninput: () => go(Number(slider.value)) });
   const stepText = h("span", { class: "llmlab-emb-step", "data-step": "" });
   const sentence = h("p", { class: "llmlab-emb-sentence", "aria-live": "polite" });
