@@ -105,6 +105,83 @@ def test_a_probe_on_random_rows_does_not_beat_chance():
     assert right.double().mean() < 0.4
 
 
+def test_pairs_are_all_words_within_the_window():
+    texts = [[5, 6, 7, 8], [9], [], [1, 2]]
+    expected = sorted(
+        (text[i], text[j]) for text in texts for i in range(len(text)) for j in range(len(text)) if 0 < abs(i - j) <= 2
+    )
+    assert sorted(map(tuple, embeddings.word_pairs(texts, window=2).tolist())) == expected
+    assert embeddings.word_pairs([[3]], window=4).shape == (0, 2)
+
+
+def test_the_sampling_loss_is_the_papers_sum_and_skips_what_was_right():
+    rows, contexts = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    words, near, drawn = torch.tensor([0, 3]), torch.tensor([1, 2]), torch.tensor([[4, 1, 0], [2, 2, 4]])
+
+    def cost(word, context, sign):
+        return math.log1p(math.exp(-sign * float(rows[word] @ contexts[context])))
+
+    first = cost(0, 1, 1) + cost(0, 4, -1) + cost(0, 0, -1)  # the drawn 1 is skipped
+    second = cost(3, 2, 1) + cost(3, 4, -1)
+    assert math.isclose(embeddings.negative_sampling_loss(rows, contexts, words, near, drawn), (first + second) / 2)
+
+
+def test_skip_gram_brings_words_with_the_same_neighbors_together():
+    # 0 and 1 stand beside 4 to 6, 2 and 3 beside 7 to 9, and never beside each other
+    draw = np.random.default_rng(0)
+    pairs = torch.tensor([(w, 4 + 3 * (w // 2) + n) for w in range(4) for n in draw.integers(3, size=200)])
+    pairs = torch.cat((pairs, pairs.flip(1)))
+    counts = torch.bincount(pairs[:, 0])
+    rows = embeddings.skip_gram(pairs, counts, width=8, n_steps=150, batch_size=128)
+    cosines = embeddings.cosine_similarity(rows, rows)
+    assert min(cosines[0, 1], cosines[2, 3]) > 0.9 > 0.7 > cosines[:2, 2:4].max()
+    assert torch.equal(rows, embeddings.skip_gram(pairs, counts, width=8, n_steps=150, batch_size=128))
+
+
+def test_wrong_words_are_drawn_by_their_counts_and_none_that_never_occurs(monkeypatch):
+    seen = []
+
+    def remember(rows, contexts, words, near, drawn):
+        seen.append(drawn)
+        return (rows.sum() + contexts.sum()) * 0
+
+    monkeypatch.setattr(embeddings, "negative_sampling_loss", remember)
+    counts = torch.tensor([16, 0, 1, 81])
+    embeddings.skip_gram(torch.tensor([[0, 2]]), counts, width=2, n_steps=20, batch_size=500)
+    shares = torch.bincount(torch.cat(seen).flatten(), minlength=4) / 50_000
+    assert shares[1] == 0
+    assert torch.allclose(shares, torch.tensor([8, 0, 1, 27]) / 36, atol=0.01)  # 16, 1, 81 to the power of 0.75
+
+
+def test_an_analogy_ranks_by_cosine_and_leaves_out_only_when_told():
+    rows = torch.randn(12, 4, generator=torch.Generator().manual_seed(3)) * torch.arange(1, 13)[:, None]
+    unit = F.normalize(rows.double(), dim=1)
+    place = unit[5] - unit[2] + unit[7]
+    expected = sorted(range(12), key=lambda n: -float(F.cosine_similarity(rows[n].double(), place, dim=0)))
+    assert embeddings.analogy_ranking(rows, 2, 5, 7, leave_out=False).tolist() == expected
+    others = [n for n in expected if n not in (2, 5, 7)]
+    assert embeddings.analogy_ranking(rows, 2, 5, 7, leave_out=True).tolist() == others
+
+
+def test_padding_has_no_part_in_the_mean():
+    vectors = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    counts = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]])
+    pooled = embeddings.mean_pool(vectors, counts.bool())
+    assert torch.allclose(pooled, torch.stack([vectors[0, :2].mean(0), vectors[1].mean(0)]))
+    vectors[0, 2:] = 1e6
+    assert torch.equal(embeddings.mean_pool(vectors, counts), pooled)
+
+
+def test_the_contrastive_loss_is_the_surprise_at_the_partner_in_its_row():
+    one = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    other = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
+    expected = 0.0
+    for n in range(3):
+        weights = [math.exp(float(F.cosine_similarity(one[n], row, dim=0)) / 0.5) for row in other]
+        expected -= math.log(weights[n] / sum(weights)) / 3
+    assert math.isclose(embeddings.contrastive_loss(one, other, temperature=0.5), expected, rel_tol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -116,6 +193,11 @@ def test_a_probe_on_random_rows_does_not_beat_chance():
         (lambda r: embeddings.ridge(r, torch.zeros(30), penalty=1), r"targets of shape \(30, C\)"),
         (lambda r: embeddings.ridge(r, torch.zeros(30, 1), penalty=0), "penalty above 0"),
         (lambda r: embeddings.held_out_predictions(r, torch.zeros(30, 1), n_folds=1), "2 to 30 parts"),
+        (lambda r: embeddings.word_pairs([[1, 2]], window=0), "at least 1 place, got 0"),
+        (lambda r: embeddings.skip_gram(torch.empty(0, 2, dtype=torch.int64), torch.ones(3)), r"got \(0, 2\)"),
+        (lambda r: embeddings.skip_gram(torch.tensor([[0, 3]]), torch.ones(3)), "got 3 for ids up to 3"),
+        (lambda r: embeddings.mean_pool(r[None], torch.zeros(1, 30)), "at least one token"),
+        (lambda r: embeddings.contrastive_loss(r, r[:3]), r"M >= N, got \(30, 7\) and \(3, 7\)"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words(rows, call, message):

@@ -77,6 +77,41 @@ def map_distances(rows, k):
     U, S, _ = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
     return torch.cdist(U[:, :k] * S[:k], U[:, :k] * S[:k])
 """),
+    # sums without the row, all at once
+    ("embeddings.lean", """\
+def lean(rows, senses):
+    rows = rows.double()
+    same = (senses[:, None] == senses).double().fill_diagonal_(0)
+    other = (senses[:, None] != senses).double()
+    own_mean, other_mean = (m @ rows / m.sum(1, keepdim=True) for m in (same, other))
+    own, far = (rows - own_mean).norm(dim=1), (rows - other_mean).norm(dim=1)
+    return (far - own) / (far + own)
+"""),
+    # −∞ inside the σ: a draw that does not count costs log σ(∞) = 0
+    ("embeddings.negatives", """\
+def sampling_loss(rows, contexts, words, near, drawn):
+    scores = rows[words] @ contexts.T
+    wrong = scores.gather(1, drawn).masked_fill(drawn == near[:, None], -torch.inf)
+    return F.softplus(-scores.gather(1, near[:, None])[:, 0]).mean() + F.softplus(wrong).sum() / len(words)
+"""),
+    # the package's own ranking, as tensors
+    ("embeddings.analogy", """\
+def analogy(rows, a, b, c):
+    from llmlab.embeddings import analogy_ranking
+    return [analogy_ranking(rows, a, b, c, leave_out=left)[0] for left in (False, True)]
+"""),
+    # the package's own
+    ("embeddings.mean_pool", """\
+def mean_of_tokens(vectors, counts):
+    from llmlab.embeddings import mean_pool
+    return mean_pool(vectors, counts)
+"""),
+    # log_softmax and its diagonal
+    ("embeddings.in_batch", """\
+def in_batch_loss(one, other, temperature):
+    cosines = F.cosine_similarity(one[:, None], other[None], dim=-1)
+    return -(cosines / temperature).log_softmax(1).diagonal().mean()
+"""),
     # softmax written plainly, without the maximum; this text asks for no stability
     ("kv_cache.decode_row", """\
 def decode_row(q, keys, values):

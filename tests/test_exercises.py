@@ -480,6 +480,51 @@ def by_covariance(rows, k):
     return np.linalg.norm(places[:, None] - places, axis=2)
 
 
+def leans_in_numpy(rows, senses):
+    rows, senses = rows.double().numpy(), senses.numpy()
+    found = []
+    for n, row in enumerate(rows):
+        without = np.delete(np.arange(len(rows)), n)
+        near = [np.linalg.norm(row - np.mean([rows[m] for m in without if senses[m] == s], axis=0)) for s in (0, 1)]
+        own, other = near[senses[n]], near[1 - senses[n]]
+        found.append((other - own) / (other + own))
+    return found
+
+
+def losses_pair_by_pair(rows, contexts, words, near, drawn):
+    def minus_log_sigmoid(x):
+        return math.log1p(math.exp(-x))
+
+    def product(word, context):
+        return sum(a * b for a, b in zip(rows[word].tolist(), contexts[context].tolist(), strict=True))
+
+    total = 0.0
+    for word, true, draws in zip(words.tolist(), near.tolist(), drawn.tolist(), strict=True):
+        total += minus_log_sigmoid(product(word, true))
+        total += sum(minus_log_sigmoid(-product(word, wrong)) for wrong in draws if wrong != true)
+    return total / len(words)
+
+
+def analogy_by_sorting(rows, a, b, c):
+    unit = torch.nn.functional.normalize(rows.double(), dim=1)
+    place = unit[b] - unit[a] + unit[c]
+    order = sorted(range(len(rows)), key=lambda n: -torch.nn.functional.cosine_similarity(unit[n], place, dim=0))
+    return order[0], next(n for n in order if n not in (a, b, c))
+
+
+def mean_text_by_text(vectors, counts):
+    return torch.stack([text[own].mean(0) for text, own in zip(vectors, counts, strict=True)])
+
+
+def in_batch_by_softmax(one, other, temperature):
+    total = 0.0
+    for n, row in enumerate(one.double()):
+        cosines = [torch.nn.functional.cosine_similarity(row, each, dim=0) for each in other.double()]
+        weights = [math.exp(cosine / temperature) for cosine in cosines]
+        total -= math.log(weights[n] / sum(weights))
+    return total / len(one)
+
+
 OTHERS = {
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
@@ -503,6 +548,11 @@ OTHERS = {
     "embeddings.tied": one_parameter,
     "embeddings.neighbors": sorted_cosines,
     "embeddings.map": by_covariance,
+    "embeddings.lean": leans_in_numpy,
+    "embeddings.negatives": losses_pair_by_pair,
+    "embeddings.analogy": analogy_by_sorting,
+    "embeddings.mean_pool": mean_text_by_text,
+    "embeddings.in_batch": in_batch_by_softmax,
     "kv_cache.decode_row": lambda q, keys, values: sdpa(q[:, None], keys, values)[:, 0],
     "kv_cache.count_keys": counted,
     "kv_cache.append": in_a_list,

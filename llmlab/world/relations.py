@@ -159,10 +159,10 @@ def paraphrase_items(rng: Random, n: int) -> list[Item]:
     return distinct(lambda: Item("paraphrases", *_said_twice(rng, "held_out").split("|")), n)
 
 
-def paraphrases(n: int, *, seed: int = 1) -> list[tuple[str, str]]:
-    """Pairs of sentences that mean the same, for sentence embeddings."""
+def paraphrases(n: int, *, seed: int = 1, split: str = "train") -> list[tuple[str, str]]:
+    """Pairs of sentences that mean the same, for sentence embeddings; with "held_out" of contents never trained on."""
     rng = Random(f"llmlab.world: paraphrases {seed}")
-    drawn = (_paraphrase(rng, "train") for _ in range(n))
+    drawn = (_paraphrase(rng, split) for _ in range(n))
     return [(plain(one).format_map(slots), plain(two).format_map(slots)) for one, two, slots in drawn]
 
 

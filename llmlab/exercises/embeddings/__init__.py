@@ -1,7 +1,7 @@
 """Exercises, questions and predictions of the chapter on embeddings, a module for each of its notebooks."""
 
-from . import table
+from . import context, table
 
-EXERCISES = (*table.EXERCISES,)
-PREDICTIONS = (*table.PREDICTIONS,)
-QUESTIONS = (*table.QUESTIONS,)
+EXERCISES = (*table.EXERCISES, *context.EXERCISES)
+PREDICTIONS = (*table.PREDICTIONS, *context.PREDICTIONS)
+QUESTIONS = (*table.QUESTIONS, *context.QUESTIONS)
