@@ -513,6 +513,13 @@ def test_analogies_have_one_answer(drawn):
         assert answers == {item.answer.strip(" .")}
 
 
+def test_pairs_of_paraphrases_are_of_training_or_held_out():
+    learned = {frozenset(pair) for pair in world.paraphrases(3000)}
+    tested = {frozenset(pair) for pair in world.paraphrases(300, seed=2, split="held_out")}
+    assert len(tested) > 100 and not learned & tested
+    assert world.paraphrases(5) == world.paraphrases(5, split="train")
+
+
 def test_paraphrases_name_what_the_first_sentence_names(drawn):
     for item in drawn["paraphrases"]:
         given = item.answer.strip(" .")
