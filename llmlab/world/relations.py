@@ -71,7 +71,7 @@ def analogy_document(rng: Random, split: str) -> str:
 
 
 def analogy_items(rng: Random, n: int) -> list[Item]:
-    """Pairs of pairs that training never sets side by side."""
+    """Pairs of pairs that training never sets side by side in this order; the other way round it may."""
 
     def draw() -> Item:
         return Item("analogies", *pick(rng, _STATEMENTS).format_map(_analogy(rng, "held_out")).split("|"))

@@ -137,8 +137,8 @@ def _draws():
     "embeddings.negatives",
     title="A drawn word that was right",
     prompt=(
-        "The loss of skip-gram with negative sampling. Trained with it, frequent neighbors stay strangers: the word "
-        "that stood near is sometimes drawn as a wrong one, too. Mend it: such a draw does not count."
+        "The loss of skip-gram with negative sampling. The word that stood near is sometimes drawn as a wrong one, "
+        "too, and then counts as right and wrong at once. Mend it: such a draw does not count."
     ),
     hints=(
         "Look at a pair whose near word is 1, with drawn words 0 and 1: which two terms pull at the same product?",
@@ -498,8 +498,8 @@ QUESTIONS = (
         answer=1,
         why=(
             "It still says something, beside its control.",
-            "Attention brings the verb's trace along, whatever word stands there. The control has that as well.",
-            "The two groups there are two kinds of verb.",
+            "Attention brings the trace of the words before along, whatever word stands there; the control has it, too.",
+            "The two groups there are two kinds of words before.",
             "They work on every token in the same way.",
         ),
     ),
