@@ -498,7 +498,7 @@ QUESTIONS = (
         answer=1,
         why=(
             "It still says something, beside its control.",
-            "Attention brings the trace of the words before along, whatever word stands there; the control has it, too.",
+            "Attention brings the trace of the words before along, whatever word stands there. The lamp has it too.",
             "The two groups there are two kinds of words before.",
             "They work on every token in the same way.",
         ),
