@@ -28,6 +28,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, sync_playwright
 
 from llmlab.offline import kernel_environment
+from llmlab.widgets.base import LabWidget
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 APPLICATIONS = ("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",)
@@ -386,3 +387,17 @@ def open_page(browser: Browser) -> Iterator[Callable[..., OpenPage]]:
     yield open_it
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def open_saved(tmp_path: Path, open_page: Callable[..., OpenPage]) -> Iterator[Callable[..., OpenPage]]:
+    """Saves the page of a widget and opens it, with no kernel and no network; in the end it has had no errors."""
+    opened: list[OpenPage] = []
+
+    def save_and_open(widget: LabWidget, **how) -> OpenPage:
+        opened.append(open_page(widget.save_html(tmp_path / "page.html"), **how))
+        return opened[-1]
+
+    yield save_and_open
+    for page in opened:
+        assert page.console_errors == [] and page.requests_outside == []

@@ -288,6 +288,9 @@ my_merge.plant({
         _overlapping,
     "a joined part stands there and its second half as well: after a join go on at i + 2, behind both":
         lambda parts, pair: _merged(parts, pair, skip=1),
+    "a joined part stands there and its second half too, or the last part is lost: after a join go on at i + 2, and "
+    "keep a last part that has no neighbor":
+        lambda parts, pair: _merged(parts, pair, skip=1, last=False),
     "a part is lost behind each join: go on at i + 2, not at i + 3":
         lambda parts, pair: _merged(parts, pair, skip=3),
     "only the first occurrence is joined; join them all":
