@@ -103,7 +103,7 @@ def test_a_later_reading_has_its_own_documents_in_its_own_shares(told, reading, 
 
 def test_readings_and_their_skills_are_named():
     for wrong in (0, 4, "2"):
-        with pytest.raises(ValueError, match=f"unknown reading {wrong!r}; expected one of: 1, 2, 3"):
+        with pytest.raises(ValueError, match=f"unknown reading {wrong!r}; expected one of: 1, 2, 3, 4"):
             world.documents(0, reading=wrong)
     with pytest.raises(ValueError, match="unknown skills: 'hops'"):
         world.document(0, 0, skills="hops")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .. import data_path
 from ..studies import STUDIES, Study
-from ..studies.laboratory import TRAINING
+from ..studies.laboratory import TRAINING, Setting
 from ..studies.recorded import opened
 from ..studies.records import fingerprint, same
 from ..studies.running import INTERRUPTED, Run, Runner, minutes_per_run
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
                 raise ValueError(f"{stale_run} is stale: {why} changed since; --again runs it, with its other seeds")
             runner.forget(stale_run)
         left = runner.missing(study, retry=arguments.retry, n_seeds=arguments.seeds)
-        n_runs = len(study.settings) * len(study.seeds[: arguments.seeds])
+        n_runs = sum(seed in study.seeds[: arguments.seeds] for _, seed in study.runs)
         print(f"{study!r}\n{budget(runner, n_runs, left)}", flush=True)
         if not runner.go(left):
             return INTERRUPTED
@@ -63,19 +63,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def budget(runner: Runner, n_runs: int, left: list[Run]) -> str:
-    """What is still to run of `n_runs`, in runs × minutes; a shorter training counts by its steps."""
+    """What is still to run of `n_runs`, in runs × minutes; a training counts by its steps × tokens × parameters."""
     each = minutes_per_run(runner)
-    whole = each * sum(run.setting.training.n_steps / TRAINING.n_steps for run in left)
+    usual = _work(Setting())
+    whole = each * sum(_work(run.setting) / usual for run in left)
     said = f"{n_runs} runs, {n_runs - len(left)} of them recorded; "
     said += f"{len(left)} to go, at {each:.1f} minutes for a run of {TRAINING.n_steps} steps: {whole:.0f} minutes"
     return f"{said} on one core, about {whole / runner.jobs:.0f} with {runner.jobs} side by side"
+
+
+def _work(setting: Setting) -> float:
+    training = setting.training
+    return training.n_steps * training.batch_size * training.seq_len * setting.n_parameters
 
 
 def standing(runner: Runner, study: Study) -> Iterator[str]:
     """What is recorded of a study, a line for each setting."""
     yield f"{study.name}: {study.question}"
     for name in study.settings:
-        runs = [Run.of(study, name, seed) for seed in study.seeds]
+        runs = [Run.of(study, name, seed) for seed in study.seeds_of(name)]
         found = [runner.found(run) for run in runs]
         failed = [run.seed for run, one in zip(runs, found, strict=True) if one and "failed" in one]
         missing = [run.seed for run, one in zip(runs, found, strict=True) if one is None]
@@ -97,7 +103,7 @@ def stale_runs(runner: Runner, study: Study) -> list[tuple[Run, str]]:
     """The recorded runs of stale settings, and what has changed."""
     found = []
     for name in study.settings:
-        recorded = [run for seed in study.seeds if runner.found(run := Run.of(study, name, seed))]
+        recorded = [run for seed in study.seeds_of(name) if runner.found(run := Run.of(study, name, seed))]
         if recorded and (why := stale(runner, recorded[0])):
             found += [(run, why) for run in recorded]
     return found

@@ -4,9 +4,9 @@
 `data/studies/NAME.json`. `studies.load("NAME")` opens that record: tables, paired differences with intervals, a plot.
 """
 
-from .definitions import DIGITS, FFN, KV_HEADS, LABORATORY, POSITIONS, STUDIES
+from .definitions import DIGITS, FFN, KV_HEADS, LABORATORY, LONGER, POSITIONS, STUDIES
 from .laboratory import Setting
-from .measures import ByPosition, Examination
+from .measures import ByPosition, Examination, Longer
 from .recorded import Recorded, load
 from .study import Study
 
@@ -15,10 +15,12 @@ __all__ = [
     "FFN",
     "KV_HEADS",
     "LABORATORY",
+    "LONGER",
     "POSITIONS",
     "STUDIES",
     "ByPosition",
     "Examination",
+    "Longer",
     "Recorded",
     "Setting",
     "Study",

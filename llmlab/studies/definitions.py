@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .measures import ByPosition, Examination
+from .measures import ByPosition, Examination, Longer
 from .study import Study
 
 LABORATORY = Study(
@@ -70,4 +70,29 @@ POSITIONS = Study(
     measure=ByPosition(),
 )
 
-STUDIES = {study.name: study for study in (LABORATORY, FFN, KV_HEADS, DIGITS, POSITIONS)}
+_FOUR_TIMES = {
+    "as it is": {},
+    "linear": {"rope_scaling": {"rope_type": "linear", "factor": 4.0}},
+    "ntk": {"rope_scaling": {"rope_type": "ntk", "factor": 4.0}},
+    "yarn": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256}},
+}
+_TUNED = {"n_steps": 80}
+# The shipped model, trained on 256 tokens, in texts of up to 800; each way before and after a short training on rows of
+# 1,024. The last one reads as many tokens of the same documents, but in rows of 256: what they teach without length.
+LONGER = Study(
+    "longer",
+    "What does a trained model lose in texts longer than it was trained on, and what gives it back?",
+    {
+        **_FOUR_TIMES,
+        **{f"{name}, tuned": {**changes, **_TUNED} for name, changes in _FOUR_TIMES.items()},
+        "as it is, tuned short": {**_TUNED, "seq_len": 256, "batch_size": 8},
+    },
+    seeds=(0, 1, 2),
+    base={
+        "start": "shipped", "reading": 4, "mixture": {}, "lists_first": 0,
+        "n_steps": 0, "batch_size": 2, "seq_len": 1024, "learning_rate": 2e-4, "warmup": 10,
+    },
+    measure=Longer(),
+)  # fmt: skip
+
+STUDIES = {study.name: study for study in (LABORATORY, FFN, KV_HEADS, DIGITS, POSITIONS, LONGER)}

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from .. import data_path
+from .. import data_path, load_model
 from ..config import ModelConfig
 from ..costs import n_parameters
 from ..tokenization import GPT2_PATTERN, SINGLE_DIGIT_PATTERN, BPETokenizer
@@ -25,6 +25,7 @@ from ..training import Trainer, TrainingConfig, WorldBatches, train_tokenizer
 from ..transformer import Transformer
 
 MODEL = ModelConfig(vocab_size=4096, d_model=96, n_layers=3, n_heads=8, head_dim=16, d_ff=256, init_std=0.05)
+SHIPPED = ModelConfig(vocab_size=4096, d_model=192, n_layers=6, n_heads=6, n_kv_heads=2, head_dim=32, d_ff=512)
 TRAINING = TrainingConfig(n_steps=1600, batch_size=4, seq_len=256, learning_rate=4e-3, warmup=50)
 MIXTURE = {
     "copying": 0.06,
@@ -38,6 +39,7 @@ MIXTURE = {
     "paraphrases": 0.12,
 }
 LISTS_FIRST = 400
+STARTS = ("drawn", "shipped")
 # How a text is cut before pairs are merged; the patterns differ in nothing but numbers. The shipped tokenizer has a
 # token for each digit; up to three may be one as in GPT-4's; any number may, with the space before it, as in GPT-2's.
 DIGITS = {
@@ -53,6 +55,8 @@ class Setting:
 
     `digits` says how the tokenizer cuts numbers: "alone" is the shipped one, the others are trained for this. Without
     `apart` the documents of a row stand in one context, and positions count from the row's start (`training.pack`).
+    `start` says what is trained: "drawn" weights, or those of the "shipped" model, whose shape it then has. `reading`
+    is that of `world.document`, and an empty `mixture` is the reading's own.
     """
 
     model: ModelConfig = MODEL
@@ -61,10 +65,14 @@ class Setting:
     lists_first: int = LISTS_FIRST
     digits: str = "alone"
     apart: bool = True
+    start: str = "drawn"
+    reading: int = 1
 
     def __post_init__(self):
         if self.digits not in DIGITS:
             raise ValueError(f"expected digits to be one of {', '.join(DIGITS)}; got {self.digits!r}")
+        if self.start not in STARTS:
+            raise ValueError(f"expected start to be one of {', '.join(STARTS)}; got {self.start!r}")
 
     def changed(self, overrides: Mapping[str, Any]) -> Setting:
         """This setting with some fields changed, those of the model and of the training by their own names.
@@ -84,9 +92,10 @@ class Setting:
         model = usual | {name: value for name, value in overrides.items() if name in of_model}
         training = {name: value for name, value in overrides.items() if name in of_training}
         rest = {name: value for name, value in overrides.items() if name in ours}
+        begins = SHIPPED if rest.get("start", self.start) == "shipped" != self.start else self.model
         return dataclasses.replace(
             self,
-            model=dataclasses.replace(self.model, **model),
+            model=dataclasses.replace(begins, **model),
             training=dataclasses.replace(self.training, **training),
             **rest,
         )
@@ -97,7 +106,8 @@ class Setting:
         training.pop("seed")
         training["betas"] = list(training["betas"])
         rest = {"mixture": dict(self.mixture), "lists_first": self.lists_first, "digits": self.digits}
-        rest |= {} if self.apart else {"apart": False}  # a default that came later leaves the keys of recorded runs
+        later = {"apart": True, "start": "drawn", "reading": 1}  # left out where usual, so that recorded keys stay
+        rest |= {name: getattr(self, name) for name, usual in later.items() if getattr(self, name) != usual}
         return {"model": self.model.to_dict(), "training": training, **rest}
 
     @property
@@ -112,13 +122,21 @@ class Setting:
     def batches(self, seed: int) -> WorldBatches:
         """What a run with this seed reads: equal seeds read the same documents in the same order."""
         size = self.training.batch_size, self.training.seq_len
-        read = {"skills": self.mixture, "lists_first": self.lists_first, "apart": self.apart}
+        read = {
+            "skills": self.mixture or None,
+            "lists_first": self.lists_first,
+            "apart": self.apart,
+            "reading": self.reading,
+        }
         return WorldBatches(self.tokenizer(), *size, seed=seed, **read)
 
     def new_model(self, seed: int) -> Transformer:
         """The model before training. Models of other settings begin with the same numbers wherever name, shape and
-        spread of a parameter are the same."""
+        spread of a parameter are the same. The shipped model begins with its weights, whatever the seed."""
         model = Transformer(self.model)
+        if self.start == "shipped":
+            model.load_state_dict(load_model()[0].state_dict())
+            return model.eval()
         model.reset_parameters(lambda name: torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode())))
         return model.eval()
 

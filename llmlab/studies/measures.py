@@ -6,6 +6,7 @@ import math
 import zlib
 from dataclasses import dataclass
 from itertools import islice
+from random import Random
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from .. import repetition, world
 from ..model_card import UNSEEN
 from ..training import IGNORE, Batch, pack
 from ..transformer import Transformer
+from ..world import finding
 from .laboratory import Setting
 
 SKILLS = (
@@ -115,14 +117,88 @@ class ByPosition(Examination):
         return zlib.crc32(self.batch(setting).tokens.numpy().tobytes(), super().checksum(setting))
 
 
+@dataclass(frozen=True)
+class Longer(ByPosition):
+    """What a longer context gives and costs: the loss by place in long texts, `finding` in texts of these lengths by
+    the depth of the asked fact (`n_at` items each), short skills, and the loss on rows of `short` tokens.
+
+    A long text is one document of 50 sentences, alone in its row; what is short are unseen documents of the third
+    reading, packed as in training.
+    """
+
+    skills: tuple[str, ...] = ("copying", "pronouns", "questions", "finding")
+    n: int = 100
+    said_again: bool = False
+    rows: int = 24
+    seq_len: int = 768
+    ends: tuple[int, ...] = (256, 512, 768)
+    n_sentences: tuple[int, ...] = (16, 30, 45)
+    n_at: int = 40
+    short: int = 256
+
+    def __call__(self, model: Transformer, setting: Setting) -> Measured:
+        tokenizer = setting.tokenizer()
+        found: Measured = {}
+        for skill in self.skills:
+            judged = world.answers(model, world.items(skill, self.n), tokenizer=tokenizer)
+            found[skill] = [sum(judged), len(judged)]
+        for length in self.n_sentences:
+            for depth, items in world.finding_by_depth(self.n_at, n_sentences=length).items():
+                judged = world.answers(model, items, tokenizer=tokenizer, batch_size=8)
+                found[finding_name(length, depth)] = [sum(judged), len(judged)]
+        losses, asked = by_place(model, self.short_rows(setting), self.short)
+        return found | self.bands(model, setting) | {SHORT: round(float(losses.sum() / asked.sum()), 4)}
+
+    def batch(self, setting: Setting) -> Batch:
+        """The long texts, a row each, filled up at their ends with what is not asked."""
+        tokenizer = setting.tokenizer()
+        start = tokenizer.special_tokens["<s>"]
+        rows = []
+        for number in range(self.rows):
+            text = finding.longest_document(Random(f"llmlab.studies: long text {number}"), "train")
+            ids = [start, *tokenizer.encode(text)][: self.seq_len + 1]
+            rows.append(ids + [-1] * (self.seq_len + 1 - len(ids)))
+        tokens = torch.tensor(rows)  # (B, T + 1)
+        return Batch(tokens[:, :-1].clamp(min=0), tokens[:, 1:].masked_fill(tokens[:, 1:] < 0, IGNORE))
+
+    def short_rows(self, setting: Setting) -> Batch:
+        """The short texts, packed."""
+        tokenizer = setting.tokenizer()
+        start, end = (tokenizer.special_tokens[name] for name in ("<s>", "</s>"))
+        ids = ([start, *tokenizer.encode(one.text), end] for one in world.documents(UNSEEN, reading=3))
+        return pack(ids, 2 * self.rows, self.short)
+
+    def documents(self, setting: Setting) -> list[str]:
+        return [
+            item.prompt + item.answer
+            for length in self.n_sentences
+            for items in world.finding_by_depth(self.n_at, n_sentences=length).values()
+            for item in items
+        ]
+
+    def checksum(self, setting: Setting) -> int:
+        return zlib.crc32(self.short_rows(setting).tokens.numpy().tobytes(), super().checksum(setting))
+
+
+SHORT = "loss, short rows"
+
+
+def finding_name(n_sentences: int, depth: float) -> str:
+    """What the score of `finding` in texts of that length is called, asked for the fact at that depth."""
+    return f"finding {n_sentences} at {depth:g}"
+
+
 @torch.inference_mode()
 def by_place(model: Transformer, batch: Batch, n_places: int) -> tuple[Tensor, Tensor]:
     """The loss at each of the first places of a row, summed over rows, and how many tokens were asked there: two of
     (n_places,), float64."""
     losses, asked = torch.zeros(2, n_places, dtype=torch.float64)
-    for tokens, targets in zip(batch.tokens[:, :n_places], batch.targets[:, :n_places], strict=True):
-        wanted = targets != IGNORE  # (n_places,)
-        nats = F.cross_entropy(model(tokens[None])[0], targets, ignore_index=IGNORE, reduction="none")  # (n_places,)
+    for row, (tokens, targets) in enumerate(zip(batch.tokens, batch.targets[:, :n_places], strict=True)):
+        wanted, packed = targets != IGNORE, {}  # (n_places,)
+        if batch.mask is not None:
+            packed = {"positions": batch.positions[row], "mask": batch.mask[row : row + 1]}
+        logits = model(tokens[None, : None if packed else n_places], **packed)[0, :n_places]  # (n_places, V)
+        nats = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")  # (n_places,)
         losses += nats.double()
         asked += wanted
     return losses, asked

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .. import data_path, plots
+from .. import data_path, plots, world
 from . import records
 from .definitions import STUDIES
 from .measures import NATS, measures
@@ -15,6 +15,7 @@ from .statistics import LEVEL, Difference, Mean, by_luck, paired
 from .study import Study
 
 Runs = dict[str, dict[int, dict[str, float]]]  # setting → seed → measure → value
+Counts = dict[str, dict[int, dict[str, world.Score]]]
 
 
 class Table:
@@ -45,6 +46,7 @@ class Recorded:
     runs: Runs
     failed: tuple[tuple[str, int, str], ...] = ()
     minutes: float = field(default=0.0)
+    counts: Counts = field(default_factory=dict)
 
     @cached_property
     def measures(self) -> tuple[str, ...]:
@@ -58,6 +60,17 @@ class Recorded:
             if name not in known:
                 raise ValueError(f"unknown {what} {name!r}; the study {self.study.name!r} has {', '.join(known)}")
         return {seed: values[measure] for seed, values in self.runs[setting].items() if measure in values}
+
+    def score(self, setting: str, *measures: str, seed: int | None = None) -> world.Score:
+        """Right answers among those asked, of one or several measures together, with Wilson's interval: of one seed (by
+        default the first). Other seeds were asked the same. Raises ValueError for what is no count or not recorded."""
+        found = self.counts.get(setting, {})
+        seed = next(iter(found), 0) if seed is None else seed
+        of_run = found.get(seed, {})
+        if unknown := [name for name in measures if name not in of_run]:
+            raise ValueError(f"no counts of {', '.join(unknown)} in {setting!r}; there are {', '.join(of_run)}")
+        chosen = [of_run[name] for name in measures]
+        return world.Score(sum(one.correct for one in chosen), sum(one.total for one in chosen))
 
     def mean(self, setting: str, measure: str) -> Mean:
         """The mean over seeds, with its interval."""
@@ -171,6 +184,7 @@ def opened(study: Study, folder) -> Recorded:
     """A study with the runs that the records of a folder hold of it. Raises FileNotFoundError where there is none."""
     files: dict[str, records.Record] = {}
     runs: Runs = {setting: {} for setting in study.settings}
+    counts: Counts = {setting: {} for setting in study.settings}
     failed, minutes = [], 0.0
     for setting, seed in study.runs:
         run = Run.of(study, setting, seed)
@@ -184,8 +198,13 @@ def opened(study: Study, folder) -> Recorded:
         if "failed" in found:
             failed.append((setting, seed, found["failed"]))
             continue
-        runs[setting][seed] = measures(found["measured"])
+        once = study.seeds_of(setting) != study.seeds  # where nothing is trained, every seed ends with the same
+        for each in study.seeds if once else (seed,):
+            runs[setting][each] = measures(found["measured"])
+            counts[setting][each] = {
+                name: world.Score(*one[:2]) for name, one in found["measured"].items() if isinstance(one, list)
+            }
         minutes += (found["seconds"] + found["measuring"]) / 60
     if not any(runs.values()):
         raise FileNotFoundError(f"nothing is recorded of the study {study.name!r}; `llmlab study {study.name}` runs it")
-    return Recorded(study, files.get(study.name, {}), runs, tuple(failed), minutes)
+    return Recorded(study, files.get(study.name, {}), runs, tuple(failed), minutes, counts)

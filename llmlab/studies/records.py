@@ -81,7 +81,7 @@ def fingerprint(setting: Setting, measure: Any = None) -> Record:
     in a run, or only in other seeds, is missed.
     """
     batches, n = setting.batches(0), setting.training.n_steps
-    read = [int(batches(step).tokens.sum()) for step in sorted({0, n // 2, n - 1})]
+    read = [int(batches(step).tokens.sum()) for step in sorted({0, n // 2, max(n - 1, 0)})]
     losses = []
     with contextlib.suppress(FloatingPointError):  # a setting may diverge: its run will tell
         for step in islice(setting.trainer(0), min(PROBED_STEPS, n)):

@@ -256,7 +256,7 @@ def trained(
             trainer.save(state, losses=losses, seconds=seconds)
             if not last and stopped():
                 return None
-    seconds = losses and time.perf_counter() - start
+    seconds = time.perf_counter() - start if losses else 0.0
     result = {"seconds": round(float(seconds), 1), "curve": curve(losses)}
     checkpoint.save(trainer.model, end, result=result)
     state.unlink(missing_ok=True)

@@ -45,8 +45,14 @@ class Study:
 
     @property
     def runs(self) -> list[tuple[str, int]]:
-        """Every setting with every seed, seed by seed, so that what is done first can be compared first."""
-        return [(setting, seed) for seed in self.seeds for setting in self.settings]
+        """Every setting with its seeds, seed by seed, so that what is done first can be compared first."""
+        return [(name, seed) for seed in self.seeds for name in self.settings if seed in self.seeds_of(name)]
+
+    def seeds_of(self, name: str) -> tuple[int, ...]:
+        """The seeds that a setting is run with: the first only where all would do the same, since nothing is trained
+        and the weights are the shipped ones."""
+        setting = self.full[name]
+        return self.seeds[:1] if setting.start == "shipped" and not setting.training.n_steps else self.seeds
 
     def __repr__(self) -> str:
         lines = [f"study {self.name!r}: {self.question}"]

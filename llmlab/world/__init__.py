@@ -26,7 +26,7 @@ from . import stories as _stories
 from . import sums as _sums
 from . import translation as _translation
 from .copying import EVERYDAY
-from .documents import MIXTURE, SECOND_MIXTURE, SKILLS, THIRD_MIXTURE, document, documents, sample
+from .documents import LONG_MIXTURE, MIXTURE, SECOND_MIXTURE, SKILLS, THIRD_MIXTURE, document, documents, sample
 from .evaluate import EVALUATIONS, Score, answers, evaluate, examined, finding_by_depth, items
 from .facts import Person, invented_facts, people, told_items, true_facts
 from .grammar import Grammar, Parse, split_sentences
@@ -39,6 +39,7 @@ from .translation import translations
 __all__ = [
     "EVALUATIONS",
     "EVERYDAY",
+    "LONG_MIXTURE",
     "MIXTURE",
     "SECOND_MIXTURE",
     "SKILLS",

@@ -101,6 +101,12 @@ THIRD_MIXTURE = {
 }
 
 
+# And for a longer context: the third mixture, in which `finding` is as long as 50 sentences. One document in eleven has
+# about half of the tokens.
+_LONG_WRITERS: dict[str, Callable[[Random, str], str]] = {**_SECOND_WRITERS, "finding": finding.long_document}
+LONG_MIXTURE = {**THIRD_MIXTURE, "finding": 0.1}
+
+
 class _Reading(NamedTuple):
     """A stream of documents: who writes them, in which shares, and the name that its random numbers start from."""
 
@@ -113,6 +119,7 @@ _READINGS = {
     1: _Reading(_WRITERS, MIXTURE, "llmlab.world"),
     2: _Reading(_SECOND_WRITERS, SECOND_MIXTURE, "llmlab.world, second reading"),
     3: _Reading(_SECOND_WRITERS, THIRD_MIXTURE, "llmlab.world, third reading"),
+    4: _Reading(_LONG_WRITERS, LONG_MIXTURE, "llmlab.world, long reading"),
 }
 
 
@@ -161,7 +168,8 @@ def document(
 
     `split` is "train" or "held_out"; `skills` restricts the stream to some skills, in their usual proportions, or,
     where it is a mapping, in those that it gives; `reading` is 1, 2 or 3: what a model is trained on first (`MIXTURE`),
-    and what it reads after that (`SECOND_MIXTURE`, `THIRD_MIXTURE`). Raises ValueError for an unknown split, skill or
+    and what it reads after that (`SECOND_MIXTURE`, `THIRD_MIXTURE`), or 4: long documents for a longer context
+    (`LONG_MIXTURE`). Raises ValueError for an unknown split, skill or
     reading, and for a share that is not above 0.
     """
     if split not in SPLITS:

@@ -220,13 +220,27 @@ def document(rng: Random, split: str, *, n_sentences: int | None = None) -> str:
 
     Raises ValueError for an unknown split and for a length out of 6 to 50 sentences.
     """
-    written = notes(rng, split, n_sentences=n_sentences)
+    return _with_questions(rng, split, notes(rng, split, n_sentences=n_sentences))
+
+
+def _with_questions(rng: Random, split: str, written: Notes) -> str:
     lines = [written.text()]
     for number, fact in enumerate(written.facts):
         if number == 0 or (split == "train" and rng.random() < 0.5):
             question, answer = _asked(rng, fact)
             lines += [f"Question: {question}", f"Answer: {answer}"]
     return "\n".join(lines)
+
+
+def long_document(rng: Random, split: str) -> str:
+    """A text with three facts and its questions, of 6 to 50 sentences, every length as often: up to 810 tokens."""
+    n_sentences = SHORTEST + int(rng.random() * (LONGEST - SHORTEST + 1))
+    return _with_questions(rng, split, notes(rng, split, n_sentences=n_sentences, n_facts=3))
+
+
+def longest_document(rng: Random, split: str) -> str:
+    """The same with 50 sentences: 750 to 810 tokens."""
+    return _with_questions(rng, split, notes(rng, split, n_sentences=LONGEST, n_facts=3))
 
 
 def short_document(rng: Random, split: str) -> str:
