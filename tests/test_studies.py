@@ -22,13 +22,13 @@ from llmlab.cli import main
 from llmlab.cli import study as command
 from llmlab.model_card import UNSEEN
 from llmlab.studies import Examination, Setting, Study, records
-from llmlab.studies.laboratory import DIGITS, MIXTURE
-from llmlab.studies.measures import NATS, bits_per_byte, measures
+from llmlab.studies.laboratory import DIGITS, MIXTURE, SHIPPED
+from llmlab.studies.measures import NATS, ByPosition, Longer, bits_per_byte, by_place, measures
 from llmlab.studies.recorded import opened
-from llmlab.studies.running import Run, Runner, curve, what_it_does
+from llmlab.studies.running import Run, Runner, curve, trained, what_it_does
 from llmlab.studies.statistics import Difference, Mean, by_luck, paired, t_probability, t_quantile
 from llmlab.tokenization import BPETokenizer
-from llmlab.training import Trainer, new_model
+from llmlab.training import IGNORE, Trainer, new_model
 
 # Statistics ---------------------------------------------------------------------------------------------------------
 
@@ -153,6 +153,56 @@ def test_equal_seeds_begin_with_the_same_weights_wherever_the_shapes_allow():
             assert dict(one.named_parameters())[name].std().item() == pytest.approx(parameter.std().item(), rel=0.1)
 
 
+def test_settings_that_came_later_leave_the_keys_of_recorded_runs():
+    """The key of the laboratory stands in its record, made before `apart`, `start` and `reading` were settings."""
+    assert Setting().key == studies.load("laboratory").record["runs"][0]["key"]
+    changes = ({"apart": False}, {"start": "shipped"}, {"reading": 3, "mixture": {}})
+    assert len({Setting().key, *(Setting().changed(one).key for one in changes)}) == 4
+    with pytest.raises(ValueError, match="start to be one of drawn, shipped; got 'mine'"):
+        Setting().changed({"start": "mine"})
+
+
+def test_a_setting_can_begin_with_the_shipped_model():
+    shipped = load_model()[0]
+    setting = Setting().changed({"start": "shipped", "rope_scaling": {"rope_type": "ntk", "factor": 4.0}})
+    assert dataclasses.replace(setting.model, rope_scaling=None) == shipped.config == SHIPPED
+    model = setting.changed({"n_steps": 3}).new_model(5)
+    assert all(torch.equal(one, model.state_dict()[name]) for name, one in shipped.state_dict().items())
+    assert not torch.equal(model.freqs, shipped.freqs) and not model.training
+
+
+def test_documents_of_a_row_in_one_context_are_asked_the_same():
+    apart, together = Setting().batches(1)(600), Setting().changed({"apart": False}).batches(1)(600)
+    assert torch.equal(apart.tokens, together.tokens) and torch.equal(apart.targets, together.targets)
+    assert apart.mask is not None and together.mask is None and together.positions is None
+
+
+def test_what_trains_nothing_runs_once_and_stands_for_every_seed(tmp_path):
+    study = Study(
+        "once", "?", {"as it is": {}, "tuned": {"n_steps": 1}},
+        seeds=(3, 5),
+        base={"start": "shipped", "n_steps": 0, "seq_len": 16, "batch_size": 1, "lists_first": 0},
+        measure=Examination(skills=("senses",), n=3, n_documents=1, said_again=False),
+    )  # fmt: skip
+    assert study.runs == [("as it is", 3), ("tuned", 3), ("tuned", 5)]
+    runner = Runner(tmp_path, tmp_path / "runs", jobs=1)
+    assert "3 runs, 0 of them recorded" in command.budget(runner, 3, runner.missing(study))
+    for run in runner.missing(study):
+        made, result = trained(run, tmp_path / f"{run.name} {run.seed}", 1)
+        runner.keep(run, result | {"measuring": 0.1, "measured": study.measure(made, run.setting)})
+    found = opened(study, tmp_path)
+    assert found.values("as it is", "senses").keys() == found.values("tuned", "senses").keys() == {3, 5}
+    assert found.difference("tuned", "bits per byte").n == 2 and not runner.missing(study)
+    assert [line.split(": ")[1] for line in command.standing(runner, study)][1:] == [
+        "1 of 1 recorded",
+        "2 of 2 recorded",
+    ]
+    score = found.score("tuned", "senses", "senses", seed=5)
+    assert score.total == 6 and score.low < score.accuracy <= score.high <= 1
+    with pytest.raises(ValueError, match="no counts of bits per byte in 'tuned'; there are senses"):
+        found.score("tuned", "bits per byte")
+
+
 def test_equal_seeds_read_the_same_documents():
     one, other = Setting(), Setting().changed({"ffn": "relu"})
     assert torch.equal(one.batches(2)(700).tokens, other.batches(2)(700).tokens)
@@ -236,6 +286,58 @@ def test_what_is_asked_has_a_checksum_that_sees_every_text():
     assert base.checksum(setting) not in [other.checksum(setting) for other in others]
     assert base.checksum(setting) != base.checksum(setting.changed({"mixture": {"sums": 1}}))
     assert base.documents(setting)[0] == world.document(UNSEEN, 0, skills=("facts_true",)).text
+
+
+def test_the_loss_by_place_is_that_of_each_token_alone():
+    """Bands against one token at a time, over its own prefix of the row."""
+    setting = dataclasses.replace(TINY.full["ReLU"], apart=False)
+    model, measure = setting.new_model(0), ByPosition(rows=2, seq_len=24, ends=(8, 24))
+    batch = measure.batch(setting)
+    assert batch.mask is None and batch.tokens.shape == (2, 24)
+    nats = {}
+    for row, target in zip(batch.tokens, batch.targets, strict=True):
+        for t in range(24):
+            if target[t] >= 0:
+                own = model(row[None, : t + 1])[0, -1].double().log_softmax(-1)[target[t]]
+                nats.setdefault(t, []).append(-own.item())
+    found = measure.bands(model, setting)
+    for name, places in (("loss at 0–7", range(8)), ("loss at 8–23", range(8, 24))):
+        losses = [one for t in places for one in nats.get(t, [])]
+        assert found[name] == pytest.approx(sum(losses) / len(losses), abs=2e-4)
+    learned = setting.changed({"position": "learned", "max_seq_len": 8})
+    found = measure.bands(learned.new_model(0), learned)
+    assert found["loss at 0–7"] > 0 and found["loss at 8–23"] is None
+    assert list(measures(found)) == ["loss at 0–7"]
+
+
+def test_by_place_reads_packed_rows_as_training_does():
+    setting = TINY.full["SwiGLU"]
+    model, batch = setting.new_model(0), setting.batches(0)(0)
+    losses, asked = by_place(model, batch, 64)
+    logits = model(batch.tokens, positions=batch.positions, mask=batch.mask)
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE)
+    assert (losses.sum() / asked.sum()).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert asked.sum() == (batch.targets != IGNORE).sum()
+
+
+def test_longer_texts_are_whole_and_what_is_asked_of_them_is_counted():
+    setting = studies.LONGER.full["yarn"]
+    measure = Longer(skills=("copying",), n=2, n_at=1, rows=2, n_sentences=(16,), short=32)
+    found, batch = measure(setting.new_model(0), setting), measure.batch(setting)
+    assert (
+        batch.tokens.shape == (2, 768) and (batch.targets[:, :740] >= 0).all()
+    )  # 50 sentences have 750 tokens or more
+    assert {name: value[1] for name, value in found.items() if isinstance(value, list)} == {
+        "copying": 2, **{f"finding 16 at {depth}": 1 for depth in (0, 0.25, 0.5, 0.75, 1)},
+    }  # fmt: skip
+    assert (
+        found["loss at 512–767"]
+        < 2
+        < 5
+        < Longer.bands(measure, studies.LONGER.full["as it is"].new_model(0), setting)["loss at 512–767"]
+    )
+    assert measure.checksum(setting) != dataclasses.replace(measure, n_at=2).checksum(setting)
+    assert "<s>" not in setting.tokenizer().decode(batch.tokens[0, 1:700].tolist())
 
 
 # Runs ---------------------------------------------------------------------------------------------------------------
