@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import islice
 from random import Random
 
 import pytest
@@ -196,6 +197,21 @@ def test_short_documents_have_six_to_eight_sentences(tokenizer):
         assert all(questions(text) for text in short)
         lengths = sorted(len(tokenizer.encode(text)) for text in short)
         assert lengths[len(lengths) * 99 // 100] <= 240  # with room for the tokens before and after
+
+
+def test_long_documents_have_any_length_and_the_longest_fifty_sentences(tokenizer):
+    long = [finding.long_document(Random(f"long {seed}"), "train") for seed in range(300)]
+    drawn = sorted(len(read(text)[1]) for text in long)
+    assert (drawn[0], drawn[-1]) == (6, 50) and 25 <= drawn[150] <= 31  # every length as often
+    longest = [finding.longest_document(Random(f"longest {seed}"), "train") for seed in range(60)]
+    assert {len(read(text)[1]) for text in longest} == {50}
+    assert all(730 <= len(tokenizer.encode(text)) <= 830 for text in longest)
+    for text in (*long, *longest):
+        assert 1 <= len(questions(text)) <= 3
+    shares = Counter()
+    for one in islice(world.documents(0, reading=4), 1500):
+        shares[one.skill == "finding"] += len(tokenizer.encode(one.text))
+    assert 0.4 < shares[True] / shares.total() < 0.6
 
 
 # --- items ---
