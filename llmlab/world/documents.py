@@ -101,8 +101,8 @@ THIRD_MIXTURE = {
 }
 
 
-# And for a longer context: nearly the third mixture, in which `finding` is up to 50 sentences long: one document in six,
-# with about half of the tokens.
+# And for a longer context: nearly the third mixture, in which notes to find a fact in have up to 50 sentences; they are
+# one document in six, with about half of the tokens.
 _LONG_WRITERS: dict[str, Callable[[Random, str], str]] = {**_SECOND_WRITERS, "finding": finding.long_document}
 LONG_MIXTURE = {**THIRD_MIXTURE, "finding": 0.16, "stories": 0.07, "facts_invented": 0.09, "sums": 0.07}
 
