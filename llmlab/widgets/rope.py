@@ -71,10 +71,10 @@ class RoPERotator(LabWidget):
     - `text`, a sentence of at most 32 tokens; `layer` and `head`, from 0; `query` and `key`, two tokens of the sentence
       by their places (`<s>` is 0), the key not after the query;
     - `m` and `n`, the positions of the query and of the key, from 0 to 1,023, n not above m: one that is moved past the
-      other takes it along; a new token starts from its place in the sentence; `together`, whether the reader moves both;
+      other takes it along; a new token starts from its place in the sentence; `together`: the reader moves both;
     - `theta` (100, 1,000, 10,000, 100,000, 500,000 or the model's base), `scaling` ("none", "linear", "ntk", "llama3")
-      with `factor` (2, 4 or 8), and `layout`, which numbers form a pair ("half": j and j + d/2, "interleaved": 2j and
-      2j + 1); `pair`, the pair that is looked at (−1: none).
+      with `factor` (2, 4 or 8), and `rope_layout`, which numbers form a pair ("half": j and j + d/2, "interleaved": 2j
+      and 2j + 1); `pair`, the pair that is looked at (−1: none).
     Only to be read: `tokens`, `frequencies` and `wavelengths` (d/2,), `contributions` (d/2,) and their sum `score`,
     `curve` (1024,), the score at each distance, and `model_score`, what the model itself computed for the two tokens.
 
@@ -94,7 +94,7 @@ class RoPERotator(LabWidget):
     theta = traitlets.Float(10_000.0, help="the base of the frequencies").tag(sync=True)
     scaling = traitlets.Enum(METHODS, "none", help="how positions beyond the trained length are met").tag(sync=True)
     factor = traitlets.Enum(FACTORS, 4, help="how many times the trained length").tag(sync=True)
-    layout = traitlets.Enum(LAYOUTS, "half", help="which numbers form a pair").tag(sync=True)
+    rope_layout = traitlets.Enum(LAYOUTS, "half", help="which numbers form a pair").tag(sync=True)
     pair = traitlets.Int(-1, help="the pair that is looked at, −1 for none").tag(sync=True)
 
     # What the browser draws: L layers, H heads, G heads of keys, T tokens, P = d/2 pairs.
@@ -123,7 +123,7 @@ class RoPERotator(LabWidget):
         m: int | None = None,
         n: int | None = None,
         theta: float | None = None,
-        layout: str | None = None,
+        rope_layout: str | None = None,
         **traits: Any,
     ):
         own_model, own_tokenizer = load_model() if model is None or tokenizer is None else (model, tokenizer)
@@ -142,7 +142,7 @@ class RoPERotator(LabWidget):
             table=table,
             gains=gains,
             theta=float(config.rope_theta if theta is None else theta),
-            layout=config.rope_layout if layout is None else layout,
+            rope_layout=config.rope_layout if rope_layout is None else rope_layout,
             layer=layer,
             head=head,
             **traits,
@@ -210,7 +210,7 @@ class RoPERotator(LabWidget):
         group = self.q.shape[1] // self.k.shape[1]
         q = self.q[self.layer, self.head, self.query].astype(np.float64)  # (d,)
         k = self.k[self.layer, self.head // group, self.key].astype(np.float64)  # (d,)
-        if self.layout == "half":
+        if self.rope_layout == "half":
             half = len(q) // 2
             return q[:half] + 1j * q[half:], k[:half] + 1j * k[half:]
         return q[0::2] + 1j * q[1::2], k[0::2] + 1j * k[1::2]
@@ -295,7 +295,7 @@ class RoPERotator(LabWidget):
     @property
     def _settings(self) -> str:
         scaled = "no scaling" if self.scaling == "none" else f"{self.scaling} {self.factor}"
-        return f"base {self.theta:,.0f}, {scaled}, layout {self.layout}"
+        return f"base {self.theta:,.0f}, {scaled}, layout {self.rope_layout}"
 
     def tables(self) -> list[Table]:
         """The pairs at these positions, and the score by distance; the browser says the same."""
@@ -305,7 +305,7 @@ class RoPERotator(LabWidget):
         rows = [
             [
                 str(j),
-                f"{j}, {j + half}" if self.layout == "half" else f"{2 * j}, {2 * j + 1}",
+                f"{j}, {j + half}" if self.rope_layout == "half" else f"{2 * j}, {2 * j + 1}",
                 _plain(self.wavelengths[j]),
                 turns[0][j],
                 turns[1][j],
@@ -330,10 +330,7 @@ class RoPERotator(LabWidget):
                 f"The score by distance; the model itself has {_three(self.model_score)} "
                 f"at {self.query - self.key}, weight {_three(self.weight)}",
                 ["distance", "score", "trained"],
-                [
-                    [str(at), _three(curve[at]), "yes" if at < self.trained["length"] else "no"]
-                    for at in distances
-                ],
+                [[str(at), _three(curve[at]), "yes" if at < self.trained["length"] else "no"] for at in distances],
             ),
         ]
 
@@ -350,7 +347,9 @@ def recorded(model: Transformer, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor
     def keeps(name: str, layer: int) -> Any:
         def keep(module: nn.Module, inputs: Any, out: Tensor) -> None:
             out = out[0]  # (T, H·d), or (H, T, d) after a norm
-            kept[name, layer] = out if out.dim() == 3 else out.unflatten(-1, (-1, model.config.head_dim)).transpose(0, 1)
+            kept[name, layer] = (
+                out if out.dim() == 3 else out.unflatten(-1, (-1, model.config.head_dim)).transpose(0, 1)
+            )
 
         return keep
 

@@ -4,7 +4,7 @@
  * (orange, dashed, a square at its end) at n·θ, and what the pair adds to the score; the score of the two by distance,
  * near and far, and the wavelengths of the pairs on a log axis.
  * Reads: tokens, trained, bases, methods, factors, table, gains, q, k, scores, revision.
- * Reads and writes: layer, head, query, key, m, n, together, theta, scaling, factor, layout, pair, without the kernel.
+ * Reads and writes: layer, head, query, key, m, n, together, theta, scaling, factor, rope_layout, pair, without the kernel.
  * Writes: text, which alone asks the kernel.
  */
 
@@ -13,7 +13,7 @@ const NEAR = 32; // distances of the left part of the curve
 const DISTANCES = [0, 1, 2, 3, 4, 8, 16, 32, 64, 128, 255, 256, 512, 1023];
 const LEAP = 32; // positions
 const NAMES = { none: "no scaling", linear: "linear", ntk: "NTK-aware", llama3: "Llama 3", yarn: "YaRN" };
-const LAYOUTS = { half: "pairs j, j + d/2", interleaved: "pairs 2j, 2j + 1" };
+const LAYOUTS = { half: "half: j and j + d/2", interleaved: "interleaved: 2j, 2j + 1" };
 const HINT = "← → query, ↑ ↓ key, Space ties them: then the score stays. [ ] head, , . pair, Home back. Or drag the curve.";
 const TOUCH_HINT = "Move a slider, tie the two, tap a dial or drag along the curve.";
 
@@ -44,6 +44,7 @@ function render({ model, el }) {
   const known = Math.min(trained.length, REACH);
   let q, k, scores; // what the kernel recorded last: {shape, data}
   let P; // pairs
+  let quiet = false;
   let now; // what is drawn: see `measure`
 
   const { root, body, on, set, refresh, release } = frame(model, el, {
@@ -66,7 +67,7 @@ function render({ model, el }) {
       "]": () => goHead(1),
       ",": () => set("pair", Math.max(-1, get("pair") - 1)),
       ".": () => set("pair", within(get("pair") + 1, P)),
-      l: () => set("layout", get("layout") === "half" ? "interleaved" : "half"),
+      l: () => set("rope_layout", get("rope_layout") === "half" ? "interleaved" : "half"),
       s: () => set("scaling", methods[(methods.indexOf(get("scaling")) + 1) % methods.length]),
     },
   });
@@ -75,8 +76,12 @@ function render({ model, el }) {
 
   function write(values) {
     const changed = Object.entries(values).filter(([name, value]) => get(name) !== value);
+    if (!changed.length) return;
+    quiet = true; // one picture is enough
     changed.forEach(([name, value]) => model.set(name, value));
-    if (changed.length) model.save_changes();
+    quiet = false;
+    model.save_changes();
+    draw();
   }
   const place = (m, n) => write({ m, n });
   /** Moves one of the two, both if they are tied; the one that is met is taken along. */
@@ -126,7 +131,7 @@ function render({ model, el }) {
   const scaling = chooser("scaling", methods.map((name) => [name, NAMES[name] ?? name]), (value) => set("scaling", value));
   scaling.title = "key s";
   const factor = chooser("factor", factors.map((value) => [value, `${value} ×`]), (value) => set("factor", Number(value)));
-  const layout = chooser("layout", Object.entries(LAYOUTS), (value) => set("layout", value));
+  const layout = chooser("layout", Object.entries(LAYOUTS), (value) => set("rope_layout", value));
   layout.title = "key l";
   const claim = h("p", { class: "llmlab-rope-claim", "aria-live": "polite" });
   const dials = h("div", { class: "llmlab-rope-dials", role: "group", "aria-label": "the pairs, the fastest first" });
@@ -134,14 +139,14 @@ function render({ model, el }) {
   const curve = h("div", { class: "llmlab-rope-curve" });
   const waves = h("div", { class: "llmlab-rope-waves" });
   const sample = (name, label) => h("span", { class: "llmlab-rope-swatch" }, drawing("svg", { width: 28, height: 12, viewBox: "0 0 28 12", "aria-hidden": "true" }, ...hand(name, 2, 6, 22, 6, 1)), ` ${label}`);
-  const legend = h("span", { class: "llmlab-note llmlab-row llmlab-rope-legend" }, sample("m", "q, turned by m·θ"), sample("n", "k, turned by n·θ"), h("span", {}, "below: what the pair adds"));
+  const legend = h("span", { class: "llmlab-note llmlab-row llmlab-rope-legend" }, sample("m", "q, turned by m·θ"), sample("n", "k, turned by n·θ"), h("span", {}, "Hands: the longer, the larger the pair. Below: what it adds."));
   body.append(
     h(
       "div",
       { class: "llmlab-rope-first" },
       h("div", { class: "llmlab-row" }, text, field("layer", layer), field("head", head), field("q", query), field("k", key)),
       h("div", { class: "llmlab-row llmlab-rope-places" }, parts.m.row, parts.n.row, h("div", { class: "llmlab-row" }, tie, back)),
-      h("div", { class: "llmlab-row" }, field("base", theta), field("beyond the trained length", scaling, factor), layout, legend),
+      h("div", { class: "llmlab-row" }, field("base", theta), field("beyond the trained length", scaling, factor), field("pairs", layout), legend),
       claim,
       dials,
       detail,
@@ -153,7 +158,7 @@ function render({ model, el }) {
 
   /** Pairs of a vector of d numbers: [[a, b], …]. */
   function pairsOf(numbers) {
-    return Array.from({ length: P }, (_, j) => (get("layout") === "half" ? [numbers[j], numbers[j + P]] : [numbers[2 * j], numbers[2 * j + 1]]));
+    return Array.from({ length: P }, (_, j) => (get("rope_layout") === "half" ? [numbers[j], numbers[j + P]] : [numbers[2 * j], numbers[2 * j + 1]]));
   }
   function frequencies(base = get("theta"), method = get("scaling")) {
     const row = (bases.indexOf(base) * methods.length + methods.indexOf(method)) * factors.length + factors.indexOf(get("factor"));
@@ -162,8 +167,10 @@ function render({ model, el }) {
   /** All that is drawn. What a pair adds at a distance Δ is a·cos Δθ + b·sin Δθ. */
   function measure() {
     const [layers, heads, T, d] = q.shape;
-    const [l, hd, m, n] = ["layer", "head", "m", "n"].map(get);
-    const [qa, ka] = [within(get("query"), T), within(get("key"), T)];
+    const [l, hd, n] = ["layer", "head", "n"].map(get);
+    const m = Math.max(get("m"), n); // Python takes the other along a moment later
+    const qa = within(get("query"), T);
+    const ka = within(get("key"), qa + 1);
     P = d / 2;
     const group = Math.floor(hd / (heads / k.shape[1]));
     const vector = (from, start) => pairsOf(from.data.subarray(start * d, (start + 1) * d));
@@ -187,7 +194,7 @@ function render({ model, el }) {
     now = { d, m, n, qa, ka, qs, ks, tq, tk, freqs, adds, far, score: adds.reduce((sum, value) => sum + value, 0), own: row[ka], weight: Math.exp(row[ka] - top) / total };
   }
   const token = (at) => get("tokens")[at];
-  const asTrained = () => get("theta") === trained.theta && get("scaling") === "none" && get("layout") === trained.layout;
+  const asTrained = () => get("theta") === trained.theta && get("scaling") === "none" && get("rope_layout") === trained.layout;
 
   // The dials ---
 
@@ -210,7 +217,10 @@ function render({ model, el }) {
     const [longQ, longK] = [tq, tk].map((pairs) => Math.max(...pairs.map(([a, b]) => Math.hypot(a, b))) || 1);
     const most = Math.max(...adds.map(Math.abs)) || 1;
     [...dials.children].forEach((dial, j) => {
-      const point = ([a, b], long) => [28 + (22 * a) / long, 28 - (22 * b) / long];
+      const point = ([a, b], long) => {
+        const reach = 22 / Math.sqrt(long * Math.hypot(a, b) || 1); // as long as the root of the pair's length
+        return [28 + reach * a, 28 - reach * b];
+      };
       const [face, add] = dial.children;
       face.replaceChildren(
         drawing("circle", { class: "llmlab-rope-face", cx: 28, cy: 28, r: 26 }),
@@ -231,7 +241,7 @@ function render({ model, el }) {
         ? `Pair 0 turns once in ${plain((2 * Math.PI) / freqs[0])} tokens, pair ${P - 1} once in ${plain((2 * Math.PI) / freqs[P - 1])}. Choose a dial for its angles.`
         : `Pair ${j}, numbers ${numbersOf(j)}: θ = ${digits(freqs[j])} radians a token, a turn in ${plain((2 * Math.PI) / freqs[j])} tokens. q turned by ${degrees(m * freqs[j])}°, k by ${degrees(n * freqs[j])}°; m − n = ${m - n} alone sets the angle between them. Adds ${three(now.adds[j])}.`;
   }
-  const numbersOf = (j) => (get("layout") === "half" ? `${j}, ${j + P}` : `${2 * j}, ${2 * j + 1}`);
+  const numbersOf = (j) => (get("rope_layout") === "half" ? `${j}, ${j + P}` : `${2 * j}, ${2 * j + 1}`);
 
   // The curve ---
 
@@ -240,8 +250,8 @@ function render({ model, el }) {
     const scale = get("scale");
     const { far, m, n } = now;
     const width = Math.max(200, curve.clientWidth || 400 * scale);
-    const height = 150 * scale;
-    const [left, right, top, bottom] = [34 * scale, 8 * scale, 18 * scale, height - 20 * scale];
+    const height = 156 * scale;
+    const [left, right, top, bottom] = [34 * scale, 8 * scale, 30 * scale, height - 20 * scale];
     const inner = width - left - right;
     const gap = 12 * scale;
     const nearWide = 0.42 * (inner - gap);
@@ -255,7 +265,6 @@ function render({ model, el }) {
     const apart = m - n;
     const label = (text, px, py, attributes) => drawing("text", { x: px, y: py, "text-anchor": "middle", ...attributes }, text);
     const edge = x(known - 1);
-    const middleY = (low + high) / 2;
     const flip = x(apart) > width - 60 * scale;
     const ticks = [0, 8, 16, 24, NEAR, ...[256, 512, 768, 1023].filter((at) => farWide > 200 * scale || at === 256 || at === 1023)];
     const svg = drawing(
@@ -267,9 +276,9 @@ function render({ model, el }) {
       drawing("path", { class: "llmlab-rope-line llmlab-rope-thin", d: line(NEAR + 1, REACH - 1) }),
       drawing("path", { class: "llmlab-rope-edge", d: `M${edge} ${top - 4}V${bottom}` }),
       label(`trained: ${trained.length}`, edge + 3 * scale, top - 6 * scale, { "text-anchor": "start" }),
-      label("score by distance m − n", left, top - 6 * scale, { "text-anchor": "start", class: "llmlab-rope-title" }),
+      label("score by distance m − n", left, 11 * scale, { "text-anchor": "start", class: "llmlab-rope-title" }),
       ...ticks.map((at) => label(grouped(at), x(at), height - 6 * scale, at === REACH - 1 ? { "text-anchor": "end", x: width - right } : {})),
-      ...[low, middleY, high].map((value) => label(digits(value, 2), left - 4 * scale, y(value) + 4 * scale, { "text-anchor": "end" })),
+      ...[low, 0, high].filter((value) => !value || Math.abs(y(value) - y(0)) > 12 * scale).map((value) => label(digits(value, 2), left - 4 * scale, y(value) + 4 * scale, { "text-anchor": "end" })),
       drawing("path", { class: "llmlab-rope-cursor", d: `M${x(apart)} ${top}V${bottom}` }),
       drawing("circle", { class: "llmlab-rope-dot", "data-dot": apart, cx: x(apart), cy: y(far[apart]), r: 5 * scale }),
       label(three(far[apart]), x(apart) + (flip ? -8 : 8) * scale, Math.max(top + 10 * scale, y(far[apart]) - 6 * scale), { class: "llmlab-rope-value", "text-anchor": flip ? "end" : "start" }),
@@ -291,8 +300,8 @@ function render({ model, el }) {
     const scale = get("scale");
     const { freqs, m, n } = now;
     const width = Math.max(200, waves.clientWidth || 400 * scale);
-    const height = 150 * scale;
-    const [left, right] = [12 * scale, 16 * scale];
+    const height = 156 * scale;
+    const [left, right] = [52 * scale, 16 * scale];
     const before = frequencies(trained.theta, "none").freqs;
     const lengths = (list) => list.map((freq) => (2 * Math.PI) / freq);
     const [own, old] = [lengths(freqs), lengths(before)];
@@ -313,14 +322,14 @@ function render({ model, el }) {
       ...powers.map((power) => label(short(power), x(10 ** power), height - 6 * scale)),
       drawing("path", { class: "llmlab-rope-edge", d: `M${x(trained.length)} ${top - 4}V${bottom}` }),
       label(`trained: ${trained.length}`, x(trained.length) + 3 * scale, top - 6 * scale, { "text-anchor": "start" }),
-      label("wavelengths, tokens", left, 11 * scale, { "text-anchor": "start", class: "llmlab-rope-title" }),
-      ...(apart > 0 ? [drawing("path", { class: "llmlab-rope-cursor", d: `M${x(apart)} ${top}V${bottom}` }), label(`m − n: ${apart}`, Math.max(left + 26 * scale, x(apart)), top - 6 * scale, Math.abs(x(apart) - x(trained.length) - 36 * scale) < 76 * scale ? { y: bottom - 4 * scale } : {})] : []),
+      label("wavelengths, tokens", 0, 11 * scale, { "text-anchor": "start", class: "llmlab-rope-title" }),
+      ...(apart > 0 ? [drawing("path", { class: "llmlab-rope-cursor", d: `M${x(apart)} ${top}V${bottom}` }), label(`m − n: ${apart}`, Math.max(left, x(apart)), top - 6 * scale, Math.abs(x(apart) - x(trained.length) - 36 * scale) < 76 * scale ? { y: bottom - 4 * scale } : {})] : []),
       ...old.map((size) => drawing("circle", { class: "llmlab-rope-old", cx: x(size), cy: rowOld, r: 4 * scale })),
       ...own.map((size, j) => drawing("path", { class: "llmlab-rope-link", d: `M${x(old[j])} ${rowOld - 4 * scale}L${x(size)} ${rowNow + 4 * scale}` })),
       ...own.map((size, j) => drawing("circle", { class: j === get("pair") ? "llmlab-rope-wave llmlab-rope-looked" : "llmlab-rope-wave", "data-wave": j, cx: x(size), cy: rowNow, r: (j === get("pair") ? 6 : 4) * scale })),
       ...[[0, "start"], [P - 1, "middle"]].map(([j]) => label(String(j), x(own[j]), rowNow - 8 * scale)),
-      label("now", width - right, rowNow - 8 * scale, { "text-anchor": "end" }),
-      label("trained", width - right, rowOld - 8 * scale, { "text-anchor": "end" }),
+      label("now", 0, rowNow + 4 * scale, { "text-anchor": "start" }),
+      label("trained", 0, rowOld + 4 * scale, { "text-anchor": "start" }),
     );
     waves.replaceChildren(svg);
   }
@@ -348,24 +357,23 @@ function render({ model, el }) {
     scaling.value = get("scaling");
     factor.value = get("factor");
     factor.disabled = get("scaling") === "none";
-    layout.value = get("layout");
+    layout.value = get("rope_layout");
   }
   function drawClaim() {
     const { m, n, qa, ka, far, score, own, weight } = now;
     const home = qa - ka;
     const same = m - n === home;
-    const model_ = `the model's own score${same ? "" : `, at distance ${home}`} is ${three(own)}, weight ${three(weight)}`;
-    const why = !asTrained() ? "turned otherwise than in training: " : !same ? "" : m === qa ? "" : "moved together, and unchanged: ";
+    const there = !asTrained() ? `; in the model, turned as in training, it is ${three(own)}` : !same ? `; in the sentence, at ${home}, it is ${three(own)}` : m === qa ? ", as in the model itself" : ", the same as in the sentence: both were moved";
     const [within_, beyond] = [highest(far, 0, known), known < REACH ? highest(far, known, REACH) : null];
     const after = !beyond ? "" : beyond[1] > within_[1] ? ` Beyond, it reaches ${three(beyond[1])}, at ${beyond[0]}.` : ` Beyond, it stays below that: ${three(beyond[1])} at ${beyond[0]}.`;
     claim.replaceChildren(
-      h("span", { "data-claim": "" }, `q of ${quoted(token(qa))} · k of ${quoted(token(ka))} / √${now.d} = `, h("b", {}, three(score)), ` at distance ${m - n}; ${why}${model_}.`),
+      h("span", { "data-claim": "" }, `q of ${quoted(token(qa))} · k of ${quoted(token(ka))} / √${now.d} = `, h("b", {}, three(score)), ` at distance ${m - n}${there}. Weight there: ${three(weight)}.`),
       h("span", { "data-peak": "" }, `Within the trained ${trained.length} the score is highest at distance ${within_[0]}: ${three(within_[1])}.${after}`),
     );
   }
   function tables() {
     const { qs, ks, freqs, m, n, adds, qa, ka, d, far, own, weight } = now;
-    const settings = `base ${grouped(get("theta"))}, ${get("scaling") === "none" ? "no scaling" : `${get("scaling")} ${get("factor")}`}, layout ${get("layout")}`;
+    const settings = `base ${grouped(get("theta"))}, ${get("scaling") === "none" ? "no scaling" : `${get("scaling")} ${get("factor")}`}, layout ${get("rope_layout")}`;
     const size = ([a, b]) => three(Math.hypot(a, b));
     const distances = [...new Set([...DISTANCES, m - n, trained.length - 1])].filter((at) => at < REACH).sort((a, b) => a - b);
     return [
@@ -395,15 +403,8 @@ function render({ model, el }) {
     [q, k, scores] = ["q", "k", "scores"].map((name) => array(model, name));
     draw();
   }
-  let waiting = 0;
-  /** Several traits change at once; one picture is enough. */
-  function soon() {
-    cancelAnimationFrame(waiting);
-    waiting = requestAnimationFrame(draw);
-  }
-  on(["layer", "head", "query", "key", "m", "n", "together", "theta", "scaling", "factor", "layout", "pair", "scale"], draw);
+  on(["layer", "head", "query", "key", "m", "n", "together", "theta", "scaling", "factor", "rope_layout", "pair", "scale"], () => quiet || draw());
   on("revision", read);
-  P = q ? P : get("q").shape[3] / 2;
   read();
   let wide = curve.clientWidth;
   const watch = new ResizeObserver(() => {
@@ -414,7 +415,6 @@ function render({ model, el }) {
   });
   watch.observe(curve);
   return () => {
-    cancelAnimationFrame(waiting);
     watch.disconnect();
     release();
   };
