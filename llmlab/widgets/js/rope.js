@@ -119,7 +119,10 @@ function render({ model, el }) {
   const query = chooser("token of the query", [], (value) => choose(Number(value), Math.min(get("key"), Number(value))));
   const key = chooser("token of the key", [], (value) => choose(get("query"), Number(value)));
   function positioned(name, label, sign) {
-    const slider = h("input", { type: "range", min: 0, max: REACH - 1, step: 1, "aria-label": label, "data-slider": name, oninput: () => move(name, Number(slider.value) - get(name)) });
+    const slider = h("input", { type: "range", min: 0, max: REACH - 1, step: 1, "aria-label": label, "data-slider": name, oninput: () => {
+      move(name, Number(slider.value) - get(name));
+      slider.value = get(name); // where it stops
+    } });
     const said = h("output", { class: "llmlab-rope-at", "data-at": name });
     const step = (by, mark) => h("button", { "aria-label": `${label} ${by > 0 ? "+" : "−"} 1`, "data-step": `${name}${mark}`, onclick: () => move(name, by) }, mark);
     return { slider, said, row: h("div", { class: "llmlab-row llmlab-rope-position" }, h("span", { class: `llmlab-rope-sign llmlab-rope-${name}` }, sign), step(-1, "−"), slider, step(1, "+"), said) };
