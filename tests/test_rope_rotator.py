@@ -206,6 +206,14 @@ def test_scores_of_every_method_equal_transformers(rotator, method, factor):
                 assert rotator.curve[at] == pytest.approx(score, rel=1e-3, abs=2e-3), (theta, at)
 
 
+def test_only_yarn_multiplies_the_scores(rotator):
+    for method in METHODS:
+        rotator.scaling, rotator.factor = method, 8
+        expected = (0.1 * math.log(8) + 1) ** 2 if method == "yarn" else 1
+        assert rotator.curve[0] == pytest.approx(expected * RoPERotator().curve[0], rel=1e-5)
+        assert ("scores × 1.459" in rotator.tables()[0].caption) == (method == "yarn")
+
+
 def test_wavelengths_are_those_of_the_formula(rotator):
     expected = [2 * math.pi * 10_000 ** (2 * j / D) for j in range(D // 2)]
     assert rotator.wavelengths == pytest.approx(expected, rel=1e-5)

@@ -12,6 +12,7 @@ the functions of `llmlab.rope`; the browser turns the hands. Another sentence as
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from .. import load_model, trace
 from ..plots import token_label, visible
-from ..rope import rope_frequencies
+from ..rope import attention_factor, rope_frequencies
 from ..tokenization import BPETokenizer, check_text
 from ..transformer import Transformer
 from .base import Array, LabWidget, Table
@@ -30,7 +31,7 @@ TEXT = "Anna had a dog. The dog"
 LONGEST = 32  # tokens of a sentence
 REACH = 1024  # positions
 BASES = (100.0, 1_000.0, 10_000.0, 100_000.0, 500_000.0)
-METHODS = ("none", "linear", "ntk", "llama3")
+METHODS = ("none", "linear", "ntk", "llama3", "yarn")
 FACTORS = (2, 4, 8)
 LAYOUTS = ("half", "interleaved")
 DISTANCES = (0, 1, 2, 3, 4, 8, 16, 32, 64, 128, 255, 256, 512, 1023)  # those of the table
@@ -42,25 +43,23 @@ def scaling_of(method: str, factor: float, trained: int) -> dict[str, Any] | Non
         return None
     told = {"rope_type": method, "factor": float(factor)}
     if method == "llama3":
-        told |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": trained}
+        told |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    if method in ("llama3", "yarn"):
+        told["original_max_position_embeddings"] = trained
     return told
 
 
-def frequency_table(head_dim: int, bases: tuple[float, ...], trained: int) -> tuple[Tensor, Tensor]:
-    """The radians a token of each pair for every choice: (bases, methods, factors, d/2), and by what the score is
-    multiplied, (bases, methods, factors); both float64."""
-    freqs = torch.stack(
-        [
-            torch.stack(
-                [
-                    torch.stack([rope_frequencies(head_dim, base, scaling_of(method, s, trained)) for s in FACTORS])
-                    for method in METHODS
-                ]
-            )
-            for base in bases
-        ]
-    )
-    return freqs, torch.ones(freqs.shape[:-1], dtype=torch.float64)
+def frequency_table(head_dim: int, bases: Sequence[float], trained: int) -> tuple[Tensor, Tensor]:
+    """The radians a token of each pair for every base, method and factor, and by what each multiplies the scores.
+
+    Returns (bases, methods, factors, d/2) and (bases, methods, factors), float64. Only YaRN multiplies the scores: by
+    the square of its factor on queries and keys.
+    """
+    choices = [[scaling_of(method, factor, trained) for factor in FACTORS] for method in METHODS]
+    freqs = [[[rope_frequencies(head_dim, base, told) for told in row] for row in choices] for base in bases]
+    gains = torch.tensor([[attention_factor(told) ** 2 for told in row] for row in choices], dtype=torch.float64)
+    table = torch.stack([torch.stack([torch.stack(row) for row in rows]) for rows in freqs])
+    return table, gains.expand(len(bases), -1, -1)
 
 
 class RoPERotator(LabWidget):
@@ -72,9 +71,9 @@ class RoPERotator(LabWidget):
       by their places (`<s>` is 0), the key not after the query;
     - `m` and `n`, the positions of the query and of the key, from 0 to 1,023, n not above m: one that is moved past the
       other takes it along; a new token starts from its place in the sentence; `together`: the reader moves both;
-    - `theta` (100, 1,000, 10,000, 100,000, 500,000 or the model's base), `scaling` ("none", "linear", "ntk", "llama3")
-      with `factor` (2, 4 or 8), and `rope_layout`, which numbers form a pair ("half": j and j + d/2, "interleaved": 2j
-      and 2j + 1); `pair`, the pair that is looked at (−1: none).
+    - `theta` (100, 1,000, 10,000, 100,000, 500,000 or the model's base), `scaling` ("none", "linear", "ntk", "llama3",
+      "yarn") with `factor` (2, 4 or 8), and `rope_layout`, which numbers form a pair ("half": j and j + d/2,
+      "interleaved": 2j and 2j + 1); `pair`, the pair that is looked at (−1: none).
     Only to be read: `tokens`, `frequencies` and `wavelengths` (d/2,), `contributions` (d/2,) and their sum `score`,
     `curve` (1024,), the score at each distance, and `model_score`, what the model itself computed for the two tokens.
 
@@ -295,7 +294,8 @@ class RoPERotator(LabWidget):
     @property
     def _settings(self) -> str:
         scaled = "no scaling" if self.scaling == "none" else f"{self.scaling} {self.factor}"
-        return f"base {self.theta:,.0f}, {scaled}, layout {self.rope_layout}"
+        times = "" if self._gain == 1 else f", scores × {_three(self._gain)}"
+        return f"base {self.theta:,.0f}, {scaled}{times}, layout {self.rope_layout}"
 
     def tables(self) -> list[Table]:
         """The pairs at these positions, and the score by distance; the browser says the same."""

@@ -62,15 +62,15 @@ class Rotator:
         assert claim.startswith(
             f"q of {names[0]} · k of {names[1]} / √32 = {three(widget.score)} at distance {widget.m - widget.n}"
         )
-        assert claim.endswith(f"Weight there: {three(widget.weight)}.")
+        assert claim.endswith(f", weight {three(widget.weight)}.")
         home, trained = widget.query - widget.key, (10_000.0, "none", "half")
         if (widget.theta, widget.scaling, widget.rope_layout) != trained:
-            assert f"; in the model, turned as in training, it is {three(widget.model_score)}." in claim
+            assert f"; the model, as trained, has {three(widget.model_score)}," in claim
         elif widget.m - widget.n != home:
-            assert f"; in the sentence, at {home}, it is {three(widget.model_score)}." in claim
+            assert f"; in the sentence, at {home}, it is {three(widget.model_score)}," in claim
         else:
-            assert (", as in the model itself." in claim) == (widget.m == widget.query)
-            assert ("the same as in the sentence: both were moved" in claim) == (widget.m != widget.query)
+            assert (", as in the model itself, weight" in claim) == (widget.m == widget.query)
+            assert ("as in the sentence before both were moved" in claim) == (widget.m != widget.query)
         (within, most), (beyond, later) = widget._peaks()
         peak = self.said("peak")
         assert peak.startswith(f"Within the trained 256 the score is highest at distance {within}: {three(most)}.")
@@ -108,7 +108,7 @@ def test_the_first_view(saved):
     rotator.check()
     rotator.check_hands()
     assert rotator.said("claim") == (
-        "q of “·dog” · k of “·The” / √32 = 5.127 at distance 1, as in the model itself. Weight there: 0.906."
+        "q of “·dog” · k of “·The” / √32 = 5.127 at distance 1, as in the model itself, weight 0.906."
     )
     assert "highest at distance 1: 5.127. Beyond, it reaches 10.230, at 950." in rotator.said("peak")
     assert rotator.root.get_by_label("sentence", exact=True).is_disabled()
@@ -308,8 +308,8 @@ def test_the_tables_say_what_python_says(saved):
     rotator.root.focus()
     rotator.press("t")
     assert rotator.root.evaluate(TABLES) == [vars(table) for table in widget.tables()]
-    rotator.press("s", "l", "ArrowRight", "]")
-    widget.scaling, widget.rope_layout, widget.m, widget.head = "linear", "interleaved", 301, 4
+    rotator.press("s", "s", "s", "s", "l", "ArrowRight", "]")
+    widget.scaling, widget.rope_layout, widget.m, widget.head = "yarn", "interleaved", 301, 4
     assert rotator.root.evaluate(TABLES) == [vars(table) for table in widget.tables()]
 
 

@@ -194,7 +194,7 @@ function render({ model, el }) {
     const row = [...scores.data.subarray(((l * heads + hd) * T + qa) * T, ((l * heads + hd) * T + qa) * T + qa + 1)];
     const top = Math.max(...row);
     const total = row.reduce((sum, value) => sum + Math.exp(value - top), 0);
-    now = { d, m, n, qa, ka, qs, ks, tq, tk, freqs, adds, far, score: adds.reduce((sum, value) => sum + value, 0), own: row[ka], weight: Math.exp(row[ka] - top) / total };
+    now = { d, m, n, qa, ka, gain, qs, ks, tq, tk, freqs, adds, far, score: adds.reduce((sum, value) => sum + value, 0), own: row[ka], weight: Math.exp(row[ka] - top) / total };
   }
   const token = (at) => get("tokens")[at];
   const asTrained = () => get("theta") === trained.theta && get("scaling") === "none" && get("rope_layout") === trained.layout;
@@ -366,17 +366,18 @@ function render({ model, el }) {
     const { m, n, qa, ka, far, score, own, weight } = now;
     const home = qa - ka;
     const same = m - n === home;
-    const there = !asTrained() ? `; in the model, turned as in training, it is ${three(own)}` : !same ? `; in the sentence, at ${home}, it is ${three(own)}` : m === qa ? ", as in the model itself" : ", the same as in the sentence: both were moved";
+    const home_ = m === qa ? "as in the model itself" : "as in the sentence before both were moved";
+    const there = !asTrained() ? `; the model, as trained, has ${three(own)}` : !same ? `; in the sentence, at ${home}, it is ${three(own)}` : `, ${home_}`;
     const [within_, beyond] = [highest(far, 0, known), known < REACH ? highest(far, known, REACH) : null];
     const after = !beyond ? "" : beyond[1] > within_[1] ? ` Beyond, it reaches ${three(beyond[1])}, at ${beyond[0]}.` : ` Beyond, it stays below that: ${three(beyond[1])} at ${beyond[0]}.`;
     claim.replaceChildren(
-      h("span", { "data-claim": "" }, `q of ${quoted(token(qa))} · k of ${quoted(token(ka))} / √${now.d} = `, h("b", {}, three(score)), ` at distance ${m - n}${there}. Weight there: ${three(weight)}.`),
+      h("span", { "data-claim": "" }, `q of ${quoted(token(qa))} · k of ${quoted(token(ka))} / √${now.d} = `, h("b", {}, three(score)), ` at distance ${m - n}${there}, weight ${three(weight)}.`),
       h("span", { "data-peak": "" }, `Within the trained ${trained.length} the score is highest at distance ${within_[0]}: ${three(within_[1])}.${after}`),
     );
   }
   function tables() {
     const { qs, ks, freqs, m, n, adds, qa, ka, d, far, own, weight } = now;
-    const settings = `base ${grouped(get("theta"))}, ${get("scaling") === "none" ? "no scaling" : `${get("scaling")} ${get("factor")}`}, layout ${get("rope_layout")}`;
+    const settings = `base ${grouped(get("theta"))}, ${get("scaling") === "none" ? "no scaling" : `${get("scaling")} ${get("factor")}`}${now.gain === 1 ? "" : `, scores × ${three(now.gain)}`}, layout ${get("rope_layout")}`;
     const size = ([a, b]) => three(Math.hypot(a, b));
     const distances = [...new Set([...DISTANCES, m - n, trained.length - 1])].filter((at) => at < REACH).sort((a, b) => a - b);
     return [
