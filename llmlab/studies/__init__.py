@@ -4,10 +4,23 @@
 `data/studies/NAME.json`. `studies.load("NAME")` opens that record: tables, paired differences with intervals, a plot.
 """
 
-from .definitions import DIGITS, FFN, KV_HEADS, LABORATORY, STUDIES
+from .definitions import DIGITS, FFN, KV_HEADS, LABORATORY, POSITIONS, STUDIES
 from .laboratory import Setting
-from .measures import Examination
+from .measures import ByPosition, Examination
 from .recorded import Recorded, load
 from .study import Study
 
-__all__ = ["DIGITS", "FFN", "KV_HEADS", "LABORATORY", "STUDIES", "Examination", "Recorded", "Setting", "Study", "load"]
+__all__ = [
+    "DIGITS",
+    "FFN",
+    "KV_HEADS",
+    "LABORATORY",
+    "POSITIONS",
+    "STUDIES",
+    "ByPosition",
+    "Examination",
+    "Recorded",
+    "Setting",
+    "Study",
+    "load",
+]

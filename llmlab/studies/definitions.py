@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .measures import Examination
+from .measures import ByPosition, Examination
 from .study import Study
 
 LABORATORY = Study(
@@ -52,4 +52,22 @@ DIGITS = Study(
     measure=Examination(skills=("sums_1digit", "sums_2digit"), n=300, said_again=False),
 )
 
-STUDIES = {study.name: study for study in (LABORATORY, FFN, KV_HEADS, DIGITS)}
+# The documents of a row stand in one context, so that each of the 256 positions is trained; beyond them nothing is. A
+# table of 256 learned positions has 256 · 96 weights, about as many as 28 units of the feed-forward layers.
+POSITIONS = Study(
+    "positions",
+    "What does it matter how a model knows positions, within the trained length and beyond it?",
+    {
+        "RoPE": {},
+        "RoPE, interleaved": {"rope_layout": "interleaved"},
+        "ALiBi": {"position": "alibi"},
+        "sinusoidal": {"position": "sinusoidal"},
+        "learned": {"position": "learned", "d_ff": 228},
+        "none": {"position": "none"},
+    },
+    seeds=(0, 1, 2),
+    base={"apart": False},
+    measure=ByPosition(),
+)
+
+STUDIES = {study.name: study for study in (LABORATORY, FFN, KV_HEADS, DIGITS, POSITIONS)}

@@ -51,7 +51,8 @@ DIGITS = {
 class Setting:
     """A model and its training: all that decides what a run ends with, but its seed.
 
-    `digits` says how the tokenizer cuts numbers: "alone" is the shipped one, the others are trained for this.
+    `digits` says how the tokenizer cuts numbers: "alone" is the shipped one, the others are trained for this. Without
+    `apart` the documents of a row stand in one context, and positions count from the row's start (`training.pack`).
     """
 
     model: ModelConfig = MODEL
@@ -59,6 +60,7 @@ class Setting:
     mixture: Mapping[str, float] = field(default_factory=lambda: dict(MIXTURE))
     lists_first: int = LISTS_FIRST
     digits: str = "alone"
+    apart: bool = True
 
     def __post_init__(self):
         if self.digits not in DIGITS:
@@ -95,6 +97,7 @@ class Setting:
         training.pop("seed")
         training["betas"] = list(training["betas"])
         rest = {"mixture": dict(self.mixture), "lists_first": self.lists_first, "digits": self.digits}
+        rest |= {} if self.apart else {"apart": False}  # a default that came later leaves the keys of recorded runs
         return {"model": self.model.to_dict(), "training": training, **rest}
 
     @property
@@ -109,7 +112,8 @@ class Setting:
     def batches(self, seed: int) -> WorldBatches:
         """What a run with this seed reads: equal seeds read the same documents in the same order."""
         size = self.training.batch_size, self.training.seq_len
-        return WorldBatches(self.tokenizer(), *size, seed=seed, skills=self.mixture, lists_first=self.lists_first)
+        read = {"skills": self.mixture, "lists_first": self.lists_first, "apart": self.apart}
+        return WorldBatches(self.tokenizer(), *size, seed=seed, **read)
 
     def new_model(self, seed: int) -> Transformer:
         """The model before training. Models of other settings begin with the same numbers wherever name, shape and

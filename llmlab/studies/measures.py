@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
 from .. import repetition, world
 from ..model_card import UNSEEN
+from ..training import IGNORE, Batch, pack
 from ..transformer import Transformer
 from .laboratory import Setting
 
@@ -67,6 +72,62 @@ class Examination:
         return zlib.crc32("\x00".join(texts).encode())
 
 
+def band_name(first: int, last: int) -> str:
+    """What the loss on tokens at these places of a row is called, in nats a token."""
+    return f"loss at {first}–{last}"
+
+
+@dataclass(frozen=True)
+class ByPosition(Examination):
+    """The same and the loss by place in long rows: unseen documents of the setting's mixture, in one context each row.
+
+    `rows` of `seq_len` tokens, cut into bands that end before the places in `ends`; a band's figure is the mean over
+    its tokens, in nats, None where a model has no positions for it. All models read the same rows.
+    """
+
+    rows: int = 32
+    seq_len: int = 1024
+    ends: tuple[int, ...] = (128, 256, 512, 1024)
+
+    def __call__(self, model: Transformer, setting: Setting) -> Measured:
+        return super().__call__(model, setting) | self.bands(model, setting)
+
+    def bands(self, model: Transformer, setting: Setting) -> Measured:
+        """The loss in each band."""
+        config = model.config
+        known = config.max_seq_len if config.position == "learned" else self.seq_len
+        losses, asked = by_place(model, self.batch(setting), min(known, self.seq_len))  # (known,) each
+        found: Measured = {}
+        for first, end in zip((0, *self.ends), self.ends, strict=False):
+            name = band_name(first, end - 1)
+            found[name] = round(float(losses[first:end].sum() / asked[first:end].sum()), 4) if end <= known else None
+        return found
+
+    def batch(self, setting: Setting) -> Batch:
+        """What is read."""
+        tokenizer = setting.tokenizer()
+        start, end = (tokenizer.special_tokens[name] for name in ("<s>", "</s>"))
+        documents = world.documents(UNSEEN, skills=dict(setting.mixture))
+        ids = ([start, *tokenizer.encode(one.text), end] for one in documents)
+        return pack(ids, self.rows, self.seq_len, apart=False)
+
+    def checksum(self, setting: Setting) -> int:
+        return zlib.crc32(self.batch(setting).tokens.numpy().tobytes(), super().checksum(setting))
+
+
+@torch.inference_mode()
+def by_place(model: Transformer, batch: Batch, n_places: int) -> tuple[Tensor, Tensor]:
+    """The loss at each of the first places of a row, summed over rows, and how many tokens were asked there: two of
+    (n_places,), float64."""
+    losses, asked = torch.zeros(2, n_places, dtype=torch.float64)
+    for tokens, targets in zip(batch.tokens[:, :n_places], batch.targets[:, :n_places], strict=True):
+        wanted = targets != IGNORE  # (n_places,)
+        nats = F.cross_entropy(model(tokens[None])[0], targets, ignore_index=IGNORE, reduction="none")  # (n_places,)
+        losses += nats.double()
+        asked += wanted
+    return losses, asked
+
+
 def bits_per_byte(model: Transformer, texts: list[str], tokenizer: Any) -> float:
     """The mean loss of whole documents, each alone after `<s>`, in bits for each byte of their text."""
     whole = [world.Item("", "", text) for text in texts]
@@ -78,6 +139,8 @@ def measures(found: Measured) -> dict[str, float]:
     """The figures by name: the share of right answers, and with `NATS` behind the name the surprise."""
     named: dict[str, float] = {}
     for name, value in found.items():
+        if value is None:  # what a setting cannot be asked
+            continue
         if not isinstance(value, list):
             named[name] = float(value)
             continue

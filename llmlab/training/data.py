@@ -103,11 +103,15 @@ def fill(
         yield row
 
 
-def pack(documents: Iterable[Tensor | np.ndarray | Sequence[int]], batch_size: int, seq_len: int) -> Batch:
+def pack(
+    documents: Iterable[Tensor | np.ndarray | Sequence[int]], batch_size: int, seq_len: int, *, apart: bool = True
+) -> Batch:
     """Fill rows of `seq_len` tokens with documents one after another; what crosses the end of a row is cut off.
 
     A document's tokens see their own document only and count positions from its start; nothing is asked of a document's
-    last token, whose successor would belong to another one.
+    last token, whose successor would belong to another one. With `apart=False` a row is one text: its tokens see all
+    that stands before them and count positions from its start, so that every position of a row is used; what is asked
+    stays the same.
     """
     rows, ids, positions = [], [], []
     for row in fill((_stream(document).tolist() for document in documents), batch_size, seq_len):
@@ -116,6 +120,8 @@ def pack(documents: Iterable[Tensor | np.ndarray | Sequence[int]], batch_size: i
         positions.append([place for document in row for place in range(len(document))][:seq_len])
     tokens, document_ids = torch.tensor(rows), torch.tensor(ids)  # (B, T + 1) each
     targets = tokens[:, 1:].masked_fill(document_ids[:, 1:] != document_ids[:, :-1], IGNORE)  # (B, T)
+    if not apart:
+        return Batch(tokens[:, :-1], targets)
     mask = document_mask(document_ids[:, :-1])[:, None]  # (B, 1, T, T)
     return Batch(tokens[:, :-1], targets, torch.tensor(positions), mask)
 
@@ -158,7 +164,8 @@ class WorldBatches:
     pairs of drilled words, one token or a few between the two, then mostly texts of pairs (the skill "recall").
     (`PAIRS`, `RECALL`). In one trial, texts of pairs alone taught no looking up in 400 steps; after the lists they did.
 
-    Without `ends` no document has an end token, so that a model never learns to stop.
+    Without `ends` no document has an end token, so that a model never learns to stop. Without `apart` the documents of
+    a row stand in one context, as in `pack`.
     """
 
     def __init__(
@@ -174,6 +181,7 @@ class WorldBatches:
         token_lists: float = 0.0,
         pairs_first: int = 0,
         ends: bool = True,
+        apart: bool = True,
         device: torch.device | str | None = None,
     ):
         _check_size(batch_size, seq_len)
@@ -183,7 +191,7 @@ class WorldBatches:
             raise ValueError(f"expected token_lists, a share, from 0 to 1, got {token_lists}")
         self.tokenizer, self.batch_size, self.seq_len = tokenizer, batch_size, seq_len
         self.seed, self.skills, self.lists_first, self.device = seed, skills, lists_first, device
-        self.reading, self.pairs_first, self.ends = reading, pairs_first, ends
+        self.reading, self.pairs_first, self.ends, self.apart = reading, pairs_first, ends, apart
         self.usual = Mixed(token_lists, 1 / 3, repetition.SHARES, 0)
         self.start_id, self.end_id = (tokenizer.special_tokens[name] for name in ("<s>", "</s>"))
         self.drilled = heads.word_tokens(tokenizer, world.EVERYDAY)
@@ -192,7 +200,8 @@ class WorldBatches:
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step; no document is used in two steps."""
-        return pack((read.ids for read in self.documents(step)), self.batch_size, self.seq_len).to(self.device)
+        ids = (read.ids for read in self.documents(step))
+        return pack(ids, self.batch_size, self.seq_len, apart=self.apart).to(self.device)
 
     def first_of(self, step: int) -> int:
         """The number of a step's first document. The next step's is more than a batch can hold, one token each."""
