@@ -258,10 +258,11 @@ def test_a_page_has_a_title_a_fallback_and_says_that_it_is_a_recording(tmp_path)
     html = picture.save_html(tmp_path / "page.HTML").read_text(encoding="utf-8")
     assert "<title>Picture</title>" in html and "<h1>Picture</h1>" in html and "A recording:" in html
     assert f"<noscript>{picture.fallback_html()}</noscript>" in html
-    assert [spaced(name) for name in ("TokenTour", "KVCacheStepper", "Bars2")] == [
+    assert [spaced(name) for name in ("TokenTour", "KVCacheStepper", "Bars2", "RoPERotator")] == [
         "Token tour",
         "KV cache stepper",
         "Bars2",
+        "RoPE rotator",
     ]
 
 

@@ -154,5 +154,5 @@ def write(path: Path, text: str) -> Path:
 
 def spaced(name: str) -> str:
     """A class's name as a title: `TokenTour` becomes "Token tour"."""
-    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*|[a-z0-9]+", name)
+    words = re.findall(r"RoPE|[A-Z]+(?![a-z])|[A-Z][a-z0-9]*|[a-z0-9]+", name)
     return " ".join(word if number == 0 or word.isupper() else word.lower() for number, word in enumerate(words))

@@ -18,6 +18,7 @@ from .embeddings import EmbeddingExplorer
 from .heads import HeadExplorer
 from .kv_cache import KVCacheStepper
 from .quiz import Guess, Quiz
+from .rope import RoPERotator
 from .tokenization import BPEStepper
 from .welcome import TokenTour
 
@@ -59,6 +60,7 @@ def examples() -> dict[str, Callable[[], LabWidget]]:
         "EmbeddingExplorer": lambda: EmbeddingExplorer(model, tokenizer),
         "HeadExplorer": lambda: HeadExplorer(model, tokenizer),
         "AttentionStepper": AttentionStepper,
+        "RoPERotator": lambda: RoPERotator(model, tokenizer),
         "KVCacheStepper": lambda: KVCacheStepper(model, tokenizer, "Anna had a dog.", 12),
         "CostCalculator": lambda: CostCalculator("Llama-2-7B"),
         "Quiz": lambda: Quiz([QUESTION], tried=[[0]]),
