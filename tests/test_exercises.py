@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch.nn.attention.bias import causal_lower_right
 from transformers.convert_slow_tokenizer import bytes_to_unicode
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 import llmlab.exercises
 from llmlab.exercises import (
@@ -525,6 +526,40 @@ def in_batch_by_softmax(one, other, temperature):
     return total / len(one)
 
 
+def turned_by_complex(x, positions, freqs):
+    """Neighbors as complex numbers, times one of length 1."""
+    hands = torch.view_as_complex(x.double().unflatten(-1, (-1, 2)).contiguous())
+    angles = positions.double()[:, None] * freqs.double()
+    return torch.view_as_real(hands * torch.polar(torch.ones_like(angles), angles)).flatten(-2)
+
+
+def angles_one_by_one(positions, d, base):
+    if d % 2 == 1:
+        raise ValueError("no partner")
+    return torch.tensor([[p / base ** (2 * j / d) for j in range(d // 2)] for p in positions.tolist()])
+
+
+def turned_halves_by_transformers(x, positions, freqs):
+    angles = torch.cat((positions[:, None] * freqs,) * 2, -1)[None]
+    return apply_rotary_pos_emb(x[None], x[None], angles.cos(), angles.sin())[0][0]
+
+
+def rows_one_by_one(weight, n_heads):
+    d = len(weight) // n_heads
+    order = [h * d + half * d // 2 + j for h in range(n_heads) for j in range(d // 2) for half in (0, 1)]
+    return torch.stack([weight[row] for row in order])
+
+
+def read_all_at_once(q, k, v, n_prompt, freqs):
+    places = torch.arange(len(q))
+    q, k = (turned_halves_by_transformers(x[None], places, freqs)[0] for x in (q, k))
+    return F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]
+
+
+def positions_one_by_one(own):
+    return [[sum(row[:t]) if row[t] else 0 for t in range(len(row))] for row in own.tolist()]
+
+
 OTHERS = {
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
@@ -553,6 +588,12 @@ OTHERS = {
     "embeddings.analogy": analogy_by_sorting,
     "embeddings.mean_pool": mean_text_by_text,
     "embeddings.in_batch": in_batch_by_softmax,
+    "rope.angles": angles_one_by_one,
+    "rope.turn": turned_by_complex,
+    "rope.mixed": turned_halves_by_transformers,
+    "rope.permute": rows_one_by_one,
+    "rope.restarted": read_all_at_once,
+    "rope.padded": positions_one_by_one,
     "kv_cache.decode_row": lambda q, keys, values: sdpa(q[:, None], keys, values)[:, 0],
     "kv_cache.count_keys": counted,
     "kv_cache.append": in_a_list,
