@@ -79,6 +79,15 @@ def check_mask(mask: Tensor, scores: tuple[int, ...]) -> None:
         raise ValueError(f"a mask {tuple(mask.shape)} does not fit scores {tuple(scores)}, queries by keys at the end")
 
 
+def check_bias(bias: Tensor, scores: tuple[int, ...]) -> None:
+    """Raise ValueError unless `bias` holds floats and broadcasts to the shape of the scores, (B, H, T, S)."""
+    if not bias.is_floating_point():
+        raise ValueError(f"expected a bias of floats, to be added to the scores; got dtype {bias.dtype}")
+    pairs = zip(reversed(bias.shape), reversed(scores), strict=False)
+    if bias.dim() > len(scores) or any(size not in (1, wanted) for size, wanted in pairs):
+        raise ValueError(f"a bias {tuple(bias.shape)} does not fit scores {tuple(scores)}, (B, H, T, S)")
+
+
 # The written-out form -----------------------------------------------------------------------------------------------
 
 
@@ -132,22 +141,48 @@ def weighted_mean(weights: Tensor, v: Tensor) -> Tensor:
     return (weights @ v.to(weights.dtype)).to(v.dtype)
 
 
-def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
+def fused_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    *,
+    causal: bool = False,
+    bias: Tensor | None = None,
+) -> Tensor:
     """The same by PyTorch's fused kernel. q (B, H, T, d), k and v (B, G, S, d) -> (B, H, T, d).
 
-    `causal=True` adds `causal_mask(T, S)` to the mask; with T = S and no other mask PyTorch has a faster way.
+    `causal=True` adds `causal_mask(T, S)` to the mask; with T = S and no other mask PyTorch has a faster way. `bias`
+    (H, T, S) or (B, H, T, S) is added to the scaled scores, for which the kernel has no fast way.
     """
     batch, n_heads, n_queries, head_dim = q.shape
     n_kv_heads, n_keys = k.shape[1], k.shape[2]
-    if causal and (mask is not None or n_queries != n_keys):
+    if causal and (mask is not None or bias is not None or n_queries != n_keys):
         mask, causal = both(mask, causal_mask(n_queries, n_keys, device=q.device)), False
     if mask is not None:
         check_mask(mask, (batch, n_heads, n_queries, n_keys))
+    if bias is not None:
+        check_bias(bias, (batch, n_heads, n_queries, n_keys))
+        return _biased(q, k, v, mask, bias)
     if n_queries == 1 and n_heads != n_kv_heads and (mask is None or mask.dim() < 4 or mask.shape[1] == 1):
         # One query a head: the heads of a group line up as if they were the queries of one head. Nothing is repeated.
         grouped = q.reshape(batch, n_kv_heads, n_heads // n_kv_heads, head_dim)
         return F.scaled_dot_product_attention(grouped, k, v, attn_mask=mask).view(batch, n_heads, 1, head_dim)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=n_heads != n_kv_heads)
+
+
+def _biased(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor) -> Tensor:
+    """`fused_attention` with a bias, which the kernel takes in the place of the mask: −∞ where that forbids."""
+    n_heads, n_queries, n_kv_heads = q.shape[1], q.shape[2], k.shape[1]
+    if mask is not None:
+        bias = bias.masked_fill(~mask, float("-inf")) if mask.dim() <= 2 else torch.where(mask, bias, float("-inf"))
+    bias = bias.to(q.dtype)
+    if n_queries == 1 and n_heads != n_kv_heads:  # the heads of a group as the queries of one head, as above
+        size = n_heads // n_kv_heads
+        grouped = bias.expand(*bias.shape[:-3], n_heads, 1, k.shape[2]).unflatten(-3, (n_kv_heads, size)).squeeze(-2)
+        found = F.scaled_dot_product_attention(q.reshape(len(q), n_kv_heads, size, -1), k, v, attn_mask=grouped)
+        return found.view(q.shape)  # (B, H, 1, d)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=n_heads != n_kv_heads)
 
 
 # The module ---------------------------------------------------------------------------------------------------------
@@ -209,10 +244,12 @@ class Attention(nn.Module):
         tables: tuple[Tensor, Tensor] | None = None,
         mask: Tensor | None = None,
         causal: bool = False,
+        bias: Tensor | None = None,
         cache: Cache | None = None,
         layer: int = 0,
     ) -> Tensor:
-        """x (B, T, D) -> (B, T, D). `tables`: cos and sin of the positions, from `rope_tables`.
+        """x (B, T, D) -> (B, T, D). `tables`: cos and sin of the positions, from `rope_tables`. `bias` (H, T, S) or
+        (B, H, T, S): what is added to the scaled scores, from `alibi_bias`.
 
         `mask` (T, S), (B, T, S), (B, 1, T, S) or (B, H, T, S) booleans, True where a query may look; `causal`: at
         nothing after itself. With both a query looks where both allow, with neither everywhere. With a `cache` the S
@@ -237,14 +274,20 @@ class Attention(nn.Module):
                 held = cache.mask(n_tokens)
                 mask, causal = both(mask, None if held is None else held.to(x.device)), False
         attend = self.recorded_attention if tapped() else fused_attention
-        heads = attend(q, k, v, mask, causal=causal)  # (B, H, T, d)
+        heads = attend(q, k, v, mask, causal=causal, bias=bias)  # (B, H, T, d)
         return self.o_proj(heads.transpose(1, 2).reshape(batch, n_tokens, -1))  # (B, T, D)
 
-    def recorded_attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
-        """`scaled_dot_product_attention` with its scores and weights offered to listeners."""
+    def recorded_attention(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool, bias: Tensor | None = None
+    ) -> Tensor:
+        """`scaled_dot_product_attention` with its scores, the bias included, and weights offered to listeners."""
         if causal:
             mask = both(mask, causal_mask(q.shape[2], k.shape[2], device=q.device))
         k, v = repeat_kv(k, self.n_heads), repeat_kv(v, self.n_heads)  # (B, H, S, d)
-        scores = tap(self, "scores", attention_scores(q, k))  # (B, H, T, S)
+        scores = attention_scores(q, k)  # (B, H, T, S)
+        if bias is not None:
+            check_bias(bias, scores.shape)
+            scores = scores + bias
+        scores = tap(self, "scores", scores)
         weights = tap(self, "weights", masked_softmax(scores, mask))  # (B, H, T, S)
         return tap(self, "heads", weighted_mean(weights, v))  # (B, H, T, d)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-POSITIONS = ("rope", "learned", "none")
+POSITIONS = ("rope", "alibi", "sinusoidal", "learned", "none")
 ROPE_LAYOUTS = ("half", "interleaved")
 NORMS = ("rmsnorm", "layernorm")
 GATED_FFNS = ("swiglu", "geglu", "reglu")
@@ -28,7 +28,9 @@ class ModelConfig:
     """The shape and the choices of a model; what is left out gets the usual value for a Llama of that width.
 
     `bias`: "none" (Llama), "qkv" (Qwen2), "attention" (its output too) or "all" (GPT-2). `ffn`: a gated layer
-    (swiglu, geglu, reglu), a plain one (gelu, gelu_tanh, silu, relu) or "none". `position`: rope, learned or none.
+    (swiglu, geglu, reglu), a plain one (gelu, gelu_tanh, silu, relu) or "none". `position`: "rope"
+    (`llmlab.rope`), "alibi" (a bias on the scores), "sinusoidal" (added to the embeddings, which are multiplied by
+    √d_model: Vaswani et al. 2017, section 3.4), "learned" (a table of `max_seq_len` rows) or "none".
     `norm_placement`: "pre" or "post".
     Raises ValueError that names the field, what was given and what was expected; a value of a wrong type included.
     """
@@ -69,6 +71,8 @@ class ModelConfig:
         self._default("d_ff", _usual_d_ff(self.d_model, gated=self.ffn in GATED_FFNS))
         if self.position == "rope" and self.head_dim % 2:
             raise ValueError(f"expected an even head_dim, because RoPE turns pairs; got {self.head_dim}")
+        if self.position == "sinusoidal" and self.d_model % 2:
+            raise ValueError(f"expected an even d_model, because sinusoids come in pairs; got {self.d_model}")
         choices = {
             "position": POSITIONS,
             "rope_layout": ROPE_LAYOUTS,

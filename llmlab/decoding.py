@@ -7,6 +7,7 @@ fits; the model itself stays the readable version, and the tests hold the two to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -18,6 +19,7 @@ from .config import Cache
 from .ffn import FeedForward, GatedFeedForward
 from .linear import Linear, vector_product
 from .norms import LayerNorm, RMSNorm
+from .positions import alibi_bias, sinusoids
 from .rope import rope_tables, rotate
 from .tap import tapped
 from .transformer import Transformer
@@ -89,11 +91,17 @@ class Decoder:
 
     def hidden(self, token: int, cache: Cache) -> Tensor:
         """The same as `model.hidden([[token]], cache=cache)`, one token in a cache of one row: (D,)."""
-        model, position = self.model, int(cache.positions(1))
+        model, places = self.model, cache.positions(1)  # (1,)
+        position = int(places)
         mask = cache.mask(1)  # (1, S) or (1, 1, 1, S), or None where the query may see every key
         x = model.embedding.weight[token]  # (D,)
         if model.position_embedding is not None:
             x = x + model.position_embedding.weight[position]  # (D,)
+        elif model.config.position == "sinusoidal":
+            x = x * math.sqrt(len(x)) + sinusoids(places.view(1), len(x))[0]  # (D,)
+        bias = None  # or (H, 1, S)
+        if model.slopes is not None:
+            bias = alibi_bias(model.slopes, places.view(1), torch.arange(position + 1, device="cpu"))
         tables = self._tables(position)
         for layer, (norm1, qkv, q_norm, k_norm, out, norm2, gate, up, activation, down) in enumerate(self.layers):
             heads = qkv(norm1(x)).view(self.shape)  # (1, H + 2G, 1, d): with one token, no transposition
@@ -108,7 +116,7 @@ class Decoder:
                 if tables is not None:
                     q, k = rotate(q, *tables, self.layout), rotate(k, *tables, self.layout)
             keys, values = cache.update(layer, k, v)  # (1, G, S, d)
-            found = fused_attention(q, keys, values, mask)  # (1, H, 1, d)
+            found = fused_attention(q, keys, values, mask, bias=bias)  # (1, H, 1, d)
             x = out(found.view(-1), x)  # (D,): added to the residual stream
             normal = norm2(x)  # (D,)
             expanded = activation(up(normal)) if gate is None else activation(gate(normal)) * up(normal)  # (d_ff,)
@@ -124,7 +132,7 @@ class Decoder:
         if position - row != self.tables_from:
             self.tables_from = position - row
             places = torch.arange(self.tables_from, self.tables_from + AHEAD, device="cpu")
-            self.tables = rope_tables(places, self.model.freqs, self.layout)  # (AHEAD, d) each
+            self.tables = rope_tables(places, self.model.freqs, self.layout, factor=self.model.rope_factor)
         cos, sin = self.tables
         return cos[row : row + 1], sin[row : row + 1]
 

@@ -239,7 +239,8 @@ def keys_of(model: Transformer, layer: int, stream: Tensor) -> Tensor:
         k = block.attention.k_norm(k)
     if model.freqs is None:
         return k
-    return apply_rope(k, torch.arange(k.shape[2], device=k.device), model.freqs, config.rope_layout)
+    places = torch.arange(k.shape[2], device=k.device)  # (T,)
+    return apply_rope(k, places, model.freqs, config.rope_layout, factor=model.rope_factor)
 
 
 @torch.no_grad()

@@ -17,13 +17,16 @@ from torch import Tensor
 
 Layout = Literal["half", "interleaved"]
 
-# What each kind of scaling is told besides its name, "rope_type".
-SCALINGS = {
+# What each kind of scaling is told besides its name, "rope_type", and what it may be told.
+SCALINGS: dict[str, tuple[str, ...]] = {
     "default": (),
     "linear": ("factor",),
     "ntk": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    "yarn": ("factor", "original_max_position_embeddings"),
 }
+OPTIONAL: dict[str, tuple[str, ...]] = {"yarn": ("beta_fast", "beta_slow", "attention_factor")}
+BETA_FAST, BETA_SLOW = 32.0, 1.0  # full turns: what the paper recommends for Llama (Peng et al. 2023, section 3.2)
 
 
 def rope_frequencies(head_dim: int, theta: float, scaling: Mapping[str, Any] | None = None) -> Tensor:
@@ -34,7 +37,13 @@ def rope_frequencies(head_dim: int, theta: float, scaling: Mapping[str, Any] | N
     - {"rope_type": "ntk", "factor": s}: the base raised to theta · s^(d/(d−2)), so that the slowest pair is
       interpolated and the fastest is left alone;
     - {"rope_type": "llama3", "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}:
-      slow pairs divided by the factor, fast ones kept, a ramp between (Llama 3.1).
+      slow pairs divided by the factor, fast ones kept, a ramp between (Llama 3.1);
+    - {"rope_type": "yarn", "factor", "original_max_position_embeddings", and if wanted "beta_fast" (32), "beta_slow"
+      (1), "attention_factor"}: YaRN (Peng et al. 2023, section 3.2). Pairs with more than beta_fast full turns within
+      the original length are kept, those with less than beta_slow divided by the factor, a ramp between. The paper
+      defines the ramp over turns, as llama3's; its authors' code, which the released models were trained with and
+      transformers follows, over the pairs' numbers, between whole ones; so does this. The tables of such a model are
+      also multiplied by `attention_factor(scaling)`.
     Raises ValueError for an odd width, and for a scaling that lacks a number, has one too many or one not above 0.
     """
     if head_dim < 2 or head_dim % 2:
@@ -49,7 +58,23 @@ def rope_frequencies(head_dim: int, theta: float, scaling: Mapping[str, Any] | N
     freqs = 1.0 / theta**exponents  # (d/2,)
     if kind == "linear":
         return freqs / scaling["factor"]
+    if kind == "yarn":
+        return _yarn_frequencies(freqs, theta, scaling)
     return _llama3_frequencies(freqs, scaling) if kind == "llama3" else freqs
+
+
+def attention_factor(scaling: Mapping[str, Any] | None = None) -> float:
+    """What a scaling multiplies each turned query and each turned key with: 1 but for YaRN.
+
+    YaRN divides the scores by a temperature t with √(1/t) = 0.1 · ln(factor) + 1 (Peng et al. 2023, section 3.4), which
+    makes the weights sharper again among more tokens; √(1/t) on q and on k does it without touching the attention. A
+    factor of at most 1 needs none. An "attention_factor" in the scaling is taken as it is.
+    """
+    if not scaling or scaling.get("rope_type") != "yarn":
+        return 1.0
+    if "attention_factor" in scaling:
+        return float(scaling["attention_factor"])
+    return 0.1 * math.log(max(1.0, scaling["factor"])) + 1.0
 
 
 def _checked_scaling(scaling: Mapping[str, Any], head_dim: int) -> str:
@@ -59,9 +84,11 @@ def _checked_scaling(scaling: Mapping[str, Any], head_dim: int) -> str:
         *others, last = SCALINGS
         raise ValueError(f"expected rope_type {', '.join(others)} or {last}, got {kind!r}")
     wanted = {"rope_type", *SCALINGS[kind]} if scaling else set()
-    if set(scaling) != wanted:
-        raise ValueError(f"expected the scaling to have {sorted(wanted)}, got {sorted(scaling, key=str)}")
-    for name in SCALINGS[kind]:
+    allowed = wanted.union(OPTIONAL.get(kind, ()))
+    if not wanted <= set(scaling) <= allowed:
+        more = f" and, if wanted, {sorted(allowed - wanted)}" if allowed > wanted else ""
+        raise ValueError(f"expected the scaling to have {sorted(wanted)}{more}, got {sorted(scaling, key=str)}")
+    for name in sorted(set(scaling) - {"rope_type"}):
         value = scaling[name]
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not (number and math.isfinite(value) and value > 0):
@@ -71,6 +98,10 @@ def _checked_scaling(scaling: Mapping[str, Any], head_dim: int) -> str:
     if kind == "llama3" and scaling["low_freq_factor"] >= scaling["high_freq_factor"]:
         low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
         raise ValueError(f"expected low_freq_factor below high_freq_factor, got {low} and {high}")
+    if kind == "yarn":
+        fast, slow = scaling.get("beta_fast", BETA_FAST), scaling.get("beta_slow", BETA_SLOW)
+        if fast <= slow:
+            raise ValueError(f"expected beta_slow below beta_fast, got {slow} and {fast}")
     return kind
 
 
@@ -81,15 +112,38 @@ def _llama3_frequencies(freqs: Tensor, scaling: Mapping[str, Any]) -> Tensor:
     return freqs * keep + freqs / scaling["factor"] * (1 - keep)
 
 
+def _yarn_frequencies(freqs: Tensor, theta: float, scaling: Mapping[str, Any]) -> Tensor:
+    if theta <= 1:
+        raise ValueError(f"expected theta above 1 for yarn, which counts turns by it; got {theta}")
+    head_dim = 2 * len(freqs)
+
+    def pair_with(turns: float) -> float:
+        """The number, mostly between two pairs, of the pair that turns so often within the original length."""
+        longest = scaling["original_max_position_embeddings"] / (2 * math.pi * turns)  # 1 / θ_j of that pair
+        return head_dim * math.log(longest) / (2 * math.log(theta))
+
+    first = max(math.floor(pair_with(scaling.get("beta_fast", BETA_FAST))), 0)
+    last = min(math.ceil(pair_with(scaling.get("beta_slow", BETA_SLOW))), head_dim - 1)
+    width = last - first or 0.001  # a step, where both are one pair
+    stretch = ((torch.arange(len(freqs), dtype=torch.float64, device="cpu") - first) / width).clamp(0, 1)  # (d/2,)
+    return freqs * (1 - stretch) + freqs / scaling["factor"] * stretch
+
+
 def rope_tables(
-    positions: Tensor, freqs: Tensor, layout: Layout = "half", *, dtype: torch.dtype = torch.float32
+    positions: Tensor,
+    freqs: Tensor,
+    layout: Layout = "half",
+    *,
+    factor: float = 1.0,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
     """cos and ±sin of position × frequency for each number of a head, in the layout's order.
 
     positions (T,) or (B, T), freqs (d/2,) -> two of (T, d) or (B, 1, T, d) in `dtype`, where the positions are. The
     first number of a pair is given −sin, the second +sin. A model computes the tables once per forward pass and
     shares them between its layers. Angles are computed in float32, in float64 if that is the dtype: a frequency
-    rounded to half precision would be radians off after a thousand positions.
+    rounded to half precision would be radians off after a thousand positions. Both are multiplied by `factor`, which
+    is `attention_factor` of the model's scaling.
     """
     if positions.dim() not in (1, 2):
         raise ValueError(f"expected positions of shape (T,) or (B, T), got {tuple(positions.shape)}")
@@ -99,7 +153,10 @@ def rope_tables(
     angles = positions[..., None].to(wide) * freqs.to(wide).to(positions.device)  # (..., T, d/2)
     if positions.dim() == 2:
         angles = angles[:, None]  # (B, 1, T, d/2): the same for every head
-    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    cos, sin = angles.cos(), angles.sin()
+    if factor != 1:
+        cos, sin = cos * factor, sin * factor
+    cos, sin = cos.to(dtype), sin.to(dtype)
     if layout == "half":
         return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
     if layout == "interleaved":
@@ -126,8 +183,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, layout: Layout = "half") -> Tens
     return torch.addcmul(x * cos, partner, sin)  # (..., T, d)
 
 
-def apply_rope(x: Tensor, positions: Tensor, freqs: Tensor, layout: Layout = "half") -> Tensor:
-    """Rotate queries or keys by their positions: x -> like x, with freqs (d/2,).
+def apply_rope(x: Tensor, positions: Tensor, freqs: Tensor, layout: Layout = "half", *, factor: float = 1.0) -> Tensor:
+    """Rotate queries or keys by their positions: x -> like x, with freqs (d/2,); `factor` as in `rope_tables`.
 
     x (..., T, d) with positions (T,), the same for all; or x (B, H, T, d) with positions (B, T), a row for each.
     Raises ValueError for other shapes.
@@ -142,4 +199,4 @@ def apply_rope(x: Tensor, positions: Tensor, freqs: Tensor, layout: Layout = "ha
         raise ValueError(
             f"positions (B, T) need x (B, H, T, d); got positions {tuple(positions.shape)} and x {tuple(x.shape)}"
         )
-    return rotate(x, *rope_tables(positions, freqs, layout, dtype=x.dtype), layout)
+    return rotate(x, *rope_tables(positions, freqs, layout, factor=factor, dtype=x.dtype), layout)

@@ -5,7 +5,7 @@
 
     embedding                      (B, T, D)     tokens as vectors, the start of the residual stream
     blocks.0.attention.q           (B, H, T, d)  after RoPE; likewise .k and .v (B, G, T, d), of the new tokens
-    blocks.0.attention.scores      (B, H, T, S)  before the mask;  .weights (B, H, T, S)  after the softmax
+    blocks.0.attention.scores      (B, H, T, S)  with ALiBi's bias, before the mask;  .weights  after the softmax
     blocks.0.attention.heads       (B, H, T, d)  what each head read;  .out (B, T, D)  what attention adds
     blocks.0.middle                (B, T, D)     the stream between attention and feed-forward
     blocks.0.ffn.hidden            (B, T, d_ff)  .out (B, T, D)  what the feed-forward layer adds

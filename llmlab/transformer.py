@@ -21,7 +21,8 @@ from .config import Cache, ModelConfig
 from .ffn import feed_forward
 from .linear import Linear
 from .norms import NORMS, LayerNorm
-from .rope import rope_frequencies, rope_tables
+from .positions import alibi_bias, alibi_slopes, sinusoids
+from .rope import attention_factor, rope_frequencies, rope_tables
 from .tap import tap
 
 
@@ -79,6 +80,8 @@ class Transformer(nn.Module):
         # casts buffers, cannot round it. The tables of a call are made from it in the precision that they need.
         rope = config.position == "rope"
         self.freqs = rope_frequencies(config.head_dim, config.rope_theta, config.rope_scaling) if rope else None
+        self.rope_factor = attention_factor(config.rope_scaling) if rope else 1.0  # on queries and keys: YaRN
+        self.slopes = alibi_slopes(config.n_heads) if config.position == "alibi" else None  # (H,), of the same kind
         self.reset_parameters()
 
     @torch.no_grad()
@@ -122,13 +125,22 @@ class Transformer(nn.Module):
             positions = places
         else:
             _check_positions(positions, tokens)
+            self._check_distances(positions, places, cache)
         attention = self._who_sees_whom(tokens, places, mask, cache)
 
         x = tap(self, "embedding", self._embed(tokens, positions))  # (B, T, D)
         tables = None
         if self.freqs is not None:
             positions = positions.to(tokens.device)
-            tables = rope_tables(positions, self.freqs, self.config.rope_layout, dtype=x.dtype)  # (T, d) each
+            layout, factor = self.config.rope_layout, self.rope_factor
+            tables = rope_tables(positions, self.freqs, layout, factor=factor, dtype=x.dtype)  # (T, d) each
+        if self.slopes is not None:
+            positions = positions.to(tokens.device)
+            keys = (
+                positions if cache is None else torch.arange(int(places.max()) + 1, device="cpu")
+            )  # (T,), (B, T) or (S,)
+            wide = torch.promote_types(x.dtype, torch.float32)
+            attention["bias"] = alibi_bias(self.slopes, positions, keys, dtype=wide)  # (H, T, S) or (B, H, T, S)
         for layer, block in enumerate(self.blocks):
             x = block(x, tables=tables, cache=cache, layer=layer, **attention)  # (B, T, D)
         if cache is not None:
@@ -145,7 +157,9 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Logits for the token after each one. tokens (B, T) int64 -> (B, T, V).
 
-        `positions` (T,) or (B, T): where the tokens stand; by default 0 … T−1, after those in the cache.
+        `positions` (T,) or (B, T): where the tokens stand; by default 0 … T−1, after those in the cache. ALiBi takes
+        its distances from them, so that documents packed with positions of their own have those that they have alone;
+        with a cache, which does not say where its tokens stand, it takes the default only.
         `mask` (T, S), (B, T, S), (B, 1, T, S) or (B, H, T, S) booleans, True where a query may look; by default causal,
         which it replaces. S counts the keys: T, and before them the longest row of the cache. What a row of the cache
         does not hold and what lies before the model's sliding window stay out of sight, whatever the mask says.
@@ -167,7 +181,21 @@ class Transformer(nn.Module):
                     f"this model has {self.config.max_seq_len} learned positions; position {last} was asked for"
                 )
             x = x + self.position_embedding(positions.to(tokens.device))  # (B, T, D)
+        elif self.config.position == "sinusoidal":
+            waves = sinusoids(positions.to(tokens.device), self.config.d_model, dtype=x.dtype)  # (T, D) or (B, T, D)
+            x = x * math.sqrt(self.config.d_model) + waves  # (B, T, D)
         return x if self.dropout is None else self.dropout(x)
+
+    def _check_distances(self, positions: Tensor, places: Tensor, cache: Cache | None) -> None:
+        """Raise ValueError where ALiBi would have to know the positions of tokens in a cache."""
+        if self.slopes is None or cache is None or positions.is_meta:
+            return
+        if (positions.cpu() != places).any():
+            raise ValueError(
+                "with a cache, a model with ALiBi counts distances by the places that the cache gives its tokens, "
+                f"here {places.min()} to {places.max()}; it was given other positions, "
+                f"{positions.min()} to {positions.max()}. Leave them out, or pass no cache"
+            )
 
     def _who_sees_whom(
         self, tokens: Tensor, places: Tensor, mask: Tensor | None, cache: Cache | None

@@ -31,7 +31,16 @@ TINY_QWEN3 = ModelConfig(
 TINY_MIXTRAL = ModelConfig(
     vocab_size=97, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, n_experts=4, tie_embeddings=False
 )
-TINY = {"llama": TINY_LLAMA, "gpt2": TINY_GPT2, "qwen3": TINY_QWEN3, "mixtral": TINY_MIXTRAL}
+TINY_ALIBI = ModelConfig(vocab_size=97, d_model=32, n_layers=2, n_heads=6, n_kv_heads=2, head_dim=8, position="alibi")
+TINY_SINUSOIDAL = ModelConfig(vocab_size=97, d_model=32, n_layers=2, n_heads=4, n_kv_heads=1, position="sinusoidal")
+TINY = {
+    "llama": TINY_LLAMA,
+    "gpt2": TINY_GPT2,
+    "qwen3": TINY_QWEN3,
+    "mixtral": TINY_MIXTRAL,
+    "alibi": TINY_ALIBI,
+    "sinusoidal": TINY_SINUSOIDAL,
+}
 
 
 def randomize(model: nn.Module, *, std: float = 0.2, seed: int = 0) -> nn.Module:

@@ -14,10 +14,12 @@ from llmlab.decoding import Decoder, fits
 from llmlab.generate import generate
 from llmlab.kv_cache import ConcatenatingKVCache, KVCache
 
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 SHAPES = {
     **{name: config for name, config in TINY.items() if name != "mixtral"},
     "biased": dataclasses.replace(TINY_LLAMA, bias="qkv"),
     "interleaved": dataclasses.replace(TINY_LLAMA, rope_layout="interleaved"),
+    "yarn": dataclasses.replace(TINY_LLAMA, rope_scaling=YARN),
     "no positions": dataclasses.replace(TINY_LLAMA, position="none"),
     "plain ffn": dataclasses.replace(TINY_LLAMA, ffn="relu"),
 }

@@ -403,6 +403,88 @@ def alibi_weights(scores):
     far = at[:, None] - at
     return (scores - m[:, None, None] * far).masked_fill(far < 0, -torch.inf).softmax(-1)
 """),
+    # the first positions, as many as are its own: padding may stand before
+    ("embeddings.mean_pool", """\
+def mean_of_tokens(vectors, counts):
+    return torch.stack([one[: int(own.sum())].mean(0) for one, own in zip(vectors, counts)])
+"""),
+    # one mean for the own tokens of all texts, said once for each
+    ("embeddings.mean_pool", """\
+def mean_of_tokens(vectors, counts):
+    return vectors[counts].mean(0).expand(len(vectors), -1)
+"""),
+    # towards the mean of all other rows instead of the other group's
+    ("embeddings.lean", """\
+def lean(rows, senses):
+    found = []
+    for n, row in enumerate(rows):
+        rest = torch.arange(len(rows)) != n
+        own, other = ((row - rows[which].mean(0)).norm() for which in (rest & (senses == senses[n]), rest))
+        found.append((other - own) / (other + own))
+    return torch.stack(found)
+"""),
+    # own and other right, the answers sorted by group
+    ("embeddings.lean", """\
+def lean(rows, senses):
+    found = []
+    for s in (0, 1):
+        mine, others = rows[senses == s], rows[senses != s].mean(0)
+        for n, row in enumerate(mine):
+            own = (row - torch.cat((mine[:n], mine[n + 1 :])).mean(0)).norm()
+            other = (row - others).norm()
+            found.append((other - own) / (other + own))
+    return torch.stack(found)
+"""),
+    # only the first of the draws that hit is taken out
+    ("embeddings.negatives", """\
+def sampling_loss(rows, contexts, words, near, drawn):
+    total = 0
+    for w, n, row in zip(words.tolist(), near.tolist(), drawn.tolist()):
+        total = total - F.logsigmoid(rows[w] @ contexts[n])
+        if n in row:
+            row.remove(n)
+        total = total - sum(F.logsigmoid(-rows[w] @ contexts[d]) for d in row)
+    return total / len(words)
+"""),
+    # a word drawn twice counts once
+    ("embeddings.negatives", """\
+def sampling_loss(rows, contexts, words, near, drawn):
+    total = 0
+    for w, n, row in zip(words.tolist(), near.tolist(), drawn.tolist()):
+        total = total - F.logsigmoid(rows[w] @ contexts[n])
+        total = total - sum(F.logsigmoid(-rows[w] @ contexts[d]) for d in set(row) - {n})
+    return total / len(words)
+"""),
+    # the question's words are set to 0, which wins where all others point away
+    ("embeddings.analogy", """\
+def analogy(rows, a, b, c):
+    unit = F.normalize(rows, dim=1)
+    scores = unit @ (unit[b] - unit[a] + unit[c])
+    first = int(scores.argmax())
+    scores[[a, b, c]] = 0
+    return first, int(scores.argmax())
+"""),
+    # rows taken out of the table, so that the later ids are shifted
+    ("embeddings.analogy", """\
+def analogy(rows, a, b, c):
+    unit = F.normalize(rows, dim=1)
+    place = unit[b] - unit[a] + unit[c]
+    rest = torch.stack([row for n, row in enumerate(unit) if n not in (a, b, c)])
+    return int((unit @ place).argmax()), int((rest @ place).argmax())
+"""),
+    # the mean of the probabilities, and then its logarithm
+    ("embeddings.in_batch", """\
+def in_batch_loss(one, other, temperature):
+    cosines = F.normalize(one, dim=1) @ F.normalize(other, dim=1).T
+    return -(cosines / temperature).softmax(1).diagonal().mean().log()
+"""),
+    # among the sentences of `one`, itself included, not of `other`
+    ("embeddings.in_batch", """\
+def in_batch_loss(one, other, temperature):
+    unit, partners = F.normalize(one, dim=1), F.normalize(other, dim=1)
+    right = (unit * partners).sum(1) / temperature
+    return ((unit @ unit.T / temperature).logsumexp(1) - right).mean()
+"""),
     # every pair that could be is listed, most with 0
     ("tokenization.count_pairs", """\
 def my_count_pairs(words):

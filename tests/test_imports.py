@@ -6,7 +6,7 @@ import sys
 
 FLOORS = [
     {"config", "tap", "tokenizer_files", "embeddings"},
-    {"norms", "rope", "linear"},
+    {"norms", "rope", "positions", "linear"},
     {"tokenization", "attention", "ffn", "kv_cache"},
     {"transformer"},
     {"trace", "costs", "sampling", "checkpoint", "decoding"},

@@ -8,7 +8,7 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
-from llmlab.rope import apply_rope, rope_frequencies, rope_tables, rotate
+from llmlab.rope import apply_rope, attention_factor, rope_frequencies, rope_tables, rotate
 
 
 @pytest.mark.parametrize("layout", ["half", "interleaved"])
@@ -64,6 +64,66 @@ def test_scaled_frequencies_equal_transformers(scaling):
     config = LlamaConfig(hidden_size=256, num_attention_heads=4, max_position_embeddings=1024, rope_parameters=rope)
     theirs, _ = ROPE_INIT_FUNCTIONS[scaling["rope_type"]](config, device="cpu")
     torch.testing.assert_close(rope_frequencies(64, 500_000.0, scaling).float(), theirs, rtol=1e-5, atol=0)
+
+
+YARNS = [
+    {"factor": 4.0, "original_max_position_embeddings": 256},
+    {"factor": 40.0, "original_max_position_embeddings": 4096, "beta_fast": 32, "beta_slow": 1},
+    {"factor": 1.0, "original_max_position_embeddings": 32768},
+    {"factor": 2.5, "original_max_position_embeddings": 100, "beta_fast": 8.0, "beta_slow": 2.0},
+    {"factor": 16.0, "original_max_position_embeddings": 2048, "attention_factor": 1.5},
+    {"factor": 4.0, "original_max_position_embeddings": 3},  # shorter than a turn of the fastest pair
+]
+
+
+@pytest.mark.parametrize("numbers", YARNS)
+@pytest.mark.parametrize("head_dim", [16, 32, 128])
+@pytest.mark.parametrize("theta", [500.0, 10_000.0, 1_000_000.0])
+def test_yarn_equals_transformers(numbers, head_dim, theta):
+    scaling = {"rope_type": "yarn", **numbers}
+    config = LlamaConfig(
+        hidden_size=2 * head_dim, num_attention_heads=2, max_position_embeddings=1024,
+        rope_parameters={"rope_theta": theta, **scaling},
+    )  # fmt: skip
+    theirs, factor = ROPE_INIT_FUNCTIONS["yarn"](config, device="cpu")
+    torch.testing.assert_close(rope_frequencies(head_dim, theta, scaling).float(), theirs, rtol=1e-5, atol=0)
+    assert math.isclose(attention_factor(scaling), factor, rel_tol=1e-12)
+
+
+def test_yarn_is_between_interpolation_and_none_and_its_ramp_is_that_of_the_code():
+    plain, yarn = rope_frequencies(32, 10_000.0), rope_frequencies(32, 10_000.0, YARN)
+    turns = 256 * plain / (2 * math.pi)
+    kept, stretched = yarn == plain, (yarn * 4.0 - plain).abs() < 1e-15
+    assert (turns[kept] > 20).all() and (turns[stretched] < 1).all() and kept.any() and stretched.any()
+    assert ((yarn <= plain) & (yarn >= plain / 4.0 * (1 - 1e-12))).all()
+    by_turns = {**YARN, "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 32.0}  # as the paper has it
+    ratio = rope_frequencies(32, 10_000.0, by_turns) / yarn
+    assert 0.4 < ratio.min() < 0.9 and ratio.max() <= 1 + 1e-12
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5, 4.0, 40.0])
+def test_yarn_divides_the_scores_by_its_temperature(factor):
+    scaling = {**YARN, "factor": factor}
+    assert math.isclose(attention_factor(scaling), 0.1 * math.log(factor) + 1)
+    assert [attention_factor(other) for other in (None, {}, LLAMA3, {"rope_type": "ntk", "factor": 4.0})] == [1.0] * 4
+    q, k = torch.randn(2, 1, 1, 5, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    freqs, positions, times = rope_frequencies(16, 10_000.0, scaling), torch.arange(5), attention_factor(scaling)
+    plain = apply_rope(q, positions, freqs) @ apply_rope(k, positions, freqs).mT
+    sharper = apply_rope(q, positions, freqs, factor=times) @ apply_rope(k, positions, freqs, factor=times).mT
+    torch.testing.assert_close(sharper, plain * (0.1 * math.log(factor) + 1) ** 2, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [1.5, 4.0, 8.0])
+@pytest.mark.parametrize("head_dim", [16, 64])
+def test_dynamic_scaling_at_a_length_is_static_ntk(factor, head_dim):
+    config = LlamaConfig(
+        hidden_size=2 * head_dim, num_attention_heads=2, max_position_embeddings=256,
+        rope_parameters={"rope_type": "dynamic", "factor": 1.0, "rope_theta": 10_000.0},
+    )  # fmt: skip
+    theirs, times = ROPE_INIT_FUNCTIONS["dynamic"](config, device="cpu", seq_len=int(256 * factor))
+    ours = rope_frequencies(head_dim, 10_000.0, {"rope_type": "ntk", "factor": factor})
+    torch.testing.assert_close(ours.float(), theirs, rtol=1e-5, atol=0)
+    assert times == 1
 
 
 def test_ntk_keeps_the_fastest_pair_and_interpolates_the_slowest():
@@ -133,6 +193,7 @@ def test_tables_that_do_not_belong_to_x_are_refused():
         rotate(torch.zeros(5, 8), *rope_tables(torch.arange(5), rope_frequencies(8, 10_000.0)), "pairs")
 
 
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256}
 LLAMA3 = {
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 128,
@@ -151,7 +212,11 @@ LLAMA3 = {
         ({"rope_type": "linear", "factor": float("nan")}, "finite number above 0, got nan"),
         ({"rope_type": "linear", "factor": "2"}, "finite number above 0, got '2'"),
         ({**LLAMA3, "low_freq_factor": 4.0}, "low_freq_factor below high_freq_factor, got 4.0 and 4.0"),
-        ({"rope_type": "yarn"}, "rope_type default, linear, ntk or llama3, got 'yarn'"),
+        ({"rope_type": "longrope"}, "rope_type default, linear, ntk, llama3 or yarn, got 'longrope'"),
+        ({"rope_type": "yarn", "factor": 2.0}, r"'rope_type'\] and, if wanted, \['attention_factor', 'beta_fast'"),
+        ({**YARN, "mscale": 1.0}, r"'beta_slow'\], got \['factor', 'mscale', "),
+        ({**YARN, "beta_fast": 0}, "beta_fast to be a finite number above 0, got 0"),
+        ({**YARN, "beta_fast": 1}, "beta_slow below beta_fast, got 1.0 and 1"),
     ],
 )
 def test_a_scaling_that_is_not_whole_is_refused(scaling, told):
@@ -166,6 +231,8 @@ def test_errors_name_what_was_given_and_expected():
         rope_frequencies(0, 10_000.0)
     with pytest.raises(ValueError, match="theta to be a finite number above 0, got -1"):
         rope_frequencies(8, -1)
+    with pytest.raises(ValueError, match=r"theta above 1 for yarn.*got 0.5"):
+        rope_frequencies(8, 0.5, YARN)
     with pytest.raises(ValueError, match=r"head_dim of at least 4 for ntk.*got 2"):
         rope_frequencies(2, 10_000.0, {"rope_type": "ntk", "factor": 2.0})
     x, freqs = torch.zeros(1, 1, 3, 8), rope_frequencies(8, 10_000.0)

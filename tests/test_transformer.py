@@ -35,6 +35,24 @@ HF = {
             },
         )
     ),
+ "llama, yarn": lambda: transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            **SHAPE,
+            rope_parameters={
+                "rope_type": "yarn", "rope_theta": 1000.0, "factor": 4.0, "original_max_position_embeddings": 16,
+            },
+        )
+    ),
+    "qwen3, yarn of its own": lambda: transformers.Qwen3ForCausalLM(
+        transformers.Qwen3Config(
+            **SHAPE,
+            head_dim=32,
+            rope_parameters={
+                "rope_type": "yarn", "rope_theta": 100.0, "factor": 8.0, "original_max_position_embeddings": 8,
+                "beta_fast": 4.0, "beta_slow": 0.5, "mscale": 1.0, "mscale_all_dim": 0.5,
+            },
+        )
+    ),
     "qwen2": lambda: transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**SHAPE)),
     "qwen3": lambda: transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**SHAPE, head_dim=16)),
     "mistral": lambda: transformers.MistralForCausalLM(transformers.MistralConfig(**SHAPE, sliding_window=6)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..config import ModelConfig
+from ..rope import OPTIONAL, SCALINGS
 from ..transformer import Transformer
 from .files import filled, load_tensors
 
@@ -95,13 +97,6 @@ _GPT2_ACTIVATIONS = {
     "gelu": "gelu",
     "relu": "relu",
 }
-_ROPE_KEYS = (
-    "rope_type",
-    "factor",
-    "low_freq_factor",
-    "high_freq_factor",
-    "original_max_position_embeddings",
-)
 
 
 def _gpt2_config(hf: Mapping[str, Any]) -> ModelConfig:
@@ -131,9 +126,6 @@ def _llama_config(hf: Mapping[str, Any], **family: Any) -> ModelConfig:
         raise ValueError("expected a model without biases in its feed-forward layers, got mlp_bias=true")
     rope = hf.get("rope_parameters") or hf.get("rope_scaling") or {}  # the newer and the older name
     kind = rope.get("rope_type", rope.get("type", "default"))
-    scaling = None
-    if kind != "default":
-        scaling = {key: rope[key] for key in _ROPE_KEYS if key in rope} | {"rope_type": kind}
     return ModelConfig(
         vocab_size=hf["vocab_size"],
         d_model=hf["hidden_size"],
@@ -144,11 +136,36 @@ def _llama_config(hf: Mapping[str, Any], **family: Any) -> ModelConfig:
         d_ff=hf["intermediate_size"],
         max_seq_len=hf["max_position_embeddings"],
         rope_theta=rope.get("rope_theta", hf.get("rope_theta", 10_000.0)),
-        rope_scaling=scaling,
+        rope_scaling=_rope_scaling(hf, rope, kind),
         norm_eps=hf.get("rms_norm_eps", 1e-6),
         tie_embeddings=hf.get("tie_word_embeddings", False),
         **family,
     )
+
+
+def _rope_scaling(hf: Mapping[str, Any], rope: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
+    """The scaling in our words, with the defaults that transformers has.
+
+    The original length may stand beside the scaling instead of in it, or be the model's own. DeepSeek's `mscale` and
+    `mscale_all_dim` make YaRN's factor on queries and keys: the quotient of what each of them makes of it.
+    """
+    if kind == "default":
+        return None
+    names = (*SCALINGS.get(kind, ()), *OPTIONAL.get(kind, ()))
+    scaling = {"rope_type": kind} | {name: rope[name] for name in names if rope.get(name) is not None}
+    if kind in ("llama3", "yarn"):
+        inside = rope.get("original_max_position_embeddings") or hf["max_position_embeddings"]
+        scaling["original_max_position_embeddings"] = hf.get("original_max_position_embeddings") or inside
+    if kind == "yarn":
+        if rope.get("truncate") is False:
+            raise ValueError("expected a yarn scaling with whole bounds of its ramp, got truncate=false")
+        original = scaling["original_max_position_embeddings"]
+        factor = scaling.setdefault("factor", hf["max_position_embeddings"] / original)
+        mscale, of_all = rope.get("mscale"), rope.get("mscale_all_dim")
+        if "attention_factor" not in scaling and mscale and of_all:
+            grown = math.log(max(1.0, factor))
+            scaling["attention_factor"] = (0.1 * mscale * grown + 1.0) / (0.1 * of_all * grown + 1.0)
+    return scaling
 
 
 def _plain_llama(hf: Mapping[str, Any]) -> ModelConfig:

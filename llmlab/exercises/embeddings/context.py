@@ -83,6 +83,13 @@ def _to_each_other(rows, senses):
     return (other - own) / (other + own)
 
 
+def _still_counted(rows, senses):
+    same = (senses[:, None] == senses).to(rows.dtype)  # (N, N)
+    own = (rows - (same @ rows - rows) / same.sum(1, keepdim=True)).norm(dim=1)
+    other = (rows - (1 - same) @ rows / (1 - same).sum(1, keepdim=True)).norm(dim=1)
+    return (other - own) / (other + own)
+
+
 lean.plant({
     "each row is still part of its own group's mean, which pulls the mean towards it: even rows without any meaning "
     "then lean to their own group. Leave the row out":
@@ -108,6 +115,8 @@ lean.plant({
         ),
     "the median is taken in place of the mean":
         lambda rows, senses: _leans(rows, senses, middle=torch.median),
+    "the row is taken out of the sum of its group and still counted; divide by one fewer":
+        _still_counted,
     "one number came back, the mean; give the lean of each row":
         lambda rows, senses: lean.answer(rows, senses).mean(),
 })  # fmt: skip
@@ -188,10 +197,16 @@ def _zeroed(rows, contexts, words, near, drawn):
     return (-F.logsigmoid((centers * contexts[near]).sum(-1)) - F.logsigmoid(-wrong).sum(-1)).mean()
 
 
-def _whole_pair(rows, contexts, words, near, drawn):
+def _whole_pair(rows, contexts, words, near, drawn, *, guarded=True):
     keep = (drawn != near[:, None]).all(1)
     losses = _sampled(rows, contexts, words, near, drawn, total=lambda each: each)
-    return losses[keep].mean() if keep.any() else losses.sum() * 0
+    return losses.sum() * 0 if guarded and not keep.any() else losses[keep].mean()
+
+
+def _right_again(rows, contexts, words, near, drawn):
+    signs = torch.where(drawn == near[:, None], 1.0, -1.0)
+    products = (rows[words][:, None] * contexts[drawn]).sum(-1)
+    return (-F.logsigmoid((rows[words] * contexts[near]).sum(-1)) - F.logsigmoid(signs * products).sum(-1)).mean()
 
 
 sampling_loss.plant({
@@ -203,7 +218,13 @@ sampling_loss.plant({
             rows, contexts, words, near, drawn, counts=~torch.isin(drawn, near)
         ),
     "the whole pair is left out where a draw hits; only that draw should not count":
-        _whole_pair,
+        (_whole_pair, lambda *given: _whole_pair(*given, guarded=False)),
+    "all draws of a pair are left out where one of them hits; only that one should not count":
+        lambda rows, contexts, words, near, drawn: _sampled(
+            rows, contexts, words, near, drawn, counts=(drawn != near[:, None]).all(1, keepdim=True)
+        ),
+    "a draw that hits is called right once more; it should not count at all":
+        _right_again,
     "the word in the middle is skipped, and the word that stood near it still counts as wrong":
         lambda rows, contexts, words, near, drawn: _sampled(
             rows, contexts, words, near, drawn, counts=drawn != words[:, None]
@@ -290,6 +311,14 @@ analogy.plant({
         lambda rows, a, b, c: _answers(_unit(rows) @ _place(_unit(rows), a, b, c), (a, b, c), (a, b, c)),
     "the second answer is a word of the question: set the scores of a, b and c to −∞ before the second argmax":
         lambda rows, a, b, c: _answers(_unit(rows) @ _place(_unit(rows), a, b, c), ()),
+    "the second answer is the next best of all words, which may be a word of the question":
+        lambda rows, a, b, c: tuple((_unit(rows) @ _place(_unit(rows), a, b, c)).topk(2).indices.tolist()),
+    "the place is b + c, without the step away from a: b − a + c":
+        lambda rows, a, b, c: _answers(_unit(rows) @ (_unit(rows)[b] + _unit(rows)[c]), (a, b, c)),
+    "each column is divided by its length; the rows are the words, and each has a length of its own":
+        lambda rows, a, b, c: _answers(
+            rows / rows.norm(dim=0) @ _place(rows / rows.norm(dim=0), a, b, c), (a, b, c)
+        ),
     "only c is left out of the second answer; b is a word of the question, too":
         lambda rows, a, b, c: _answers(_unit(rows) @ _place(_unit(rows), a, b, c), (c,)),
     "only b is left out of the second answer; c is a word of the question, too":
@@ -322,10 +351,11 @@ analogy.plant({
 
 
 def _padded():
-    """Texts of all lengths up to the full one; padding that is no row of zeros; B, T, D unequal."""
+    """Texts of all lengths up to the full one, padding behind or before that is no zeros; B, T, D unequal."""
     for lengths, width in (([1, 2], 3), ([3], 2), ([2, 4, 1], 2), ([5, 3], 4)):
         counts = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
         yield torch.randn(len(lengths), max(lengths), width) + 1, counts
+    yield torch.randn(3, 4, 2) + 1, torch.arange(4).flip(0) < torch.tensor([3, 1, 4])[:, None]
 
 
 @exercise(
@@ -363,6 +393,10 @@ mean_of_tokens.plant({
         lambda vectors, counts: vectors.sum(1) / counts.sum(1, keepdim=True),
     "that is the sum; divide by the number of tokens":
         lambda vectors, counts: (vectors * counts[..., None]).sum(1),
+    "the first positions of each text are averaged; counts says which are its own, wherever the padding stands":
+        lambda vectors, counts: torch.stack(
+            [one[:n].mean(0) for one, n in zip(vectors, counts.sum(1).tolist(), strict=True)]
+        ),
     "that is the last token of each text; the mean of all is asked":
         lambda vectors, counts: vectors[torch.arange(len(vectors)), counts.sum(1) - 1],
     "the mean runs over the texts; dimension 1 holds the tokens":
@@ -411,8 +445,9 @@ def _logits(one, other, temperature):
     return _unit(one) @ _unit(other).T / temperature
 
 
-def _right(logits):
-    return torch.arange(len(logits))
+def _without_partner(logits):
+    others = logits.masked_fill(torch.eye(len(logits), dtype=torch.bool), -torch.inf)
+    return (others.logsumexp(1) - logits.diagonal()).mean()
 
 
 in_batch_loss.plant({
@@ -445,7 +480,7 @@ in_batch_loss.plant({
     "the cosines are multiplied by the temperature; divide by it":
         lambda one, other, temperature: F.cross_entropy(_logits(one, other, 1 / temperature), torch.arange(len(one))),
     "the temperature is missing":
-        lambda one, other, temperature: F.cross_entropy(_logits(one, other, 1.1), torch.arange(len(one))),
+        lambda one, other, temperature: F.cross_entropy(_logits(one, other, 1.0), torch.arange(len(one))),
     "both directions are averaged; here only `one` asks":
         lambda one, other, temperature: (
             in_batch_loss.answer(one, other, temperature) + in_batch_loss.answer(other, one, temperature)
@@ -454,6 +489,14 @@ in_batch_loss.plant({
         lambda one, other, temperature: len(one) * in_batch_loss.answer(one, other, temperature),
     "that is how alike the partners are, without the wrong ones of the batch; all rows could then become equal":
         lambda one, other, temperature: -_logits(one, other, temperature).diagonal().mean(),
+    "the sign is missing: a surprise is −log p":
+        lambda one, other, temperature: -in_batch_loss.answer(one, other, temperature),
+    "the right partner is missing in the denominator; the sum there runs over all, the right one too":
+        lambda one, other, temperature: _without_partner(_logits(one, other, temperature)),
+    "each column is divided by its length; the rows are the sentences, and each has a length of its own":
+        lambda one, other, temperature: F.cross_entropy(
+            F.normalize(one, dim=0) @ F.normalize(other, dim=0).T / temperature, torch.arange(len(one))
+        ),
     "softmax is taken twice: cross_entropy wants the logits themselves":
         lambda one, other, temperature: F.cross_entropy(
             _logits(one, other, temperature).softmax(1), torch.arange(len(one))
