@@ -42,7 +42,8 @@ def _clocks_and_lengths():
 def unseen(freqs, trained, length):
     """freqs (d/2,) radians per token -> (d/2,) booleans: True where the clock shows new times.
 
-    A clock does so if its hand was not once round at the largest trained distance and now goes further.
+    So it is if its hand was not once round at the largest trained distance, and now
+    goes further.
     """
     not_round = (trained - 1) * freqs < 2 * math.pi  # (d/2,)
     return not_round & (length > trained)
@@ -179,8 +180,8 @@ def _parts():
 def by_parts(freqs, factor, length, low, high):
     """freqs (d/2,) radians per token -> (d/2,).
 
-    Of a clock with `turns` turns in `length` tokens, the share γ of the old speed is kept, and 1 − γ of the slowed one:
-    γ = (turns − low) / (high − low), but at least 0 and at most 1.
+    Of a clock with `turns` turns in `length` tokens the share γ of the old speed is kept,
+    and 1 − γ of the slowed one: γ = (turns − low) / (high − low), from 0 to 1.
     """
     turns = length * freqs / (2 * math.pi)  # (d/2,)
     keep = ((turns - low) / (high - low)).clamp(0, 1)  # (d/2,)
