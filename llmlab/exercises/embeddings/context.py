@@ -83,6 +83,15 @@ def _to_each_other(rows, senses):
     return (other - own) / (other + own)
 
 
+def _to_all_others(rows, senses):
+    leans = []
+    for n in range(len(rows)):
+        others = torch.arange(len(rows)) != n
+        own, other = ((rows[n] - rows[kept].mean(0)).norm() for kept in (others & (senses == senses[n]), others))
+        leans.append((other - own) / (other + own))
+    return torch.stack(leans)
+
+
 def _still_counted(rows, senses):
     same = (senses[:, None] == senses).to(rows.dtype)  # (N, N)
     own = (rows - (same @ rows - rows) / same.sum(1, keepdim=True)).norm(dim=1)
@@ -115,6 +124,12 @@ lean.plant({
         ),
     "the median is taken in place of the mean":
         lambda rows, senses: _leans(rows, senses, middle=torch.median),
+    "the other mean is that of all other rows; it is that of the other group":
+        _to_all_others,
+    "that is a share from 0 to 1; the lean is (other − own) / (other + own)":
+        lambda rows, senses: (lean.answer(rows, senses) + 1) / 2,
+    "a lean may be negative, where a row is nearer to the other group":
+        lambda rows, senses: lean.answer(rows, senses).abs(),
     "the row is taken out of the sum of its group and still counted; divide by one fewer":
         _still_counted,
     "one number came back, the mean; give the lean of each row":
@@ -203,6 +218,11 @@ def _whole_pair(rows, contexts, words, near, drawn, *, guarded=True):
     return losses.sum() * 0 if guarded and not keep.any() else losses[keep].mean()
 
 
+def _mean_of_all(rows, contexts, words, near, drawn):
+    terms = F.logsigmoid(-(rows[words][:, None] * contexts[drawn]).sum(-1)) * (drawn != near[:, None])
+    return (-F.logsigmoid((rows[words] * contexts[near]).sum(-1)) - terms.mean(-1)).mean()
+
+
 def _right_again(rows, contexts, words, near, drawn):
     signs = torch.where(drawn == near[:, None], 1.0, -1.0)
     products = (rows[words][:, None] * contexts[drawn]).sum(-1)
@@ -234,7 +254,10 @@ sampling_loss.plant({
             rows, contexts, words, near, drawn, counts=drawn == near[:, None]
         ),
     "the terms of the drawn words are averaged; they are summed":
-        lambda rows, contexts, words, near, drawn: _sampled(rows, contexts, words, near, drawn, mean=True),
+        (
+            lambda rows, contexts, words, near, drawn: _sampled(rows, contexts, words, near, drawn, mean=True),
+            _mean_of_all,
+        ),
     "the losses of the pairs are summed; their mean is asked":
         lambda rows, contexts, words, near, drawn: _sampled(rows, contexts, words, near, drawn, total=torch.sum),
     "the drawn words are called right: their products need a minus inside the σ":
@@ -279,7 +302,8 @@ def _questions():
 def analogy(rows, a, b, c):
     """rows (V, D), three ids -> two ids: the word nearest to b − a + c, of all and of the others.
 
-    The others are all but a, b and c. Rows count with length 1; near is a large cosine.
+    The others are all but a, b and c. Bring rows to length 1 before adding (leave `rows` as
+    it is); the nearest has the largest cosine.
     """
     unit = rows / rows.norm(dim=1, keepdim=True)  # (V, D)
     scores = unit @ (unit[b] - unit[a] + unit[c])  # (V,)
@@ -325,11 +349,10 @@ analogy.plant({
         lambda rows, a, b, c: _answers(_unit(rows) @ _place(_unit(rows), a, b, c), (b,)),
     "the difference points the other way: a is to b, so it is b − a":
         lambda rows, a, b, c: _answers(_unit(rows) @ _place(_unit(rows), b, a, c), (a, b, c)),
-    "b and c are subtracted and added the wrong way: b − a + c":
-        (
-            lambda rows, a, b, c: _answers(_unit(rows) @ _place(_unit(rows), c, b, a), (a, b, c)),
-            lambda rows, a, b, c: _answers(_unit(rows) @ _place(_unit(rows), c, a, b), (a, b, c)),
-        ),
+    "a and c are exchanged: a is subtracted and c added, b − a + c":
+        lambda rows, a, b, c: _answers(_unit(rows) @ _place(_unit(rows), c, b, a), (a, b, c)),
+    "only b and c are left out of the second answer; a is a word of the question, too":
+        lambda rows, a, b, c: _answers(_unit(rows) @ _place(_unit(rows), a, b, c), (b, c)),
     "long rows win: these are dot products with rows of all lengths. Divide each row by its own length":
         (
             lambda rows, a, b, c: _answers(rows @ _place(rows, a, b, c), (a, b, c)),
@@ -364,46 +387,46 @@ def _padded():
     prompt="One vector for each text: the mean of its tokens' vectors. The short ones are filled up. Mend it.",
     hints=(
         "Try a batch of one text alone, and the same text beside a longer one. Which vector changes, and should it?",
-        "Set the padding's vectors to 0 with counts[..., None], and divide by how many tokens each text has.",
+        "Set the padding's vectors to 0 with own[..., None], and divide by how many tokens each text has.",
     ),
     inputs=_padded,
     difficulty=1,
     minutes=6,
     optional=True,
 )
-def mean_of_tokens(vectors, counts):
-    """vectors (B, T, D), counts (B, T), True at a text's own tokens -> (B, D)."""
-    own = vectors * counts[..., None]  # (B, T, D)
-    return own.sum(1) / counts.sum(1, keepdim=True)
+def mean_of_tokens(vectors, own):
+    """vectors (B, T, D), own (B, T), True at a text's own tokens -> (B, D)."""
+    kept = vectors * own[..., None]  # (B, T, D)
+    return kept.sum(1) / own.sum(1, keepdim=True)
 
 
 @mean_of_tokens.mend(
     "the padding is averaged in, so a text's vector depends on the longest text beside it. Only its own tokens count"
 )
-def _over_padding(vectors, counts):
+def _over_padding(vectors, own):
     return vectors.mean(1)
 
 
 mean_of_tokens.plant({
     "the padding is 0 now, and still counted: divide by the number of the text's own tokens":
-        lambda vectors, counts: (vectors * counts[..., None]).mean(1),
+        lambda vectors, own: (vectors * own[..., None]).mean(1),
     "all texts are divided by the tokens of the whole batch; each has its own number":
-        lambda vectors, counts: (vectors * counts[..., None]).sum(1) / counts.sum(),
+        lambda vectors, own: (vectors * own[..., None]).sum(1) / own.sum(),
     "the padding is still in the sum; only the divisor was mended":
-        lambda vectors, counts: vectors.sum(1) / counts.sum(1, keepdim=True),
+        lambda vectors, own: vectors.sum(1) / own.sum(1, keepdim=True),
     "that is the sum; divide by the number of tokens":
-        lambda vectors, counts: (vectors * counts[..., None]).sum(1),
-    "the first positions of each text are averaged; counts says which are its own, wherever the padding stands":
-        lambda vectors, counts: torch.stack(
-            [one[:n].mean(0) for one, n in zip(vectors, counts.sum(1).tolist(), strict=True)]
+        lambda vectors, own: (vectors * own[..., None]).sum(1),
+    "the first positions of each text are averaged; own says which are its own, wherever the padding stands":
+        lambda vectors, own: torch.stack(
+            [one[:n].mean(0) for one, n in zip(vectors, own.sum(1).tolist(), strict=True)]
         ),
     "that is the last token of each text; the mean of all is asked":
-        lambda vectors, counts: vectors[torch.arange(len(vectors)), counts.sum(1) - 1],
+        lambda vectors, own: vectors[torch.arange(len(vectors)), own.sum(1) - 1],
     "the mean runs over the texts; dimension 1 holds the tokens":
-        lambda vectors, counts: (vectors * counts[..., None]).sum(0) / counts.sum(0)[:, None].clamp(min=1),
-    "counts is turned round: that is the mean of the padding":
-        lambda vectors, counts: (
-            (vectors * ~counts[..., None]).sum(1) / (~counts).sum(1, keepdim=True).clamp(min=1)
+        lambda vectors, own: (vectors * own[..., None]).sum(0) / own.sum(0)[:, None].clamp(min=1),
+    "own is turned round: that is the mean of the padding":
+        lambda vectors, own: (
+            (vectors * ~own[..., None]).sum(1) / (~own).sum(1, keepdim=True).clamp(min=1)
         ),
 })  # fmt: skip
 
@@ -491,6 +514,19 @@ in_batch_loss.plant({
         lambda one, other, temperature: -_logits(one, other, temperature).diagonal().mean(),
     "the sign is missing: a surprise is −log p":
         lambda one, other, temperature: -in_batch_loss.answer(one, other, temperature),
+    "the loss is divided by the temperature; the cosines are to be":
+        lambda one, other, temperature: in_batch_loss.answer(one, other, 1.0) / temperature,
+    "only one of the two has length 1; bring the rows of both to it":
+        (
+            lambda one, other, temperature: F.cross_entropy(
+                _unit(one) @ other.T / temperature, torch.arange(len(one))
+            ),
+            lambda one, other, temperature: F.cross_entropy(
+                one @ _unit(other).T / temperature, torch.arange(len(one))
+            ),
+        ),
+    "that is the surprise at the mean probability; take each logarithm first, then the mean":
+        lambda one, other, temperature: -_logits(one, other, temperature).softmax(1).diagonal().mean().log(),
     "the right partner is missing in the denominator; the sum there runs over all, the right one too":
         lambda one, other, temperature: _without_partner(_logits(one, other, temperature)),
     "each column is divided by its length; the rows are the sentences, and each has a length of its own":

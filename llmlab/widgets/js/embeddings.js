@@ -267,7 +267,7 @@ function render({ model, el }) {
     drawHover();
     const k = get("k");
     const outside = zoomed ? ` Outside: ${away} of the ${k} nearest.` : "";
-    axes.textContent = `The axes keep ${kept(at())} of the variance. All words: ${digits(means[at() * MOST + k - 1])} of ${k} right on average, ${digits((k * k) / (N - 1))} by chance.${outside}`;
+    axes.textContent = `The axes keep ${kept(at())} of the variance. Mean over all words: ${digits(means[at() * MOST + k - 1])} of the ${k} nearest here are among those ${k}; by chance ${digits((k * k) / (N - 1))}.${outside}`;
     zoom.setAttribute("aria-pressed", String(zoomed));
   }
   let hover;
@@ -375,7 +375,7 @@ function render({ model, el }) {
     );
     const flat = order.slice(0, k).map(([n]) => n);
     const both = flat.filter((n) => true_.includes(n)).length;
-    mapTitle.textContent = `Nearest on the map: ${both} of ${k} right`;
+    mapTitle.textContent = `Nearest on the map: ${both} of ${k} among them`;
     chips.replaceChildren(
       ...flat.map((n) => {
         const right = true_.includes(n);
@@ -426,7 +426,7 @@ function render({ model, el }) {
     sumBars.replaceChildren(
       ...row.slice(0, get("k")).map(([n, cosine], place) => {
         const letters = lettersOf(n);
-        return bar({ "data-sum-bar": words[n] }, () => pick(n), place, words[n], cosine, letters ? `is ${letters}` : "");
+        return bar({ "data-sum-bar": words[n] }, () => pick(n), place, words[n], cosine, letters ? "in the sum" : "");
       }),
     );
   }
