@@ -112,6 +112,35 @@ def in_batch_loss(one, other, temperature):
     cosines = F.cosine_similarity(one[:, None], other[None], dim=-1)
     return -(cosines / temperature).log_softmax(1).diagonal().mean()
 """),
+    # by wavelengths: tokens per turn
+    ("rope.unseen", """\
+def unseen(freqs, trained, length):
+    wavelengths = 2 * torch.pi / freqs
+    return (wavelengths > trained - 1) if length > trained else torch.zeros_like(freqs).bool()
+"""),
+    # a list of numbers
+    ("rope.ntk", """\
+def ntk_frequencies(head_dim, theta, factor):
+    base = theta * factor ** (1 / (1 - 2 / head_dim))
+    return [1 / base ** (2 * j / head_dim) for j in range(head_dim // 2)]
+"""),
+    # the package's llama3, which knows these parts
+    ("rope.by_parts", """\
+def by_parts(freqs, factor, length, low, high):
+    wavelengths = 2 * math.pi / freqs
+    smooth = (length / wavelengths - low) / (high - low)
+    mixed = (1 - smooth) * freqs / factor + smooth * freqs
+    mixed = torch.where(wavelengths > length / low, freqs / factor, mixed)
+    return torch.where(wavelengths < length / high, freqs, mixed)
+"""),
+    # + slope · key position, which the softmax cannot tell from − slope · distance
+    ("rope.alibi", """\
+def alibi_weights(scores):
+    H, T, _ = scores.shape
+    m = torch.tensor([2 ** (-8 * h / H) for h in range(1, H + 1)])
+    biased = scores + m[:, None, None] * torch.arange(T)
+    return torch.where(torch.ones(T, T).tril().bool(), biased, -torch.inf).softmax(-1)
+"""),
     # softmax written plainly, without the maximum; this text asks for no stability
     ("kv_cache.decode_row", """\
 def decode_row(q, keys, values):
@@ -347,6 +376,33 @@ def bits_per_byte(loss, n_tokens, text):
 """),
 ]  # fmt: skip
 WRONG = [
+    # a clock that comes round within the new text is no longer new
+    ("rope.unseen", """\
+def unseen(freqs, trained, length):
+    a, b = (trained - 1) * freqs, (length - 1) * freqs
+    return (a < 2 * torch.pi) & (b > a) & (b < 2 * torch.pi)
+"""),
+    # right for the slowest clock alone
+    ("rope.ntk", """\
+def ntk_frequencies(head_dim, theta, factor):
+    freqs = theta ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    freqs[-1] /= factor
+    return freqs
+"""),
+    # right for our 16 clocks at the usual bounds
+    ("rope.by_parts", """\
+def by_parts(freqs, factor, length, low, high):
+    keep = ((length * freqs / 6.2832 - 1) / 3).clamp(0, 1)
+    return keep * freqs + (1 - keep) * freqs / factor
+"""),
+    # the slopes for eight heads
+    ("rope.alibi", """\
+def alibi_weights(scores):
+    at = torch.arange(scores.shape[1])
+    m = 2.0 ** -torch.arange(1, 9)[: len(scores)]
+    far = at[:, None] - at
+    return (scores - m[:, None, None] * far).masked_fill(far < 0, -torch.inf).softmax(-1)
+"""),
     # the first positions, as many as are its own: padding may stand before
     ("embeddings.mean_pool", """\
 def mean_of_tokens(vectors, counts):

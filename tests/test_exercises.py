@@ -560,6 +560,41 @@ def positions_one_by_one(own):
     return [[sum(row[:t]) if row[t] else 0 for t in range(len(row))] for row in own.tolist()]
 
 
+def once_round_distance_by_distance(freqs, trained, length):
+    """The hands at all trained distances: none of a slow clock's is past a whole turn."""
+    angles = np.outer(np.arange(trained), freqs.numpy())  # (distances, d/2)
+    return (angles < 2 * math.pi).all(0) & (length > trained)
+
+
+def raised_base_of_transformers(head_dim, theta, factor):
+    """The dynamic scaling of transformers at `factor` times the trained length, with its own factor 1."""
+    from transformers import LlamaConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    rope = {"rope_type": "dynamic", "rope_theta": theta, "factor": 1.0}
+    sizes = {"head_dim": head_dim, "max_position_embeddings": 64, "rope_parameters": rope}
+    return ROPE_INIT_FUNCTIONS["dynamic"](LlamaConfig(**sizes), "cpu", seq_len=round(64 * factor))[0]
+
+
+def mixed_clock_by_clock(freqs, factor, length, low, high):
+    new = []
+    for speed in freqs.tolist():
+        wavelength = 2 * math.pi / speed
+        keep = min(max((length / wavelength - low) / (high - low), 0.0), 1.0)
+        new.append(speed * (keep + (1 - keep) / factor))
+    return new
+
+
+def alibi_of_bloom(scores):
+    """Bloom adds slope · position of the key, which the softmax cannot tell from −slope · distance."""
+    from transformers.models.bloom.modeling_bloom import build_alibi_tensor
+
+    n_heads, n_tokens, _ = scores.shape
+    bias = build_alibi_tensor(torch.ones(1, n_tokens), n_heads, torch.float32)  # (H, 1, T)
+    later = torch.full((n_tokens, n_tokens), -math.inf).triu(1)
+    return from_numpy_softmax(scores + bias + later)
+
+
 OTHERS = {
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
@@ -594,6 +629,10 @@ OTHERS = {
     "rope.permute": rows_one_by_one,
     "rope.restarted": read_all_at_once,
     "rope.padded": positions_one_by_one,
+    "rope.unseen": once_round_distance_by_distance,
+    "rope.ntk": raised_base_of_transformers,
+    "rope.by_parts": mixed_clock_by_clock,
+    "rope.alibi": alibi_of_bloom,
     "kv_cache.decode_row": lambda q, keys, values: sdpa(q[:, None], keys, values)[:, 0],
     "kv_cache.count_keys": counted,
     "kv_cache.append": in_a_list,

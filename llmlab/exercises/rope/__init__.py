@@ -1,7 +1,7 @@
 """Exercises, questions and predictions of the chapter on positions, a module for each of its notebooks."""
 
-from . import rotation
+from . import longer, rotation
 
-EXERCISES = (*rotation.EXERCISES,)
-PREDICTIONS = (*rotation.PREDICTIONS,)
-QUESTIONS = (*rotation.QUESTIONS,)
+EXERCISES = (*rotation.EXERCISES, *longer.EXERCISES)
+PREDICTIONS = (*rotation.PREDICTIONS, *longer.PREDICTIONS)
+QUESTIONS = (*rotation.QUESTIONS, *longer.QUESTIONS)
