@@ -5,8 +5,8 @@ y = a x + b (or of y = a x) on at most 400 points. A mini-batch is drawn from th
 `walk` takes the steps, as torch.optim's SGD and Adam take them; the browser takes the same ones, operation by
 operation, so that a rate that is slid or a start that is dragged asks no kernel.
 
-Sources: momentum, Polyak 1964, in the form of torch.optim.SGD; Adam, Kingma and Ba 2015, algorithm 1; the random numbers
-of the mini-batches, xorshift, Marsaglia 2003.
+Sources: momentum, Polyak 1964, in the form of torch.optim.SGD; Adam, Kingma and Ba 2015, algorithm 1; the random
+numbers of the mini-batches, xorshift, Marsaglia 2003.
 """
 
 from __future__ import annotations
@@ -116,13 +116,52 @@ class Landscape:
 
     def record(self) -> dict[str, Any]:
         """What the browser is told."""
-        names = ("name", "formula", "names", "window", "start", "rate", "terms", "lowest", "tolerance", "rates")
-        return {**{name: _listed(getattr(self, name)) for name in names}, "curvature": self.curvature}
+        names = (
+            "name",
+            "formula",
+            "names",
+            "window",
+            "start",
+            "rate",
+            "terms",
+            "lowest",
+            "tolerance",
+            "rates",
+            "curvature",
+        )
+        frame = list(self.window)
+        ways = [[low + n * (high - low) / 40 for n in range(41)] for low, high in frame]
+        spots = [[a] for a in ways[0]] if len(ways) == 1 else [[a, b] for a in ways[0] for b in ways[1]]
+        losses = [self.loss(spot) for spot in spots]
+        if len(frame) == 1:
+            room = max(losses) - self.lowest or 1.0
+            frame.append((self.lowest - 0.06 * room, max(losses) + 0.02 * room))
+        base = self.lowest if self.lowest < 0 or self.lowest > 0.02 * max(losses) else 0.0
+        room = max(losses) - base or 1.0
+        return {
+            **{name: _listed(getattr(self, name)) for name in names},
+            "frame": _listed(frame),  # the window; for a curve with the losses that it shows
+            "ticks": [_ticks(*frame[0], 7), _ticks(*frame[1], 5)],
+            "levels": [base + level for level in _round_numbers(room / 1000, 0.95 * room)],
+        }
 
     @property
     def curvature(self) -> float:
         """The steepest curvature of a loss that has the same everywhere, of powers up to 2; 0.0 for another."""
         return self.curvatures(self.start)[0] if all(i + j <= 2 for _, i, j in self.terms) else 0.0
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """1, 2, 5 times the powers of ten, from low to high."""
+    powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+    numbers = [float(f"{n}e{power}") for power in powers for n in (1, 2, 5)]
+    return [n for n in numbers if low <= n <= high]
+
+
+def _ticks(low: float, high: float, count: int) -> list[float]:
+    """Some `count` round places of an axis."""
+    step = _round_numbers((high - low) / count, 10 * (high - low) / count)[0]
+    return [_rounded(n * step, 6) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _power(value: float, n: int) -> float:
@@ -244,7 +283,8 @@ def _fit(name: str, xs: Sequence[float], ys: Sequence[float]) -> Landscape:
     spread = (y.std() + abs(y.mean()) / 10 or 1.0) / np.sqrt((columns**2).mean(0) + 1e-30)  # (P,)
     room = np.maximum(np.abs(best), spread)  # (P,)
     window = tuple(
-        (float(min(0, at) - 0.5 * wide), float(max(0, at) + 0.7 * wide)) for at, wide in zip(best, room, strict=True)
+        (_rounded(min(0, at) - 0.5 * wide, 2), _rounded(max(0, at) + 0.7 * wide, 2))
+        for at, wide in zip(best, room, strict=True)
     )
     names = ("a", "b")[: len(best)]
     plain = Landscape(
@@ -252,7 +292,7 @@ def _fit(name: str, xs: Sequence[float], ys: Sequence[float]) -> Landscape:
         f"mean of (a x{' + b' if len(best) == 2 else ''} − y)² over {len(x)} points",
         names,
         window,
-        tuple(low + 0.08 * (high - low) for low, high in window),
+        tuple(_rounded(low + 0.1 * (high - low), 2) for low, high in window),
         0.1,
         xs=tuple(x.tolist()),
         ys=tuple(y.tolist()),
@@ -264,7 +304,10 @@ def _fit(name: str, xs: Sequence[float], ys: Sequence[float]) -> Landscape:
         "lowest": plain.loss(best.tolist()),
         "tolerance": _rounded(0.001 * steep, 1) or 0.001,
         "rate": _rounded(bound / 2, 2),
-        "rates": (min(1e-4, 10 ** math.floor(math.log10(bound / 100))), max(10, 10 ** math.ceil(math.log10(4 * bound)))),
+        "rates": (
+            min(1e-4, 10.0 ** math.floor(math.log10(bound / 100))),
+            max(10.0, 10.0 ** math.ceil(math.log10(4 * bound))),
+        ),
     })  # fmt: skip
 
 
@@ -400,7 +443,7 @@ def walk(
     end = len(points) - (FLAT if outcome == "settled" else 1)
     if end > min(steps, MOST):
         end, outcome = min(steps, MOST), "walking"
-    if outcome == "settled" and place.terms and place.curvatures(points[end])[-1] < -1e-9:
+    if outcome == "settled" and place.curvatures(points[end])[-1] < -0.01:
         outcome = "flat"
     return Walk(*(one[: end + 1] for one in (points, losses, slopes, used, moves, parts)), outcome)
 
@@ -568,7 +611,7 @@ class Descent(LabWidget):
 
     def _said(self, run: Mapping[str, Any], walked: Walk) -> str:
         place, n, loss, first = self._place, walked.steps, walked.losses[-1], walked.losses[0]
-        after = f"after {n:,} step{'' if n == 1 else 's'}"
+        after = f"after {_counted(n)}"
         if walked.outcome == "diverged":
             product = run["rate"] * place.curvature
             why = ""
@@ -645,7 +688,7 @@ class Descent(LabWidget):
             a, b = (*walked.points[-1], 0.0)[:2]
             tables.append(
                 Table(
-                    f"The points and the line after {walked.steps:,} steps",
+                    f"The points and the line after {_counted(walked.steps)}",
                     ["point", "x", "y", "line", "line − y"],
                     [
                         [str(row + 1), number(x), number(y), number(a * x + b), number(a * x + b - y)]
@@ -662,6 +705,10 @@ _UP = Context(prec=30, rounding=ROUND_HALF_UP)
 _RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
+def _counted(n: int) -> str:
+    return f"{n:,} step{'' if n == 1 else 's'}"
+
+
 def _some(steps: int) -> list[int]:
     """The steps that the table shows: all of up to 40; else the first 20, some 20 more, and the last."""
     if steps <= 40:
@@ -671,7 +718,7 @@ def _some(steps: int) -> list[int]:
 
 
 def number(value: float, n: int = 4) -> str:
-    """A number with n significant digits, a true minus sign, and a power of ten where it is below 0.001 or from 10⁶ on."""
+    """A number with n significant digits and a true minus sign; a power of ten below 0.001 and from 10⁶ on."""
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else ("−∞" if value < 0 else "∞")
     if value == 0:
@@ -684,4 +731,6 @@ def number(value: float, n: int = 4) -> str:
         text = f"{rounded:f}"
         return sign + (text.rstrip("0").rstrip(".") if "." in text else text)
     mantissa = f"{rounded.scaleb(-power):f}"
-    return f"{sign}{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa} × 10{str(power).translate(_RAISED)}"
+    return (
+        f"{sign}{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa} × 10{str(power).translate(_RAISED)}"
+    )
