@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,11 @@ class Landscape:
         return self.curvatures(self.start)[0] if all(i + j <= 2 for _, i, j in self.terms) else 0.0
 
 
+@lru_cache(32)
+def _record(place: Landscape) -> dict[str, Any]:
+    return place.record()
+
+
 def _round_numbers(low: float, high: float) -> list[float]:
     """1, 2, 5 times the powers of ten, from low to high."""
     powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
@@ -188,6 +194,16 @@ _GIVEN = (
 )  # fmt: skip
 
 
+@lru_cache(8)
+def _given(name: str) -> Landscape | None:
+    """The polynomial of this name."""
+    for given, formula, window, start, rate, terms in _GIVEN:
+        if given == name:
+            names = ("θ",) if len(start) == 1 else ("a", "b")
+            return _with_lowest(Landscape(name, formula, names, window, start, rate, terms))
+    return None
+
+
 def landscape(name: str, *, xs: Sequence[float] | None = None, ys: Sequence[float] | None = None) -> Landscape:
     """One of the landscapes by its name: parabola, two dips (one parameter); bowl, ravine, two valleys, saddle (two);
     slope and line, the fits of y = a x and of y = a x + b to the points `xs`, `ys`: (N,) each, N from 2 to 400.
@@ -195,11 +211,8 @@ def landscape(name: str, *, xs: Sequence[float] | None = None, ys: Sequence[floa
     The points of the fits, if none are given, are a year of sales made from a law with noise. Raises ValueError for
     another name, and for points that a fit cannot have.
     """
-    for given, formula, window, start, rate, terms in _GIVEN:
-        if given == name:
-            names = ("θ",) if len(start) == 1 else ("a", "b")
-            plain = Landscape(name, formula, names, window, start, rate, terms)
-            return _with_lowest(plain)
+    if given := _given(name):
+        return given
     if name not in ("slope", "line"):
         raise ValueError(f"expected a landscape of {', '.join(NAMES)}; got {name!r}")
     return _fit(name, *(_a_year() if xs is None or ys is None else (xs, ys)))
@@ -302,7 +315,7 @@ def _fit(name: str, xs: Sequence[float], ys: Sequence[float]) -> Landscape:
     return Landscape(**{
         **vars(plain),
         "lowest": plain.loss(best.tolist()),
-        "tolerance": _rounded(0.001 * steep, 1) or 0.001,
+        "tolerance": _rounded(1e-4 * steep, 1) or 1e-4,
         "rate": _rounded(bound / 2, 2),
         "rates": (
             min(1e-4, 10.0 ** math.floor(math.log10(bound / 100))),
@@ -508,7 +521,7 @@ class Descent(LabWidget):
             kept = [{"method": "momentum", "momentum": 0.8}]
         points = self._places["line"]
         super().__init__(
-            landscapes=[one.record() for one in places],
+            landscapes=[_record(one) for one in places],
             xs=np.array(points.xs, dtype=np.float32),
             ys=np.array(points.ys, dtype=np.float32),
             landscape=landscape,

@@ -9,11 +9,11 @@
 
 const STEPS = 1000; // of a walk, at most
 const CALM = 10; // points in a row with a small slope: settled
-const FAR = 1000; // half-widths of the window from its middle: diverged
+const FAR = 1000; // half-widths from the middle of the window: diverged
 const [BETA1, BETA2, EPSILON] = [0.9, 0.999, 1e-8]; // of Adam
 const RUN = ["method", "rate", "momentum", "batch_size", "seed", "start", "step"];
 const LETTERS = ["A", "B", "C"];
-const TICK = 120; // ms from one picture of a playing walk to the next
+const TICK = 120; // ms between two pictures of a playing walk
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 const HINT = "Try ↑, a larger rate: when does the walk fly off? → ← step, Space plays, k keeps a run, Shift + arrows move the start.";
 const TOUCH_HINT = "Slide the rate and drag the start: when does the walk fly off?";
@@ -299,8 +299,8 @@ function render({ model, el }) {
   const share = entry("momentum", (value) => value >= 0 && value < 1 && set("momentum", value));
   const batch = entry("points a step", (value) => value % 1 === 0 && value > 0 && value <= place.xs.length && set("batch_size", value % place.xs.length));
   const ofPoints = h("span");
-  const again = button("again", drawAnew, "Draw anew", { title: "other mini-batches (key r)" });
-  const slider = h("input", { type: "range", step: 1, "aria-label": "learning rate, log scale", oninput: () => setRate(10 ** (slider.value / 100)) });
+  const again = button("again", drawAnew, "Draw anew", { title: "key r" });
+  const slider = h("input", { type: "range", step: 1, "aria-label": "rate, log scale", oninput: () => setRate(10 ** (slider.value / 100)) });
   const rate = entry("learning rate", (value) => value > 0 && set("rate", value));
   const starts = [0, 1].map((at) => entry("start", (value) => set("start", run.start.map((old, n) => (n === at ? value : old)))));
   const startNames = [h("span"), h("span")];
@@ -312,7 +312,7 @@ function render({ model, el }) {
   const sentence = h("div", { "aria-live": "polite" });
   const box = (kind, ...nodes) => h("div", { class: `llmlab-desc-${kind}` }, ...nodes);
   const [others, sums, chart, data, map] = ["others", "sums", "chart", "data", "map"].map((kind) => box(kind));
-  const controls = row("llmlab-desc-line", row("", ...backward, ...onward, playButton), stepText, row("", startNames[0], starts[0], startNames[1], starts[1]), row("", button("keep", keep, "Keep", { title: "leaves this run on the picture (key k)" }), clear));
+  const controls = row("llmlab-desc-line", row("", ...backward, ...onward, playButton), stepText, row("", startNames[0], starts[0], startNames[1], starts[1]), row("", button("keep", keep, "Keep", { title: "key k" }), clear));
   body.append(box("first", row("", chooseWhich, method, share, batch, ofPoints, again, row("llmlab-desc-rate", "rate", slider, rate)), controls, box("runs", sentence, others), box("halves", map, box("beside", sums, chart, data))));
 
   // The map or the curve ---
@@ -409,27 +409,27 @@ function render({ model, el }) {
     sums.replaceChildren(h("h4", {}, `Step ${grouped(n + 1)}${n ? "" : ", the first"}: old − rate × ${KINDS[run.method]} = new`), ...rows);
   }
   function drawChart() {
-    const [width, height] = [Math.max(180, chart.clientWidth || 300 * scale), (place.xs.length ? 104 : 150) * scale];
+    const [width, height] = [chart.clientWidth || 300 * scale, (place.xs.length ? 104 : 150) * scale];
     const [left, low, right, up] = [58, 18, 30, 8].map((px) => px * scale);
-    const lists = runs.map(([, , { taken }]) => taken.map(({ loss }) => loss - place.lowest));
+    const logOf = (value) => (value > 0 ? Math.log10(value) : value <= 0 ? -Infinity : Infinity);
+    const lists = runs.map(([, , { taken }]) => taken.map(({ loss }) => logOf(loss - place.lowest)));
     const last = Math.max(1, ...lists.map((list) => list.length - 1));
-    const logs = lists.flatMap((list) => list.filter((value) => value > 0 && value < Infinity).map(Math.log10));
+    const logs = lists.flat().filter(Number.isFinite);
     const high = Math.ceil(Math.max(...logs, -8));
     const bottom = Math.min(high - 1, Math.max(high - 10, Math.floor(Math.min(...logs, high))));
     const x = (step) => left + (step / last) * (width - left - right);
     const y = (log) => up + ((high - Math.max(bottom, Math.min(high, log))) / (high - bottom)) * (height - low - up);
-    const logOf = (value) => (value > 0 ? Math.log10(value) : value <= 0 ? bottom : high);
-    const marks = [...new Set([high, Math.round((high + bottom) / 2), bottom])].flatMap((power) => [
+    const marks = [high, Math.round((high + bottom) / 2), bottom].flatMap((power) => [
       line("contour", `M${left} ${y(power)}H${width - right}`),
       words(left - 4 * scale, y(power), "end", num(10 ** power).replace("1 × ", "")),
     ]);
     const ends = [];
     const curves = lists.flatMap((list, n) => {
       const to = x(list.length - 1);
-      let beside = y(logOf(list.at(-1)));
+      let beside = y(list.at(-1));
       while (ends.some(([other, at]) => Math.abs(other - to) < 30 * scale && Math.abs(at - beside) < 12 * scale)) beside -= 12 * scale;
       ends.push([to, beside]);
-      return [way(runs[n][0], list.map((value, step) => [x(step), y(logOf(value))])), words(to + 4 * scale, beside, "start", runs[n][0], { class: "llmlab-desc-level" })];
+      return [way(runs[n][0], list.map((log, step) => [x(step), y(log)])), words(to + 4 * scale, beside, "start", runs[n][0], { class: "llmlab-desc-level" })];
     });
     const feet = [words(left, height - 7 * scale, "start", "0"), words(x(last), height - 7 * scale, "end", counted(last))];
     const label = `Loss by step${place.lowest ? `, above its lowest, ${num(place.lowest, 3)}` : ""}, log scale`;
@@ -439,7 +439,7 @@ function render({ model, el }) {
     data.hidden = !place.xs.length;
     if (data.hidden) return;
     const [[a, b = 0], rows] = [walk.last.point, walk.last.rows];
-    const sizes = [Math.max(180, data.clientWidth || 300 * scale), 116 * scale];
+    const sizes = [data.clientWidth || 300 * scale, 116 * scale];
     const ends = [place.xs, place.ys].map((list) => [Math.min(...list), Math.max(...list)]);
     const spot = (pair) => pair.map((value, at) => {
       const share = 0.03 + (0.94 * (value - ends[at][0])) / (ends[at][1] - ends[at][0] || 1);
@@ -448,7 +448,7 @@ function render({ model, el }) {
     const text = `y = ${num(a, 3)} x${place.names.length > 1 ? ` ${b < 0 ? "−" : "+"} ${num(Math.abs(b), 3)}` : ""}`;
     const dots = Array.from(place.xs, (x, n) => disc(!rows || rows.includes(n) ? "used" : "unused", spot([x, place.ys[n]]), 3.5 * scale));
     data.replaceChildren(
-      h("h4", {}, `${text}${rows ? "; filled: points of the next step" : ""}`),
+      h("h4", {}, `${text}${rows ? "; filled: the next mini-batch" : ""}`),
       picture(...sizes, `${place.xs.length} points and the line ${text}`, way("now", ends[0].map((x) => spot([x, a * x + b]))), ...dots),
     );
   }
