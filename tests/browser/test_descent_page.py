@@ -23,8 +23,10 @@ TO_PX = """([root, [x, y]]) => {
     return [inner.x + x * inner.width, inner.y + y * inner.height];
 }"""
 SPOT = """root => {
-    const here = root.querySelector("[data-here]"), ground = root.querySelector(".llmlab-desc-ground");
-    return [here.getAttribute("cx") / ground.getAttribute("width"), here.getAttribute("cy") / ground.getAttribute("height")];
+    const [here, ground] = ["[data-here]", ".llmlab-desc-ground"].map(name => root.querySelector(name));
+    const [x, y, wide, tall] = [[here, "cx"], [here, "cy"], [ground, "width"], [ground, "height"]].map(
+        ([node, name]) => node.getAttribute(name));
+    return [x / wide, y / tall];
 }"""
 
 
@@ -55,8 +57,7 @@ class Page:
         assert float(self.field("learning rate").input_value()) == pytest.approx(widget.rate, rel=1e-5)
         assert self.field("loss").input_value() == widget.landscape
         assert self.field("method").input_value() == widget.method
-        full = walk if walk.outcome == "walking" else None
-        at = walk.steps if full else 0  # of a walk that has ended, the first step
+        at = walk.steps if walk.outcome == "walking" else 0  # of a walk that has ended, the first step
         sums = self.root.locator("[data-sum]").all_text_contents()
         for name, text, x, move in zip(names, sums, walk.points[at], walk.moves[at], strict=True):
             shown = f"({number(move)})" if move < 0 else number(move)
@@ -187,7 +188,7 @@ def test_the_keyboard_steps_changes_the_rate_keeps_and_clears(saved):
     page.check_tables()
     page.press("c")
     page.check(kept=[])
-    assert page.root.locator("[data-clear]").is_disabled() and page.root.locator("[data-next]").is_disabled()
+    assert page.root.locator("[data-clear]").is_disabled() and page.root.locator("[data-forth]").is_disabled()
 
 
 def test_a_larger_rate_diverges_and_says_so(saved):
@@ -244,7 +245,7 @@ def test_play_walks_to_the_end_pauses_and_does_not_move_where_motion_is_not_want
     page.page.wait_for_timeout(300)
     page.check()
     page.root.locator("[data-play]").click()
-    page.root.locator("[data-next][disabled]").wait_for()
+    page.root.locator("[data-forth][disabled]").wait_for()
     page.check(step=39)
     page.page.emulate_media(reduced_motion="reduce")
     page.press("Home", " ")
@@ -275,8 +276,11 @@ def test_a_finger_taps_and_drags(saved):
     page = saved(Descent("two dips"))
     x, y = page.root.evaluate(f"(root, at) => ({TO_PX})([root, at])", [0.25, 0.5])
     page.root.locator(".llmlab-desc-map").evaluate(
-        """(map, [x, y]) => { for (const [kind, Kind] of [["pointerdown", PointerEvent], ["click", MouseEvent]])
-            map.firstChild.dispatchEvent(new Kind(kind, {clientX: x, clientY: y, bubbles: true, pointerType: "touch"})) }""",
+        """(map, [clientX, clientY]) => {
+            const how = {clientX, clientY, bubbles: true, pointerType: "touch"};
+            map.firstChild.dispatchEvent(new PointerEvent("pointerdown", how));
+            map.firstChild.dispatchEvent(new MouseEvent("click", how));
+        }""",
         [x, y],
     )
     start = float(page.field("start θ").input_value())
@@ -292,7 +296,7 @@ def test_the_slider_the_buttons_and_the_choices(saved):
     page.field("rate, log scale").fill("-250")
     page.check(rate=0.00316)
     assert page.field("rate, log scale").get_attribute("aria-valuetext") == "0.00316"
-    for name, step in (("home", 0), ("next", 1), ("next", 2), ("back", 1), ("end", 1000)):
+    for name, step in (("home", 0), ("forth", 1), ("forth", 2), ("back", 1), ("end", 1000)):
         page.root.locator(f"[data-{name}]").click()
         page.check(step=step)
     page.field("method").select_option("adam")

@@ -305,7 +305,7 @@ function render({ model, el }) {
   const starts = [0, 1].map((at) => entry("start", (value) => set("start", run.start.map((old, n) => (n === at ? value : old)))));
   const startNames = [h("span"), h("span")];
   const backward = [button("home", () => go(0), "|←", { "aria-label": "to the start" }), button("back", () => go(walk.steps - 1), "←", { "aria-label": "one step back" })];
-  const onward = [button("next", () => go(walk.steps + 1), "→", { "aria-label": "one step" }), button("end", () => go(STEPS), "→|", { "aria-label": "to the end" })];
+  const onward = [button("forth", () => go(walk.steps + 1), "→", { "aria-label": "one step" }), button("end", () => go(STEPS), "→|", { "aria-label": "to the end" })];
   const playButton = button("play", () => play(), "Play");
   const stepText = h("span", { class: "llmlab-desc-step" });
   const clear = button("clear", () => set("kept", []), "Clear");
