@@ -323,7 +323,7 @@ function render({ model, el }) {
     const width = Math.max(200, map.clientWidth || 480 * scale);
     const height = Math.round(Math.min(330 * scale, 0.8 * width));
     const flat = place.names.length === 1;
-    const [left, low, up] = [44 * scale, 24 * scale, 6 * scale];
+    const [left, low, up] = [44 * scale, 32 * scale, 6 * scale];
     const [wide, tall] = [width - left - up, height - low - up];
     const [across, along] = place.frame;
     const curve = Array.from({ length: flat ? 241 : 0 }, (_, n) => across[0] + (n / 240) * (across[1] - across[0]));
