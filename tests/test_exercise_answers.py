@@ -112,6 +112,61 @@ def in_batch_loss(one, other, temperature):
     cosines = F.cosine_similarity(one[:, None], other[None], dim=-1)
     return -(cosines / temperature).log_softmax(1).diagonal().mean()
 """),
+    # autograd, where a formula is asked for: the slopes are the same
+    ("gradients.formula", """\
+def parabola_gradient(params, x, y):
+    params = params.clone().requires_grad_()
+    ((params @ torch.stack([x * x, x, x**0]) - y) ** 2).mean().backward()
+    return params.grad
+"""),
+    # a list of numbers, plain Python
+    ("gradients.formula", """\
+def parabola_gradient(params, x, y):
+    a, b, c = params.tolist()
+    pairs = list(zip(x.tolist(), y.tolist()))
+    mean = lambda values: sum(values) / len(pairs)
+    off = lambda u, v: 2 * (a * u * u + b * u + c - v)
+    return [mean([off(u, v) * u**k for u, v in pairs]) for k in (2, 1, 0)]
+"""),
+    # a clone moved in place, there and back
+    ("gradients.small_step", """\
+def slopes_by_steps(loss, params, h):
+    found = []
+    for i in range(len(params)):
+        moved = params.clone()
+        moved[i] += h
+        above = loss(moved)
+        moved[i] -= 2 * h
+        found.append((above - loss(moved)) / h / 2)
+    return found
+"""),
+    # numpy
+    ("gradients.walk", """\
+def walk(gradient, start, rate, n_steps):
+    import numpy as np
+    places = np.empty((n_steps + 1, len(start)))
+    places[0] = start
+    for n in range(n_steps):
+        places[n + 1] = places[n] - rate * np.asarray(gradient(torch.tensor(places[n])))
+    return places
+"""),
+    # a clone of the clone
+    ("gradients.walk", """\
+def walk(gradient, start, rate, n_steps):
+    place, places = start.clone(), [start.clone()]
+    for _ in range(n_steps):
+        place -= rate * gradient(place)
+        places.append(place.clone())
+    return places
+"""),
+    # the mean taken by mean()
+    ("gradients.mean", """\
+def one_epoch(params, x, y, rate, batch_size):
+    for months, sales in zip(x.split(batch_size), y.split(batch_size)):
+        error = params[0] * months**2 + params[1] * months + params[2] - sales
+        params = params - 2 * rate * torch.stack([(error * months**k).mean() for k in (2, 1, 0)])
+    return params
+"""),
     # softmax written plainly, without the maximum; this text asks for no stability
     ("kv_cache.decode_row", """\
 def decode_row(q, keys, values):
@@ -428,6 +483,23 @@ def in_batch_loss(one, other, temperature):
     unit, partners = F.normalize(one, dim=1), F.normalize(other, dim=1)
     right = (unit * partners).sum(1) / temperature
     return ((unit @ unit.T / temperature).logsumexp(1) - right).mean()
+"""),
+    # the rate is made smaller for the whole batch, the last one too
+    ("gradients.mean", """\
+def one_epoch(params, x, y, rate, batch_size):
+    rate = rate / min(batch_size, len(x))
+    for months, sales in zip(x.split(batch_size), y.split(batch_size)):
+        features = torch.stack([months**2, months, torch.ones_like(months)])
+        params = params - rate * 2 * features @ (params @ features - sales)
+    return params
+"""),
+    # the walk stops where the slope is gentle
+    ("gradients.walk", """\
+def walk(gradient, start, rate, n_steps):
+    places = [start]
+    while len(places) <= n_steps and gradient(places[-1]).norm() > 0.5:
+        places.append(places[-1] - rate * gradient(places[-1]))
+    return torch.stack(places)
 """),
     # every pair that could be is listed, most with 0
     ("tokenization.count_pairs", """\

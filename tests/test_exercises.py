@@ -525,6 +525,39 @@ def in_batch_by_softmax(one, other, temperature):
     return total / len(one)
 
 
+def parabola_by_autograd(params, x, y):
+    params = params.clone().requires_grad_()
+    loss = torch.nn.functional.mse_loss(params[0] * x**2 + params[1] * x + params[2], y)
+    return torch.autograd.grad(loss, params)[0]
+
+
+def cubic_by_its_series(loss, params, h):
+    """A difference to both sides is the slope and h²/6 times the third derivative; for a cubic, nothing more."""
+    params = params.clone().requires_grad_()
+    value = params @ loss.weights @ params + (loss.cubes * params**3).sum() + params.sum()
+    return torch.autograd.grad(value, params)[0] + h**2 * loss.cubes
+
+
+def walk_by_sgd(gradient, start, rate, n_steps):
+    place = torch.nn.Parameter(start.clone())
+    optimizer, places = torch.optim.SGD([place], lr=rate), [start.tolist()]
+    for _ in range(n_steps):
+        place.grad = gradient(place.data)
+        optimizer.step()
+        places.append(place.tolist())
+    return torch.tensor(places, dtype=torch.float64)
+
+
+def epoch_by_sgd(params, x, y, rate, batch_size):
+    place = torch.nn.Parameter(params.clone())
+    optimizer = torch.optim.SGD([place], lr=rate)
+    for months, sales in zip(x.split(batch_size), y.split(batch_size), strict=True):
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(place[0] * months**2 + place[1] * months + place[2], sales).backward()
+        optimizer.step()
+    return place
+
+
 OTHERS = {
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
@@ -553,6 +586,10 @@ OTHERS = {
     "embeddings.analogy": analogy_by_sorting,
     "embeddings.mean_pool": mean_text_by_text,
     "embeddings.in_batch": in_batch_by_softmax,
+    "gradients.formula": parabola_by_autograd,
+    "gradients.small_step": cubic_by_its_series,
+    "gradients.walk": walk_by_sgd,
+    "gradients.mean": epoch_by_sgd,
     "kv_cache.decode_row": lambda q, keys, values: sdpa(q[:, None], keys, values)[:, 0],
     "kv_cache.count_keys": counted,
     "kv_cache.append": in_a_list,
