@@ -240,9 +240,11 @@ class _Slope:
 
 
 def _bowls():
-    """No step, one and several; one parameter and many."""
+    """No step, one and several; one parameter and many; a start so near the bottom that the slope is gentle."""
     for n_params, rate, n_steps in ((1, 0.5, 1), (2, 0.5, 2), (3, 0.7, 0), (2, 1.5, 4), (4, 0.3, 6)):
         yield _Slope(n_params), torch.randn(n_params).double(), rate, n_steps
+    near = _Slope(2)
+    yield near, near.bottom + 0.1 * torch.randn(2).double(), 0.8, 3
 
 
 @exercise(
