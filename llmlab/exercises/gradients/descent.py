@@ -463,12 +463,10 @@ PREDICTIONS = (
             "The loss is 43 at the start and 0.15 at the bottom of the valley. What is it after ten steps with the "
             "rate 0.02?"
         ),
-        unit="(the loss)",
     ),
     Prediction(
         id="gradients.right_rate",
         text="And with the rate 0.5, which is 25 times as large: what is the loss after ten steps?",
-        unit="(the loss)",
     ),
     Prediction(
         id="gradients.large_rate",
