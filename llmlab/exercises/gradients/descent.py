@@ -131,7 +131,7 @@ def _losses():
     minutes=8,
 )
 def slopes_by_steps(loss, params, h):
-    """loss: a function of params (P,), gives a number; h: the step -> (P,): the slopes. params stays as it is."""
+    """loss: a function, params (P,) -> a number. Gives the slopes, (P,); params stays as it is."""
     slopes = torch.zeros_like(params)  # (P,)
     for i in range(len(params)):
         step = torch.zeros_like(params)  # (P,)
@@ -376,8 +376,8 @@ def _epochs():
 )
 def one_epoch(params, x, y, rate, batch_size):
     """Once through x and y (N,), a step for each batch, the last perhaps smaller -> params (3,) after it."""
-    for start in range(0, len(x), batch_size):
-        months, sales = x[start : start + batch_size], y[start : start + batch_size]  # (B,) each
+    for i in range(0, len(x), batch_size):
+        months, sales = x[i : i + batch_size], y[i : i + batch_size]  # (B,) each
         features = torch.stack([months**2, months, torch.ones_like(months)])  # (3, B)
         errors = params @ features - sales  # (B,)
         params = params - rate * 2 * features @ errors / len(months)
@@ -386,8 +386,8 @@ def one_epoch(params, x, y, rate, batch_size):
 
 @one_epoch.mend("the gradient is still a sum: twice as many months make the step twice as long. The loss is their mean")
 def _summed(params, x, y, rate, batch_size):
-    for start in range(0, len(x), batch_size):
-        months, sales = x[start : start + batch_size], y[start : start + batch_size]  # (B,) each
+    for i in range(0, len(x), batch_size):
+        months, sales = x[i : i + batch_size], y[i : i + batch_size]  # (B,) each
         features = torch.stack([months**2, months, torch.ones_like(months)])  # (3, B)
         errors = params @ features - sales  # (B,)
         params = params - rate * 2 * features @ errors
@@ -459,10 +459,7 @@ EXERCISES = (slopes_by_steps, parabola_gradient, walk, one_epoch)
 PREDICTIONS = (
     Prediction(
         id="gradients.small_rate",
-        text=(
-            "The loss is 43 at the start and 0.15 at the bottom of the valley. What is it after ten steps with the "
-            "rate 0.02?"
-        ),
+        text="The loss is 43 at the start and 0.15 at the bottom. What is it after ten steps with the rate 0.02?",
     ),
     Prediction(
         id="gradients.right_rate",
@@ -470,10 +467,13 @@ PREDICTIONS = (
     ),
     Prediction(
         id="gradients.large_rate",
-        text="And with the rate 1.0, twice as large again: what does the loss do in ten steps?",
+        text=(
+            "A walker steps downhill by rate × slope. At the rate 0.5 the height falls at every step and is soon near "
+            "the lowest. What does it do at the rate 1.0, in the same valley from the same start?"
+        ),
         options=(
-            "it comes down in about half as many steps",
-            "it comes down as fast, and then swings a little about the bottom",
+            "it falls about twice as fast",
+            "it falls as fast, and then swings a little about the lowest",
             "it stays about where it began",
             "it grows with every step",
         ),
@@ -484,8 +484,8 @@ QUESTIONS = (
     Question(
         id="gradients.who_pulls",
         text=(
-            "One month of twelve is wrong by 10, the others by 1 at most. In the slope of which loss does that month "
-            "weigh as much as ten of the others?"
+            "A model is off by 10 in one month, and by 1 in each of the others. In which loss does that one month pull "
+            "as hard as ten others together?"
         ),
         options=("The mean absolute error", "The mean squared error", "Both", "Neither"),
         answer=1,
