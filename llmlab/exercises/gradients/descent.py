@@ -61,6 +61,8 @@ def _of_errors(slopes):
 parabola_gradient.plant({
     "the 2 is missing: error² has the slope 2 · error, as x² has the slope 2x":
         _of_errors(lambda e, x: _features(x) @ e / len(x)),
+    "the slopes are summed over the months, and the 2 is missing: the loss is the mean of error²":
+        _of_errors(lambda e, x: _features(x) @ e),
     "the slopes are summed over the months; the loss is the mean, so its slopes are means":
         _of_errors(lambda e, x: 2 * _features(x) @ e),
     "the sign is turned round: with error = prediction − sale the slope is + 2 · error · x²; with sale − prediction "
@@ -102,6 +104,8 @@ class _Loss:
 
     def __call__(self, params):
         params = torch.as_tensor(params).double()  # (P,)
+        if params.shape != self.cubes.shape:
+            raise ValueError(f"this loss takes all parameters at once, {len(self.cubes)} of them")
         return (params @ self.weights @ params + self.cubes @ params**3 + params.sum() + 2).item()
 
     def __repr__(self):
@@ -281,6 +285,11 @@ def _walk(step):
     return walked
 
 
+def _one_row_early(gradient, start, rate, n_steps):
+    places = walk.answer(gradient, start, rate, n_steps)
+    return torch.cat([places[1:], torch.zeros_like(places[:1])])
+
+
 def _one_by_one(gradient, place, rate, places):
     place = place.clone()
     for i in range(len(place)):
@@ -330,6 +339,8 @@ walk.plant({
         _walk(_one_by_one),
     "the start is missing: n_steps + 1 places, the first of them start":
         lambda gradient, start, rate, n_steps: walk.answer(gradient, start, rate, n_steps)[1:],
+    "the first row should be start: each place stands one row too early, and the last row is empty":
+        _one_row_early,
     "there is one step too many":
         lambda gradient, start, rate, n_steps: walk.answer(gradient, start, rate, n_steps + 1),
     "the last place is missing: n_steps steps lead to n_steps + 1 places":
