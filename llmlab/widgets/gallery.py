@@ -15,6 +15,7 @@ from .attention import AttentionStepper
 from .base import LabWidget
 from .costs import CostCalculator
 from .embeddings import EmbeddingExplorer
+from .gradients import Descent
 from .heads import HeadExplorer
 from .kv_cache import KVCacheStepper
 from .quiz import Guess, Quiz
@@ -55,6 +56,7 @@ def examples() -> dict[str, Callable[[], LabWidget]]:
     model, tokenizer = load_model()
     return {
         "TokenTour": lambda: TokenTour(model, tokenizer, "The capital of France is"),
+        "Descent": Descent,
         "BPEStepper": BPEStepper,
         "EmbeddingExplorer": lambda: EmbeddingExplorer(model, tokenizer),
         "HeadExplorer": lambda: HeadExplorer(model, tokenizer),
