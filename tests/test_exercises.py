@@ -558,6 +558,32 @@ def epoch_by_sgd(params, x, y, rate, batch_size):
     return place
 
 
+def slopes_by_inverse(parents, slopes):
+    """The sum over all ways of the product of their slopes: the last row of 1 + S + S² + … = 1 / (1 − S)."""
+    steps = np.zeros((len(parents), len(parents)))  # S
+    for row, (places, values) in enumerate(zip(parents, slopes, strict=True)):
+        np.add.at(steps[row], places, values)
+    return np.linalg.inv(np.eye(len(steps)) - steps)[-1].tolist()
+
+
+def slopes_of_a_graph_by_inverse(end, made_from):
+    names = [*(name for name in made_from if name != end), end]
+    parents = [[names.index(parent) for parent, _ in made_from[name]] for name in names]
+    slopes = [[slope for _, slope in made_from[name]] for name in names]
+    return dict(zip(names, slopes_by_inverse(parents, slopes), strict=True))
+
+
+def line_by_sgd(xs, ys, a, b, rate, n_steps):
+    line = torch.tensor([a.data, b.data], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([line], lr=rate)
+    x, y = (torch.tensor(each, dtype=torch.float64) for each in (xs, ys))
+    for _ in range(n_steps):
+        optimizer.zero_grad()
+        F.mse_loss(line[0] * x + line[1], y).backward()
+        optimizer.step()
+    return line.tolist()
+
+
 OTHERS = {
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
@@ -590,6 +616,10 @@ OTHERS = {
     "gradients.small_step": cubic_by_its_series,
     "gradients.walk": walk_by_sgd,
     "gradients.mean": epoch_by_sgd,
+    "gradients.used_twice": slopes_by_inverse,
+    "gradients.any_order": slopes_of_a_graph_by_inverse,
+    "gradients.zero": line_by_sgd,
+    "gradients.dual": lambda coefficients, x: (np.polyval(coefficients, x), np.polyval(np.polyder(coefficients), x)),
     "kv_cache.decode_row": lambda q, keys, values: sdpa(q[:, None], keys, values)[:, 0],
     "kv_cache.count_keys": counted,
     "kv_cache.append": in_a_list,

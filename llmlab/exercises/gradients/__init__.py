@@ -1,7 +1,7 @@
 """Exercises, questions and predictions of the chapter on gradients, a module for each of its notebooks."""
 
-from . import descent
+from . import autograd, descent
 
-EXERCISES = (*descent.EXERCISES,)
-PREDICTIONS = (*descent.PREDICTIONS,)
-QUESTIONS = (*descent.QUESTIONS,)
+EXERCISES = (*descent.EXERCISES, *autograd.EXERCISES)
+PREDICTIONS = (*descent.PREDICTIONS, *autograd.PREDICTIONS)
+QUESTIONS = (*descent.QUESTIONS, *autograd.QUESTIONS)
