@@ -433,7 +433,7 @@ PREDICTIONS = (
             "A loss has 1,000 parameters. Counted in passes through its computation, what do all 1,000 slopes cost at "
             "the least?"
         ),
-        options=("about 1 to 3 passes", "about 30 passes", "about 1,000 passes", "about a million passes"),
+        options=("2 to 4 passes", "about 30 passes", "about 1,000 passes", "about a million passes"),
     ),
 )
 
