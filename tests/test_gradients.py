@@ -1,5 +1,7 @@
 """The scalar engine gives PyTorch's slopes for any expression, values used often and long chains."""
 
+import ast
+import inspect
 import math
 import sys
 
@@ -8,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmlab import gradients
 from llmlab.gradients import Value
 
 # A program for a machine with a growing list of numbers: each step names an operation and two earlier places.
@@ -57,6 +60,16 @@ def test_slopes_of_any_expression_are_those_of_torch(steps, numbers):
     assert end.data == pytest.approx(expected.item(), rel=1e-9, abs=1e-12)
     for mine, other in zip(ours, theirs, strict=True):
         assert mine.grad == pytest.approx(0.0 if other.grad is None else other.grad.item(), rel=1e-7, abs=1e-10)
+
+
+def test_the_engine_has_less_than_80_lines_of_code():
+    """Docstrings, comments and empty lines aside, as the notebook says."""
+    source = inspect.getsource(gradients)
+    documented = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)]
+    texts = [n.body[0] for n in documented if ast.get_docstring(n)]
+    told = {line for text in texts for line in range(text.lineno, text.end_lineno + 1)}
+    code = [line for number, line in enumerate(source.splitlines(), 1) if line.strip() and number not in told]
+    assert 60 <= len(code) < 80
 
 
 def test_the_chain_of_the_notebook():
