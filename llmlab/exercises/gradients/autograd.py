@@ -38,8 +38,8 @@ def _recorded():
 def walk_back(parents, slopes):
     """Slopes of the last value along each value, a list.
 
-    Values are numbered in the order of computing; parents[n] lists what value n was made from, slopes[n] its slope
-    along each of these. Both stay as they are.
+    Values are numbered in the order of computing; parents[n] lists what value n was made
+    from, slopes[n] its slope along each of these. Both stay as they are.
     """
     grads = [0.0] * len(parents)
     grads[-1] = 1.0
@@ -133,9 +133,10 @@ def _graphs():
     minutes=12,
 )
 def slopes_of(end, made_from):
-    """made_from: {name: [(parent, slope), ...]} in any order, end a name in it -> {name: slope of end along it}.
+    """made_from: {name: [(parent, slope), ...]} in any order, end a name in it.
 
-    Every name of made_from is in the result, with 0.0 where the end does not depend on it.
+    Returns {name: slope of the end along it} for every name of made_from, 0.0 where the end
+    does not depend on it.
     """
     order, seen = [], set()
 
@@ -382,7 +383,7 @@ def _polynomials():
     minutes=8,
 )
 def value_and_slope(coefficients, x):
-    """coefficients, that of the highest power first: [3, 0, 5] is 3x² + 5 -> (value, slope) at the number x."""
+    """coefficients, the highest power's first: [3, 0, 5] is 3x² + 5 -> (value, slope) at x."""
     value, slope = 0.0, 0.0
     for coefficient in coefficients:
         value, slope = value * x + coefficient, slope * x + value
