@@ -18,6 +18,65 @@ from llmlab.exercises.sources import define
 from llmlab.tokenization import GPT2_PATTERN, split_pieces
 
 RIGHT = [
+    # each value asks all that were made from it, in any order: its slope is the sum over these
+    ("gradients.any_order", """\
+def slopes_of(end, made_from):
+    known = {end: 1.0}
+    def slope(name):
+        if name not in known:
+            known[name] = 0.0
+            uses = [(n, s) for n, made in made_from.items() for p, s in made if p == name]
+            known[name] = sum((s * slope(n) for n, s in uses), 0.0)
+        return known[name]
+    return {name: slope(name) for name in made_from if name != end} | {end: 1.0}
+"""),
+    # counts the uses that are still to come, as Kahn's order does
+    ("gradients.any_order", """\
+def slopes_of(end, made_from):
+    uses = {name: 0 for name in made_from}
+    for made in made_from.values():
+        for parent, _ in made:
+            uses[parent] += 1
+    slopes = {name: float(name == end) for name in made_from}
+    ready = [name for name, n in uses.items() if n == 0]
+    while ready:
+        name = ready.pop()
+        for parent, slope in made_from[name]:
+            slopes[parent] += slope * slopes[name] if name == end or slopes[name] else 0.0
+            uses[parent] -= 1
+            if uses[parent] == 0:
+                ready.append(parent)
+    return slopes
+"""),
+    # the zeros after the step; new Values each time would do as well
+    ("gradients.zero", """\
+def fit_line(xs, ys, a, b, rate, n_steps):
+    for _ in range(n_steps):
+        loss = sum((a * x + b - y) ** 2 for x, y in zip(xs, ys)) * (1 / len(xs))
+        loss.backward()
+        for p in (a, b):
+            p.data = p.data - rate * p.grad
+            p.grad = 0
+    return a.data, b.data
+"""),
+    # powers, not a loop that carries the value
+    ("gradients.dual", """\
+def value_and_slope(coefficients, x):
+    n = len(coefficients) - 1
+    value = sum(c * x ** (n - i) for i, c in enumerate(coefficients))
+    return [value, sum((n - i) * c * x ** (n - i - 1) for i, c in enumerate(coefficients[:n]))]
+"""),
+    # one dimension at a time, forward from each value to the last
+    ("gradients.used_twice", """\
+def walk_back(parents, slopes):
+    found = []
+    for chosen in range(len(parents)):
+        moves = []
+        for n, (ps, ss) in enumerate(zip(parents, slopes)):
+            moves.append(1.0 if n == chosen else sum(s * moves[p] for p, s in zip(ps, ss)))
+        found.append(moves[-1])
+    return found
+"""),
     # row by row, in float64, added in place
     ("attention.stream", """\
 def attend_and_add(x, w_q, w_k, w_v, w_o):
@@ -140,6 +199,61 @@ def alibi_weights(scores):
     m = torch.tensor([2 ** (-8 * h / H) for h in range(1, H + 1)])
     biased = scores + m[:, None, None] * torch.arange(T)
     return torch.where(torch.ones(T, T).tril().bool(), biased, -torch.inf).softmax(-1)
+"""),
+    # autograd, where a formula is asked for: the slopes are the same
+    ("gradients.formula", """\
+def parabola_gradient(params, x, y):
+    params = params.clone().requires_grad_()
+    ((params @ torch.stack([x * x, x, x**0]) - y) ** 2).mean().backward()
+    return params.grad
+"""),
+    # a list of numbers, plain Python
+    ("gradients.formula", """\
+def parabola_gradient(params, x, y):
+    a, b, c = params.tolist()
+    pairs = list(zip(x.tolist(), y.tolist()))
+    mean = lambda values: sum(values) / len(pairs)
+    off = lambda u, v: 2 * (a * u * u + b * u + c - v)
+    return [mean([off(u, v) * u**k for u, v in pairs]) for k in (2, 1, 0)]
+"""),
+    # a clone moved in place, there and back
+    ("gradients.small_step", """\
+def slopes_by_steps(loss, params, h):
+    found = []
+    for i in range(len(params)):
+        moved = params.clone()
+        moved[i] += h
+        above = loss(moved)
+        moved[i] -= 2 * h
+        found.append((above - loss(moved)) / h / 2)
+    return found
+"""),
+    # numpy
+    ("gradients.walk", """\
+def walk(gradient, start, rate, n_steps):
+    import numpy as np
+    places = np.empty((n_steps + 1, len(start)))
+    places[0] = start
+    for n in range(n_steps):
+        places[n + 1] = places[n] - rate * np.asarray(gradient(torch.tensor(places[n])))
+    return places
+"""),
+    # a clone of the clone
+    ("gradients.walk", """\
+def walk(gradient, start, rate, n_steps):
+    place, places = start.clone(), [start.clone()]
+    for _ in range(n_steps):
+        place -= rate * gradient(place)
+        places.append(place.clone())
+    return places
+"""),
+    # the mean taken by mean()
+    ("gradients.mean", """\
+def one_epoch(params, x, y, rate, batch_size):
+    for months, sales in zip(x.split(batch_size), y.split(batch_size)):
+        error = params[0] * months**2 + params[1] * months + params[2] - sales
+        params = params - 2 * rate * torch.stack([(error * months**k).mean() for k in (2, 1, 0)])
+    return params
 """),
     # softmax written plainly, without the maximum; this text asks for no stability
     ("kv_cache.decode_row", """\
@@ -403,6 +517,47 @@ def alibi_weights(scores):
     far = at[:, None] - at
     return (scores - m[:, None, None] * far).masked_fill(far < 0, -torch.inf).softmax(-1)
 """),
+    # right where every name is on a way from the end; sorted by name elsewhere
+    ("gradients.any_order", """\
+def slopes_of(end, made_from):
+    slopes = {name: float(name == end) for name in made_from}
+    for name in sorted(made_from, reverse=True):
+        for parent, slope in made_from[name]:
+            slopes[parent] += slope * slopes[name]
+    return slopes
+"""),
+    # zeros only after every second step
+    ("gradients.zero", """\
+def fit_line(xs, ys, a, b, rate, n_steps):
+    for step in range(n_steps):
+        if step % 2 == 0:
+            a.grad = b.grad = 0.0
+        loss = sum((a * x + b - y) ** 2 for x, y in zip(xs, ys)) / len(xs)
+        loss.backward()
+        a.data -= rate * a.grad
+        b.data -= rate * b.grad
+    return [a.data, b.data]
+"""),
+    # adds for a product with itself only
+    ("gradients.used_twice", """\
+def walk_back(parents, slopes):
+    grads = [0.0] * len(parents)
+    grads[-1] = 1.0
+    for n in reversed(range(len(parents))):
+        for parent in set(parents[n]):
+            grads[parent] = sum(s for p, s in zip(parents[n], slopes[n]) if p == parent) * grads[n]
+    return grads
+"""),
+    # the slope by a long step
+    ("gradients.dual", """\
+def value_and_slope(coefficients, x):
+    def f(x):
+        total = 0.0
+        for c in coefficients:
+            total = total * x + c
+        return total
+    return f(x), (f(x + 0.01) - f(x)) / 0.01
+"""),
     # the first positions, as many as are its own: padding may stand before
     ("embeddings.mean_pool", """\
 def mean_of_tokens(vectors, counts):
@@ -484,6 +639,23 @@ def in_batch_loss(one, other, temperature):
     unit, partners = F.normalize(one, dim=1), F.normalize(other, dim=1)
     right = (unit * partners).sum(1) / temperature
     return ((unit @ unit.T / temperature).logsumexp(1) - right).mean()
+"""),
+    # the rate is made smaller for the whole batch, the last one too
+    ("gradients.mean", """\
+def one_epoch(params, x, y, rate, batch_size):
+    rate = rate / min(batch_size, len(x))
+    for months, sales in zip(x.split(batch_size), y.split(batch_size)):
+        features = torch.stack([months**2, months, torch.ones_like(months)])
+        params = params - rate * 2 * features @ (params @ features - sales)
+    return params
+"""),
+    # the walk stops where the slope is gentle
+    ("gradients.walk", """\
+def walk(gradient, start, rate, n_steps):
+    places = [start]
+    while len(places) <= n_steps and gradient(places[-1]).norm() > 0.5:
+        places.append(places[-1] - rate * gradient(places[-1]))
+    return torch.stack(places)
 """),
     # every pair that could be is listed, most with 0
     ("tokenization.count_pairs", """\

@@ -595,6 +595,65 @@ def alibi_of_bloom(scores):
     return from_numpy_softmax(scores + bias + later)
 
 
+def parabola_by_autograd(params, x, y):
+    params = params.clone().requires_grad_()
+    loss = torch.nn.functional.mse_loss(params[0] * x**2 + params[1] * x + params[2], y)
+    return torch.autograd.grad(loss, params)[0]
+
+
+def cubic_by_its_series(loss, params, h):
+    """A difference to both sides is the slope and h²/6 times the third derivative; for a cubic, nothing more."""
+    params = params.clone().requires_grad_()
+    value = params @ loss.weights @ params + (loss.cubes * params**3).sum() + params.sum()
+    return torch.autograd.grad(value, params)[0] + h**2 * loss.cubes
+
+
+def walk_by_sgd(gradient, start, rate, n_steps):
+    place = torch.nn.Parameter(start.clone())
+    optimizer, places = torch.optim.SGD([place], lr=rate), [start.tolist()]
+    for _ in range(n_steps):
+        place.grad = gradient(place.data)
+        optimizer.step()
+        places.append(place.tolist())
+    return torch.tensor(places, dtype=torch.float64)
+
+
+def epoch_by_sgd(params, x, y, rate, batch_size):
+    place = torch.nn.Parameter(params.clone())
+    optimizer = torch.optim.SGD([place], lr=rate)
+    for months, sales in zip(x.split(batch_size), y.split(batch_size), strict=True):
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(place[0] * months**2 + place[1] * months + place[2], sales).backward()
+        optimizer.step()
+    return place
+
+
+def slopes_by_inverse(parents, slopes):
+    """The sum over all ways of the product of their slopes: the last row of 1 + S + S² + … = 1 / (1 − S)."""
+    steps = np.zeros((len(parents), len(parents)))  # S
+    for row, (places, values) in enumerate(zip(parents, slopes, strict=True)):
+        np.add.at(steps[row], places, values)
+    return np.linalg.inv(np.eye(len(steps)) - steps)[-1].tolist()
+
+
+def slopes_of_a_graph_by_inverse(end, made_from):
+    names = [*(name for name in made_from if name != end), end]
+    parents = [[names.index(parent) for parent, _ in made_from[name]] for name in names]
+    slopes = [[slope for _, slope in made_from[name]] for name in names]
+    return dict(zip(names, slopes_by_inverse(parents, slopes), strict=True))
+
+
+def line_by_sgd(xs, ys, a, b, rate, n_steps):
+    line = torch.tensor([a.data, b.data], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([line], lr=rate)
+    x, y = (torch.tensor(each, dtype=torch.float64) for each in (xs, ys))
+    for _ in range(n_steps):
+        optimizer.zero_grad()
+        F.mse_loss(line[0] * x + line[1], y).backward()
+        optimizer.step()
+    return line.tolist()
+
+
 OTHERS = {
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
@@ -633,6 +692,14 @@ OTHERS = {
     "rope.ntk": raised_base_of_transformers,
     "rope.by_parts": mixed_clock_by_clock,
     "rope.alibi": alibi_of_bloom,
+    "gradients.formula": parabola_by_autograd,
+    "gradients.small_step": cubic_by_its_series,
+    "gradients.walk": walk_by_sgd,
+    "gradients.mean": epoch_by_sgd,
+    "gradients.used_twice": slopes_by_inverse,
+    "gradients.any_order": slopes_of_a_graph_by_inverse,
+    "gradients.zero": line_by_sgd,
+    "gradients.dual": lambda coefficients, x: (np.polyval(coefficients, x), np.polyval(np.polyder(coefficients), x)),
     "kv_cache.decode_row": lambda q, keys, values: sdpa(q[:, None], keys, values)[:, 0],
     "kv_cache.count_keys": counted,
     "kv_cache.append": in_a_list,
