@@ -318,7 +318,7 @@ class RoPERotator(LabWidget):
         names = [f"“{visible(self.tokens[at])}”" for at in (self.query, self.key)]
         curve = self.curve
         distances = sorted({*(at for at in DISTANCES if at < REACH), self.m - self.n, self.trained["length"] - 1})
-        columns = ["pair", "numbers", "wavelength, tokens", "m·θ, degrees", "n·θ, degrees", "|q|", "|k|", "adds"]
+        columns = ["pair", "numbers", "wavelength, tokens", "m·θ mod 360°", "n·θ mod 360°", "|q|", "|k|", "adds"]
         return [
             Table(
                 f"Head {self._name}: the {half} pairs of q of {names[0]} at {self.m} and k of {names[1]} at {self.n}; "

@@ -78,13 +78,13 @@ def _plant_speeds():
             lambda p, d, base: (p[:, None] * _speeds(d, base)).T,
         "the base is always 10,000 here; `base` says which":
             lambda p, d, base: p[:, None] * _speeds(d, 10_000.0),
-        "the speeds are in half precision, with two or three digits: at position 300 an angle is off by a tenth of a "
-        "radian and more":
+        "the speeds are in half precision, with two or three digits; the error of an angle grows with the position. "
+        "Compute them in float32":
             (
                 lambda p, d, base: p[:, None] * _speeds(d, base).bfloat16().float(),
                 lambda p, d, base: p[:, None] * _speeds(d, base).half().float(),
             ),
-        "the angles are in half precision: beyond 256 (bfloat16) or 2,048 (float16) not even whole numbers are exact":
+        "the angles are in half precision: beyond 256 (bfloat16) or 2,048 (float16) not all whole numbers are exact":
             (
                 lambda p, d, base: (p[:, None] * _speeds(d, base)).bfloat16().float(),
                 lambda p, d, base: (p[:, None] * _speeds(d, base)).half().float(),
@@ -195,7 +195,7 @@ turn.plant({
         lambda x, p, freqs: turn.answer(x, -p, freqs),
     "the second number is made from the first one that was already turned; make both from the old numbers":
         lambda x, p, freqs: _turn(x, p[:, None] * freqs, second=lambda a, b, c, s: (a * c - b * s) * s + b * c),
-    "that is a reflection: one of the signs is wrong. A turn is first·cos − second·sin and first·sin + second·cos":
+    "one of the signs is wrong, and lengths change. A turn is first·cos − second·sin and first·sin + second·cos":
         (
             lambda x, p, freqs: _turn(x, p[:, None] * freqs, second=lambda a, b, c, s: a * s - b * c),
             lambda x, p, freqs: _turn(x, p[:, None] * freqs, first=lambda a, b, c, s: a * c + b * s),
@@ -213,7 +213,7 @@ turn.plant({
         lambda x, p, freqs: turn.answer(x, p, freqs[0].expand(len(freqs))),
     "the speeds are in the wrong order: the first pair is the fastest":
         lambda x, p, freqs: turn.answer(x, p, freqs.flip(0)),
-    "the cosines and sines are in half precision, with two or three digits; compute them in float32":
+    "the speeds, angles, cosines or sines are in half precision, with two or three digits; compute all in float32":
         (
             lambda x, p, freqs: _turn(x, p[:, None] * freqs, first=lambda a, b, c, s: _rough(a, b, c, s)[0],
                                       second=lambda a, b, c, s: _rough(a, b, c, s)[1]),
@@ -465,7 +465,7 @@ def _late(n_prompt, by):
 
 
 decode.plant({
-    "every new token stands one place too far back: after the prompt the positions jump by one. The first new token "
+    "every new token stands one place too late: after the prompt the positions jump by one. The first new token "
     "stands at n_prompt":
         lambda q, k, v, n, freqs: _decode(q, k, v, n, freqs, of_q=_late(n, 1), of_k=_late(n, 1)),
     "every new token stands one place too early, the first of them where the prompt's last one stands":
@@ -474,7 +474,7 @@ decode.plant({
         (lambda at: lambda q, k, v, n, freqs: _decode(q, k, v, n, freqs, of_q=at(n), of_k=at(n)))(
             lambda n: lambda start, end: torch.arange(min(start, n), min(start, n) + end - start)
         ),
-    "the new tokens count from 0, 1, 2, … again: they go on behind the prompt":
+    "the new tokens count from 0, 1, 2, … again: they are to go on behind the prompt":
         (lambda at: lambda q, k, v, n, freqs: _decode(q, k, v, n, freqs, of_q=at(n), of_k=at(n)))(
             lambda n: lambda start, end: torch.arange(start, end) - n * (start >= n)
         ),
@@ -482,11 +482,12 @@ decode.plant({
         lambda q, k, v, n, freqs: _decode(q, k, v, n, freqs, of_k=lambda start, end: torch.arange(end - start)),
     "the new keys stand right and the queries still stand at 0; both are turned by the place of their token":
         lambda q, k, v, n, freqs: _decode(q, k, v, n, freqs, of_q=lambda start, end: torch.arange(end - start)),
-    "the values are turned too; what is read is then turned by how far away it stood. Only queries and keys are turned":
+    "the values are turned too; what is read is then turned by the place where it stood. Only queries and keys are to "
+    "be turned":
         lambda q, k, v, n, freqs: _decode(q, k, v, n, freqs, of_v=torch.arange),
     "the kept keys are turned again in every step; they were turned when they came in":
         lambda q, k, v, n, freqs: _decode(q, k, v, n, freqs, again=True),
-    "the keys are not turned; both queries and keys are":
+    "the keys are not turned; both queries and keys are to be turned":
         lambda q, k, v, n, freqs: _decode(
             q, k, v, n, freqs, of_k=lambda start, end: torch.zeros(end - start, dtype=torch.long)
         ),
@@ -501,10 +502,10 @@ decode.plant({
 
 
 def _padded():
-    """Rows without padding, padded in front, behind, on both sides."""
+    """Rows without padding, padded in front, behind, on both sides, inside."""
     for rows in (
         [[1, 1, 1]], [[0, 1, 1], [1, 1, 1]], [[0, 0, 0, 1], [0, 1, 1, 1]], [[1, 1, 0], [1, 0, 0], [1, 1, 1]],
-        [[0, 0, 1, 1, 0], [1, 1, 1, 1, 1]],
+        [[0, 0, 1, 1, 0], [1, 1, 1, 1, 1]], [[1, 0, 1], [1, 1, 1]],
     ):  # fmt: skip
         yield (torch.tensor(rows, dtype=torch.bool),)
 
@@ -512,7 +513,8 @@ def _padded():
 @exercise(
     "rope.padded",
     title="Positions beside padding",
-    prompt="Short texts are filled up, in front or behind. Give every row's own tokens the positions 0, 1, 2, …",
+    prompt="Short texts are filled up, in front or behind; if the text then goes on, the padding is inside. Give every "
+    "row's own tokens the positions 0, 1, 2, …",
     hints=(
         "cumsum(1) counts along each row how many tokens there were so far, the present one included.",
         "The first token has then 1, so subtract 1. Padding in front comes out as −1: clamp(min=0), or multiply.",
@@ -534,6 +536,8 @@ own_positions.plant({
             lambda own: torch.arange(own.shape[1]).expand(own.shape),
             lambda own: torch.arange(own.shape[1]) * own,
         ),
+    "the padding inside a text is counted; only its own tokens are to be":
+        lambda own: (torch.arange(own.shape[1]) - own.int().argmax(1, keepdim=True)) * own,
     "the first token of each row has 1; positions begin at 0":
         (lambda own: own.cumsum(1), lambda own: own.cumsum(1) * own),
     "padding in front has −1, which is no position; give it 0":
@@ -561,8 +565,8 @@ PREDICTIONS = (
     Prediction(
         id="rope.layout",
         text=(
-            "A model trained with halves as pairs is run by code that turns neighbors. All shapes fit. What is its "
-            "loss, if the right one is about 0.7 nats a token?"
+            "A rotation turns pairs of numbers. A model trained with the pairs (j, j + d/2) is run by code that turns "
+            "the pairs (2j, 2j + 1). All shapes fit. What is its loss, if the right one is about 0.7 nats a token?"
         ),
         unit="nats",
     ),
@@ -572,8 +576,7 @@ QUESTIONS = (
     Question(
         id="rope.which_test",
         text=(
-            "You wrote RoPE and want to know whether scores depend on the distance only. Which test could find a "
-            "mistake?"
+            "You wrote RoPE and want to know whether scores depend on the distance only. Which test asks exactly that?"
         ),
         options=(
             "Query and key at the same position: the score equals that without RoPE",
@@ -583,10 +586,10 @@ QUESTIONS = (
         ),
         answer=2,
         why=(
-            "At m = n any two equal turns cancel, those with wrong speeds or in the wrong direction, too.",
-            "Every rotation keeps lengths, also one by a wrong angle.",
+            "At m = n two equal rotations cancel, those with wrong speeds or in the wrong direction, too.",
+            "It finds what is no rotation; but every rotation keeps lengths, also one by a wrong angle.",
             "Only here do two different turns meet. To find wrong speeds, compare with another implementation.",
-            "At position 0 all angles are 0, whatever the code does with them later.",
+            "At position 0 all angles are 0; of two distances it says nothing.",
         ),
     ),
     Question(
@@ -594,7 +597,7 @@ QUESTIONS = (
         text="Why do the pairs of a head turn at different speeds?",
         options=(
             "So that the lengths of queries stay the same",
-            "A fast hand tells near places apart and soon repeats itself; a slow one does not repeat and hardly tells "
+            "A fast hand tells near places apart and soon repeats itself; a slow one repeats late and hardly tells "
             "neighbors apart",
             "Because each head needs a speed of its own",
             "Because the paper starts counting at 1",
@@ -609,17 +612,17 @@ QUESTIONS = (
     ),
     Question(
         id="rope.why_permute_both",
-        text="Why may the rows of W_q be reordered without changing the scores?",
+        text="Weights for halves are reordered for code that turns neighbors. Why do the scores stay?",
         options=(
             "Because training has made the order unimportant",
-            "Because a dot product does not care in which order its products are added, if W_k is reordered alike",
+            "Because the old pairs are turned as before, and W_q and W_k are reordered alike",
             "Because the softmax sorts the scores",
             "Because W_v and W_o are reordered too",
         ),
         answer=1,
         why=(
             "It holds for any weights, untrained ones too.",
-            "And the turn comes between: it must find each pair where the new order has put it.",
+            "Each pair stands where this code looks for it, and the order of a dot product's terms does not matter.",
             "The softmax sorts nothing.",
             "These stay as they are: values are not turned.",
         ),

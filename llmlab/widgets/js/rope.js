@@ -242,7 +242,7 @@ function render({ model, el }) {
     detail.textContent =
       j < 0
         ? `Pair 0 turns once in ${plain((2 * Math.PI) / freqs[0])} tokens, pair ${P - 1} once in ${plain((2 * Math.PI) / freqs[P - 1])}. Choose a dial for its angles.`
-        : `Pair ${j}, numbers ${numbersOf(j)}: θ = ${digits(freqs[j])} radians a token, a turn in ${plain((2 * Math.PI) / freqs[j])} tokens. q turned by ${degrees(m * freqs[j])}°, k by ${degrees(n * freqs[j])}°; m − n = ${m - n} alone sets the angle between them. Adds ${three(now.adds[j])}.`;
+        : `Pair ${j}, numbers ${numbersOf(j)}: θ = ${digits(freqs[j])} radians a token, a turn in ${plain((2 * Math.PI) / freqs[j])} tokens. q turned by ${degrees(m * freqs[j])}°, k by ${degrees(n * freqs[j])}°; m − n = ${m - n} is all that counts of the two places. Adds ${three(now.adds[j])}.`;
   }
   const numbersOf = (j) => (get("rope_layout") === "half" ? `${j}, ${j + P}` : `${2 * j}, ${2 * j + 1}`);
 
@@ -383,7 +383,7 @@ function render({ model, el }) {
     return [
       {
         caption: `Head ${get("layer") + 1}.${get("head") + 1}: the ${P} pairs of q of ${quoted(token(qa))} at ${m} and k of ${quoted(token(ka))} at ${n}; score ${three(now.score)}, over √${d}; ${settings}`,
-        columns: ["pair", "numbers", "wavelength, tokens", "m·θ, degrees", "n·θ, degrees", "|q|", "|k|", "adds"],
+        columns: ["pair", "numbers", "wavelength, tokens", "m·θ mod 360°", "n·θ mod 360°", "|q|", "|k|", "adds"],
         rows: adds.map((add, j) => [String(j), numbersOf(j), plain((2 * Math.PI) / freqs[j]), degrees(m * freqs[j]), degrees(n * freqs[j]), size(qs[j]), size(ks[j]), three(add)]),
       },
       {
