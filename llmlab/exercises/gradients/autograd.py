@@ -255,7 +255,7 @@ def _lines():
 @exercise(
     "gradients.zero",
     title="Gradients that stay",
-    prompt="The first step of this training is right; then it runs past the lowest point, back and past again. Mend it.",
+    prompt="The first step of this training is right; then it runs past the lowest point and back. Mend it.",
     hints=(
         "Print a.grad after each backward(), beside the slope that you get on a fresh start from the same a and b.",
         "backward adds to what is in grad. Nothing here takes away what the steps before have left.",
