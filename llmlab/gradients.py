@@ -2,7 +2,7 @@
 
 A `Value` is a number that remembers what made it: the values it was computed from, and how steeply it moves with each.
 Running a computation on values builds its graph; `backward` then walks the graph once, from the end to the beginning,
-and leaves in each value's `grad` the slope of the end along it. The cost is about that of one pass more, however many
+and leaves in each value's `grad` the slope of the end along it. All slopes together cost a few passes, however many
 values there are. S. Linnainmaa, "Taylor expansion of the accumulated rounding error", BIT 16 (1976); A. G. Baydin
 et al., "Automatic Differentiation in Machine Learning: a Survey", JMLR 18 (2018), section 3.2.
 
@@ -22,7 +22,7 @@ class Value:
     """A number, `data`, with what made it: `parents`, and in `slopes` its derivative along each of them.
 
     `grad` is 0 until a `backward` adds to it. Numbers may be mixed with values: `2 * x`. Raises TypeError for anything
-    that is no real number.
+    but an int or a float.
     """
 
     __slots__ = ("data", "grad", "parents", "slopes")
@@ -58,7 +58,7 @@ class Value:
         return self + -_value(other)
 
     def __truediv__(self, other: Value | float) -> Value:
-        """Raises ValueError for a division by 0."""
+        """Raises ValueError for a division by 0, OverflowError where the slope is beyond what a float holds."""
         return self * _value(other) ** -1
 
     def __radd__(self, other: float) -> Value:
@@ -114,7 +114,7 @@ class Value:
         return order
 
     def backward(self) -> None:
-        """Add the slope of this value along every value of its history to their `grad`.
+        """Leave in `grad`, for every value of the history, the slope of this value along it.
 
         As in PyTorch, values that nothing made (the parameters) collect over several calls until they are set to 0.
         """

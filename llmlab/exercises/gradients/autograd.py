@@ -24,7 +24,7 @@ def _recorded():
 @exercise(
     "gradients.used_twice",
     title="A value used twice",
-    prompt="For a chain this walk back is right. Where a value is used twice its slope is too small. Mend it.",
+    prompt="For a chain this walk back is right. Where a value is used twice a part of its slope is lost. Mend it.",
     hints=(
         "Take y = x · x at x = 3: parents [[], [0, 0]], slopes [[], [3, 3]]. The slope should be 6. What is written "
         "into grads[0], and how often?",
@@ -89,7 +89,7 @@ walk_back.plant({
 })  # fmt: skip
 
 
-@walk_back.mistake("a sum was begun before the walk: with += every grad must start at 0, that of the end at 1")
+@walk_back.mistake("every grad starts at 1; only that of the end does, and with += the others must start at 0")
 def _started_at_one(parents, slopes):
     grads = [1.0] * len(parents)
     for n in reversed(range(len(parents))):
@@ -255,7 +255,7 @@ def _lines():
 @exercise(
     "gradients.zero",
     title="Gradients that stay",
-    prompt="The first step of this training is right; then the steps grow and miss the valley. Mend it.",
+    prompt="The first step of this training is right; then it runs past the lowest point and back. Mend it.",
     hints=(
         "Print a.grad after each backward(), beside the slope that you get on a fresh start from the same a and b.",
         "backward adds to what is in grad. Nothing here takes away what the steps before have left.",
@@ -410,7 +410,7 @@ value_and_slope.plant({
         lambda coefficients, x: _horner(coefficients, x, lambda old, new, slope, x: slope * x + old, slope=1.0),
     "the coefficients are read from the wrong side: the first belongs to the highest power":
         lambda coefficients, x: value_and_slope.answer(coefficients[::-1], x),
-    "the slope of a product is not the product of the slopes":
+    "the slope of a product is not the sum of the slopes; for value * x it is slope * x + value":
         lambda coefficients, x: _horner(coefficients, x, lambda old, new, slope, x: slope * 1.0 + 1.0),
     "slope and value are exchanged: first the value, then the slope":
         lambda coefficients, x: value_and_slope.answer(coefficients, x)[::-1],
@@ -453,7 +453,7 @@ QUESTIONS = (
             "Nothing is checked with them.",
             "The slope of the square at 2 is 4 and at 5 is 10: without the number that went in there is no slope.",
             "It could, which saves memory and costs time; but then too it needs the numbers.",
-            "True of sums only. A square, a product or a tanh is steeper in one place than in another.",
+            "True of sums and of doubling. A square, a product or a tanh is steeper in one place than in another.",
         ),
     ),
     Question(
@@ -477,7 +477,7 @@ QUESTIONS = (
             "That is one step of the hundred.",
             "Slopes along a chain are multiplied, not added.",
             "0.9 to the power of 100: no step is flat, and together they nearly are.",
-            "It is small and not 0; a number of 16 digits holds it easily.",
+            "It is small and not 0; even float32 holds far smaller numbers.",
         ),
     ),
 )
