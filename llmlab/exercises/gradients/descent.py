@@ -581,7 +581,10 @@ one_epoch.plant({
     "the mean of the errors is taken before they meet x² and x: the mean of products is asked":
         _epoch(lambda features, errors, given: 2 * features.mean(1) * errors.mean()),
     "the mean is taken over the three parameters, so all move alike; it runs over the months":
-        _epoch(lambda features, errors, given: 2 * (features @ errors).mean()),
+        (
+            _epoch(lambda features, errors, given: 2 * (features @ errors).mean()),
+            _epoch(lambda features, errors, given: 2 * (features * errors).mean()),
+        ),
     "the rate shrinks from batch to batch: `rate = …` in the loop overwrites it":
         _shrinking_rate,
     "the features are divided, so the prediction is too: divide the gradient":
