@@ -322,7 +322,7 @@ def test_the_path_and_the_texts():
     assert descent.tables()[1].rows[1] == ["1", "1.25", "1.563", "2.5"]
     assert repr(Descent()) == repr(Descent())
     assert "higher than at the start" in Descent("parabola", rate=1.1, step=2).outcome
-    assert "mini-batches keep it moving" in Descent("line", batch_size=1, step=30).outcome
+    assert "moved by the slopes of mini-batches" in Descent("line", batch_size=1, step=30).outcome
     assert len(Descent().tables()[1].rows) < 45 and len(Descent("line").tables()) == 3
     assert Descent("line").fallback_html().count("<table>") == 3
 

@@ -255,6 +255,19 @@ def one_epoch(params, x, y, rate, batch_size):
         params = params - 2 * rate * torch.stack([(error * months**k).mean() for k in (2, 1, 0)])
     return params
 """),
+    # each parameter as the variable of a function of its own
+    ("gradients.small_step", """\
+def slopes_by_steps(loss, params, h):
+    def along(i, value):
+        return loss(torch.cat([params[:i], value.reshape(1), params[i + 1 :]]))
+    return [(along(i, p + h) - along(i, p - h)) / (2 * h) for i, p in enumerate(params)]
+"""),
+    # a walk is its start, and the walk from the next place
+    ("gradients.walk", """\
+def walk(gradient, start, rate, n_steps):
+    rest = [] if n_steps == 0 else walk(gradient, start - rate * gradient(start), rate, n_steps - 1)
+    return [start, *rest]
+"""),
     # softmax written plainly, without the maximum; this text asks for no stability
     ("kv_cache.decode_row", """\
 def decode_row(q, keys, values):
@@ -647,6 +660,50 @@ def one_epoch(params, x, y, rate, batch_size):
     for months, sales in zip(x.split(batch_size), y.split(batch_size)):
         features = torch.stack([months**2, months, torch.ones_like(months)])
         params = params - rate * 2 * features @ (params @ features - sales)
+    return params
+"""),
+    # the step is a share of each parameter
+    ("gradients.small_step", """\
+def slopes_by_steps(loss, params, h):
+    rows = params * (1 + h * torch.eye(len(params), dtype=params.dtype))
+    return [(loss(row) - loss(2 * params - row)) / (2 * h) for row in rows]
+"""),
+    # how the slope changes, not the slope
+    ("gradients.small_step", """\
+def slopes_by_steps(loss, params, h):
+    ways = h * torch.eye(len(params), dtype=params.dtype)
+    return [(loss(params + way) + loss(params - way) - 2 * loss(params)) / h**2 for way in ways]
+"""),
+    # c's slope is a sum, the others are means
+    ("gradients.formula", """\
+def parabola_gradient(params, x, y):
+    off = 2 * (params[0] * x * x + params[1] * x + params[2] - y)
+    return torch.stack([(off * x * x).mean(), (off * x).mean(), off.sum()])
+"""),
+    # the rate shrinks with the number of the step
+    ("gradients.walk", """\
+def walk(gradient, start, rate, n_steps):
+    places = [start]
+    for n in range(1, n_steps + 1):
+        places.append(places[-1] - rate / n * gradient(places[-1]))
+    return places
+"""),
+    # the slopes of all batches at the start, averaged to one step
+    ("gradients.mean", """\
+def one_epoch(params, x, y, rate, batch_size):
+    moved = params.clone().requires_grad_()
+    for months, sales in zip(x.split(batch_size), y.split(batch_size)):
+        features = torch.stack([months**2, months, torch.ones_like(months)])
+        F.mse_loss(moved @ features, sales).backward()
+    return params - rate * moved.grad / len(x.split(batch_size))
+"""),
+    # divided by the number of batches
+    ("gradients.mean", """\
+def one_epoch(params, x, y, rate, batch_size):
+    batches = list(zip(x.split(batch_size), y.split(batch_size)))
+    for months, sales in batches:
+        features = torch.stack([months**2, months, torch.ones_like(months)])
+        params = params - 2 * rate * features @ (params @ features - sales) / len(batches)
     return params
 """),
     # the walk stops where the slope is gentle

@@ -648,7 +648,7 @@ class Descent(LabWidget):
         if loss > first:
             way = "higher than at the start"
         elif run["batch_size"] and run["batch_size"] < len(place.xs):
-            way = "the slopes of mini-batches keep it moving"
+            way = "moved by the slopes of mini-batches"
         return f"{after}: loss {number(loss, 3)} (at the start {number(first, 3)}), {way}."
 
     def __repr__(self) -> str:

@@ -29,18 +29,6 @@ SPOT = """root => {
     return [x / wide, y / tall];
 }"""
 
-TIMES = """async keys => {
-    const root = document.querySelector(".llmlab-root"), times = [];
-    for (const key of keys) {
-        await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
-        const start = performance.now();
-        root.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
-        root.getBoundingClientRect();
-        times.push(performance.now() - start);
-    }
-    return times;
-}"""
-
 
 class Page:
     """The widget as a reader sees it. `widget` is the same one in Python, which the tests keep in step."""
@@ -319,16 +307,6 @@ def test_the_slider_the_buttons_and_the_choices(saved):
     page.widget.landscape = "line"
     page.check()
     assert page.root.locator("[data-way]").count() == 1
-
-
-def test_the_costliest_change_is_drawn_at_once(saved):
-    """Another rate, 400 points, a thousand steps, nothing of it known before. The least time counts: what else the
-    machine does makes the others longer (the walk alone takes 3 ms where nothing disturbs it)."""
-    page = saved(Descent(xs=[n / 100 for n in range(400)], ys=[n / 50 for n in range(400)], rate=0.001))
-    page.root.focus()
-    times = page.page.evaluate(TIMES, ["ArrowDown"] * 20)
-    page.check(rate=float(page.field("learning rate").input_value()))
-    assert page.widget.walk.steps == 1000 and min(times) < 50
 
 
 # Sizes, looks -------------------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from ..records import Prediction, Question, exercise
 
 
 def _years():
-    """One month, a few, many; months that are not centered, parameters of both signs, sales far off."""
-    yield _wide(2, -1, 3), _wide(0.5), _wide(1)
+    """A few months, many; errors of different sizes and signs; months that are not centered, sales far off."""
+    yield _wide(2, -1, 3), _wide(0.5, -1, 1, 0), _wide(1, 7, 1, 5)  # errors 2, −1, 3, −2
     for n, size in ((2, 1.0), (4, 1.0), (5, 10.0), (12, 3.0)):
         yield torch.randn(3).double(), torch.rand(n).double() * 2 - 0.5, size * torch.randn(n).double()
 
@@ -42,7 +42,7 @@ def _errors(params, x, y):
         "Three means: (2 * error * x**2).mean() is the first. torch.stack([…, …, …]) makes one tensor of them.",
     ),
     inputs=_years,
-    keeps=("params",),
+    keeps=("params", "x", "y"),
     difficulty=2,
     minutes=9,
 )
@@ -56,6 +56,11 @@ def parabola_gradient(params, x, y):
 def _of_errors(slopes):
     """A wrong gradient made of (errors, months): the slopes (3,)."""
     return lambda params, x, y: slopes(_errors(params, x, y), x)
+
+
+def _sales_overwritten(params, x, y):
+    y -= params @ _features(x)
+    return -2 * _features(x) @ y / len(y)
 
 
 parabola_gradient.plant({
@@ -74,7 +79,25 @@ parabola_gradient.plant({
     "rises by 1, so x² for a and x for b":
         _of_errors(lambda e, x: (2 * e).mean().expand(3)),
     "the slope along a holds 2x, which is how x² changes with x. Here a moves and x stands: the factor is x²":
-        _of_errors(lambda e, x: 2 * torch.stack([2 * x, torch.ones_like(x), 0 * x]) @ e / len(x)),
+        (
+            _of_errors(lambda e, x: 2 * torch.stack([2 * x, torch.ones_like(x), 0 * x]) @ e / len(x)),
+            _of_errors(lambda e, x: 2 * torch.stack([2 * x, x, torch.ones_like(x)]) @ e / len(x)),
+        ),
+    "the slope along a holds a itself, and those of b and c hold theirs: when a rises by 1, the prediction rises by x²":
+        lambda params, x, y: 2 * params * (_features(x) @ _errors(params, x, y)) / len(x),
+    "c counts too: when it rises by 1, so does the prediction":
+        _of_errors(lambda e, x: 2 * torch.stack([x**2, x, 0 * x]) @ e / len(x)),
+    "the slopes along a and b are exchanged: x² belongs to a, x to b":
+        _of_errors(lambda e, x: 2 * torch.stack([x, x**2, torch.ones_like(x)]) @ e / len(x)),
+    "a and c are exchanged in the prediction: it is a · x² + b · x + c":
+        lambda params, x, y: 2 * _features(x) @ _errors(params.flip(0), x, y) / len(x),
+    "the error is squared once more: the slope of error² is 2 · error":
+        (
+            _of_errors(lambda e, x: 2 * _features(x) @ e**2 / len(x)),
+            _of_errors(lambda e, x: _features(x) @ e**2 / len(x)),
+        ),
+    "y (or x), which was given, is changed: `-=` writes into it. Keep error = prediction − y":
+        _sales_overwritten,
     "the mean of a product is taken for the product of two means: multiply for each month first, then take the mean":
         _of_errors(lambda e, x: (2 * e).mean() * _features(x).mean(1)),
     "that is the gradient of the absolute error: only the sign of each error counts in it":
@@ -113,7 +136,7 @@ class _Loss:
 
 
 def _losses():
-    for n, h in ((1, 0.5), (2, 0.5), (3, 0.1), (5, 0.25), (4, 0.01)):
+    for n, h in ((1, 0.25), (2, 0.3), (3, 0.1), (5, 0.5), (4, 0.01)):  # 2h is not 1 in the first ones
         yield _Loss(n), torch.randn(n).double(), h
 
 
@@ -121,7 +144,7 @@ def _losses():
     "gradients.small_step",
     title="Slopes by small steps",
     prompt=(
-        "Here a loss is given that nobody has a formula for. Find its slope along each parameter: step by h to both "
+        "Here a loss is given whose formula you do not see. Find its slope along each parameter: step by h to both "
         "sides of it, the others at rest."
     ),
     hints=(
@@ -135,7 +158,7 @@ def _losses():
     minutes=8,
 )
 def slopes_by_steps(loss, params, h):
-    """loss: a function, params (P,) -> a number. Gives the slopes, (P,); params stays as it is."""
+    """loss: a function, params (P,) -> a number. Gives the slopes, (P,); leave params as it is."""
     slopes = torch.zeros_like(params)  # (P,)
     for i in range(len(params)):
         step = torch.zeros_like(params)  # (P,)
@@ -158,6 +181,45 @@ def _left_moved(loss, params, h):
         above = loss(moved)
         moved[i] -= 2 * h
         slopes[i] = (above - loss(moved)) / (2 * h)
+    return slopes
+
+
+def _two_left(loss, params, h):
+    slopes, up, down = torch.zeros_like(params), params.clone(), params.clone()
+    for i in range(len(params)):
+        up[i] += h
+        down[i] -= h
+        slopes[i] = (loss(up) - loss(down)) / (2 * h)
+    return slopes
+
+
+def _same_tensor(loss, params, h):
+    slopes = torch.zeros_like(params)
+    for i in range(len(params)):
+        up = down = params
+        up[i] += h
+        down[i] -= h
+        slopes[i] = (loss(up) - loss(down)) / (2 * h)
+    return slopes
+
+
+def _nearly_back(loss, params, h):
+    slopes = torch.zeros_like(params)
+    for i in range(len(params)):
+        params[i] += h
+        above = loss(params)
+        params[i] -= 2 * h
+        slopes[i] = (above - loss(params)) / (2 * h)
+        params[i] += h
+    return slopes
+
+
+def _from_zero(loss, params, h):
+    slopes = torch.zeros_like(params)
+    for i in range(len(params)):
+        up, down = params.clone(), params.clone()
+        up[i], down[i] = h, -h
+        slopes[i] = (loss(up) - loss(down)) / (2 * h)
     return slopes
 
 
@@ -203,17 +265,28 @@ slopes_by_steps.plant({
     "divided by h, but from h below to h above the way is 2h":
         lambda loss, params, h: _stepped(loss, params, h, way=h),
     "these are the differences of the loss; a slope is the difference divided by the way, 2h":
-        lambda loss, params, h: _stepped(loss, params, h),
-    "divided by 2 times … and multiplied by h: `/ 2 * h` divides by 2 and multiplies by h. Write `/ (2 * h)`":
-        lambda loss, params, h: _stepped(loss, params, h) / 2 * h,
+        lambda loss, params, h: _stepped(loss, params, h, way=1.0),
+    "`/ 2 * h` divides by 2 and then multiplies by h. Write `/ (2 * h)`":
+        lambda loss, params, h: _stepped(loss, params, h) * h,
+    "the loss below is missing: that is half a way, divided by the whole one":
+        lambda loss, params, h: _stepped(loss, params, h, below=0.0, way=2 * h),
     "the loss above is subtracted from the loss below; that turns the sign round":
         lambda loss, params, h: -_stepped(loss, params, h, way=2 * h),
     "the step is h/2 to each side; asked is h to each side, a way of 2h":
         lambda loss, params, h: _stepped(loss, params, h, above=0.5, below=0.5, way=h),
     "all parameters are moved at once, so one number comes out for all; move one and let the others rest":
-        lambda loss, params, h: torch.full_like(params, (loss(params + h) - loss(params - h)) / (2 * h)),
+        (
+            lambda loss, params, h: torch.full_like(params, (loss(params + h) - loss(params - h)) / (2 * h)),
+            lambda loss, params, h: (loss(params + h) - loss(params - h)) / (2 * h),
+        ),
+    "up and down are the same tensor: `up = params` makes no copy; use params.clone()":
+        _same_tensor,
+    "the step is taken from 0, not from params: `= h` sets the parameter; `+= h`, on a clone, moves it":
+        _from_zero,
+    "params is put back only up to rounding: work on a clone, or keep the old value and set it again":
+        _nearly_back,
     "a parameter that was moved is not put back before the next one is: start each time from params as given":
-        (_left_moved, _left_above),
+        (_left_moved, _left_above, _two_left),
     "params was moved in place and not put back: every later slope is measured at another point. Work on "
     "params + step, or on a clone":
         (_given_moved, _given_above),
@@ -285,6 +358,35 @@ def _walk(step):
     return walked
 
 
+def _after_steps(gradient, start, rate, n_steps):
+    return torch.stack([*walk.answer(gradient, start, rate, n_steps)][1:])
+
+
+def _before_steps(gradient, start, rate, n_steps):
+    return torch.stack([*walk.answer(gradient, start, rate, n_steps)][:-1])
+
+
+def _left_in_the_loop(gradient, start, rate, n_steps):
+    for _ in range(n_steps):
+        return torch.stack([start, start - rate * gradient(start)])
+
+
+def _the_steps(gradient, start, rate, n_steps):
+    steps, place = [], start
+    for _ in range(n_steps):
+        steps.append(-rate * gradient(place))
+        place = place + steps[-1]
+    return torch.stack([start, *steps])
+
+
+def _the_gradients(gradient, start, rate, n_steps):
+    return torch.stack([gradient(place) for place in walk.answer(gradient, start, rate, n_steps)])
+
+
+def _from_nothing(gradient, start, rate, n_steps):
+    return walk.answer(gradient, torch.zeros_like(start), rate, n_steps)
+
+
 def _one_row_early(gradient, start, rate, n_steps):
     places = walk.answer(gradient, start, rate, n_steps)
     return torch.cat([places[1:], torch.zeros_like(places[:1])])
@@ -338,18 +440,34 @@ walk.plant({
     "gradient first":
         _walk(_one_by_one),
     "the start is missing: n_steps + 1 places, the first of them start":
-        lambda gradient, start, rate, n_steps: walk.answer(gradient, start, rate, n_steps)[1:],
+        (lambda gradient, start, rate, n_steps: walk.answer(gradient, start, rate, n_steps)[1:], _after_steps),
     "the first row should be start: each place stands one row too early, and the last row is empty":
         _one_row_early,
     "there is one step too many":
         lambda gradient, start, rate, n_steps: walk.answer(gradient, start, rate, n_steps + 1),
     "the last place is missing: n_steps steps lead to n_steps + 1 places":
-        lambda gradient, start, rate, n_steps: walk.answer(gradient, start, rate, n_steps)[:-1],
+        (
+            lambda gradient, start, rate, n_steps: walk.answer(gradient, start, rate, n_steps)[:-1],
+            _before_steps,
+            lambda gradient, start, rate, n_steps: walk.answer(gradient, start, rate, max(n_steps - 1, 0)),
+        ),
+    "the places stand in the columns; asked are rows, (n_steps + 1, P): torch.stack(places)":
+        lambda gradient, start, rate, n_steps: walk.answer(gradient, start, rate, n_steps).T,
+    "cat joins them end to end; stack puts them in rows":
+        lambda gradient, start, rate, n_steps: torch.cat([*walk.answer(gradient, start, rate, n_steps)]),
+    "only one step is taken: is `return` inside the loop?":
+        _left_in_the_loop,
+    "those are the steps; asked are the places":
+        _the_steps,
+    "those are the gradients; asked are the places":
+        _the_gradients,
+    "the first place is not start":
+        _from_nothing,
     "only the last place comes back; all are asked, (n_steps + 1, P)":
         lambda gradient, start, rate, n_steps: walk.answer(gradient, start, rate, n_steps)[-1],
     "the rate is left out: it says how far to go along the slope":
         _walk(lambda gradient, place, rate, places: place - gradient(place)),
-    "every step has the same length: the gradient is divided by its own. A gentle slope asks for a short step":
+    "every step has the same length: the gradient is divided by its length. A gentle slope asks for a short step":
         _walk(lambda gradient, place, rate, places: place - rate * gradient(place) / gradient(place).norm()),
     "each step still holds the gradients of those before: they are added up. Only the present one counts":
         _walk(lambda gradient, place, rate, places: place - rate * sum(gradient(each) for each in places)),
@@ -372,8 +490,8 @@ def _epochs():
     "gradients.mean",
     title="A rate that suits one batch only",
     prompt=(
-        "With batches of one month this walk goes well. With larger ones at the same rate it leaps out of the valley. "
-        "Mend it: the rate shall mean the same for every batch."
+        "With batches of one month this walk goes well. The larger the batch, the longer its steps, until they leap "
+        "out of the valley. Mend it: the rate shall mean the same for every batch."
     ),
     hints=(
         "Take one month, and then the same month twice. Should the step be twice as long?",
@@ -386,7 +504,7 @@ def _epochs():
     minutes=9,
 )
 def one_epoch(params, x, y, rate, batch_size):
-    """Once through x and y (N,), a step for each batch, the last perhaps smaller -> params (3,) after it."""
+    """An epoch, once through x and y (N,): a step for each batch, the last perhaps smaller -> params (3,)."""
     for i in range(0, len(x), batch_size):
         months, sales = x[i : i + batch_size], y[i : i + batch_size]  # (B,) each
         features = torch.stack([months**2, months, torch.ones_like(months)])  # (3, B)
@@ -433,6 +551,22 @@ def _given_walks(params, x, y, rate, batch_size):
     return params
 
 
+def _shrinking_rate(params, x, y, rate, batch_size):
+    for start in range(0, len(x), batch_size):
+        part = slice(start, start + batch_size)
+        rate = rate / len(x[part])
+        params = params - rate * len(x[part]) * parabola_gradient.answer(params, x[part], y[part])
+    return params
+
+
+def _features_divided(params, x, y, rate, batch_size):
+    for start in range(0, len(x), batch_size):
+        part = slice(start, start + batch_size)
+        features = _features(x[part]) / len(x[part])
+        params = params - rate * 2 * features @ (params @ features - y[part])
+    return params
+
+
 one_epoch.plant({
     "divided by batch_size: the last batch may hold fewer months, and its step is then too short":
         _epoch(lambda features, errors, given: 2 * features @ errors / given[4]),
@@ -446,7 +580,25 @@ one_epoch.plant({
         _epoch(lambda features, errors, given: 2 * features @ errors / len(errors) ** 0.5),
     "the mean of the errors is taken before they meet x² and x: the mean of products is asked":
         _epoch(lambda features, errors, given: 2 * features.mean(1) * errors.mean()),
-    "the mean of the errors is multiplied with a sum over the months: take the mean of the products":
+    "the mean is taken over the three parameters, so all move alike; it runs over the months":
+        (
+            _epoch(lambda features, errors, given: 2 * (features @ errors).mean()),
+            _epoch(lambda features, errors, given: 2 * (features * errors).mean()),
+        ),
+    "the rate shrinks from batch to batch: `rate = …` in the loop overwrites it":
+        _shrinking_rate,
+    "the features are divided, so the prediction is too: divide the gradient":
+        _features_divided,
+    "divided by the wrong number; the mean divides by len(months)":
+        (
+            _epoch(lambda features, errors, given: 2 * features @ errors / 12),
+            _epoch(lambda features, errors, given: 2 * features @ errors / (2 * given[4])),
+        ),
+    "a step for each month; asked is a step for each batch":
+        lambda params, x, y, rate, batch_size: one_epoch.answer(params, x, y, rate, 1),
+    "only the first batch is read: is `return` inside the loop?":
+        lambda params, x, y, rate, size: one_epoch.answer(params, x[:size], y[:size], rate, size),
+    "a mean is multiplied with a sum over the months: take the mean of the products":
         _epoch(lambda features, errors, given: 2 * features.sum(1) * errors.mean()),
     "every step has the length of the rate: the gradient is divided by its own length, not by the number of months":
         _epoch(lambda features, errors, given: features @ errors / (features @ errors).norm()),
@@ -513,7 +665,7 @@ QUESTIONS = (
         options=(
             "The loss is as low as this model allows",
             "The loss is 0",
-            "The place is flat: perhaps the lowest valley, perhaps a higher one, perhaps a top",
+            "The place is flat: perhaps the lowest valley, perhaps a higher one, perhaps a top or a pass",
             "The learning rate is too small",
         ),
         answer=2,
@@ -535,7 +687,7 @@ QUESTIONS = (
         ),
         answer=1,
         why=(
-            "That is so if the mean is forgotten: a mean over more days is no longer.",
+            "That is so if the mean is forgotten: a mean does not grow with the number of days.",
             "Noise falls with the square root of the number of days.",
             "A quarter of the noise takes sixteen times as many days.",
             "Four times as many days have to be read.",

@@ -245,7 +245,7 @@ function render({ model, el }) {
       const local = place.terms.length && loss - place.lowest > 0.01 ? `, not the deepest valley: that has ${num(place.lowest, 3)}` : "";
       return `settled ${after}, loss ${num(loss, 3)}${local}.`;
     }
-    const way = loss > first ? "higher than at the start" : isNoisy(one) ? "the slopes of mini-batches keep it moving" : "still on the way";
+    const way = loss > first ? "higher than at the start" : isNoisy(one) ? "moved by the slopes of mini-batches" : "still on the way";
     return `${after}: loss ${num(loss, 3)} (at the start ${num(first, 3)}), ${way}.`;
   }
 
