@@ -368,8 +368,8 @@ QUESTIONS = (
         answer=1,
         why=(
             "A clock has the same speed everywhere.",
-            "In short texts these hands move little: a head can use the pair almost as if it had no position. Far enough "
-            "away it turns all the same.",
+            "In short texts these hands move little: a head can use the pair almost as if it had no position. Far "
+            "enough away it turns all the same.",
             "No clock holds a position; it shows a distance.",
             "Clocks 1 to 7 have been round within 255 tokens. What they show beyond is not new.",
         ),
@@ -397,8 +397,8 @@ QUESTIONS = (
     Question(
         id="rope.memory",
         text=(
-            "A model of 8K is stretched to 32K by YaRN, and a text of 32K is read. What about the bytes of its KV cache, "
-            "beside those of a full text of 8K?"
+            "A model of 8K is stretched to 32K by YaRN, and a text of 32K is read. What about the bytes of its KV "
+            "cache, beside those of a full text of 8K?"
         ),
         options=(
             "The same: the scaling changes no shape",
