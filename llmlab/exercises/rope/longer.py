@@ -42,8 +42,8 @@ def _clocks_and_lengths():
 def unseen(freqs, trained, length):
     """freqs (d/2,) radians per token -> (d/2,) booleans: True where the clock shows new times.
 
-    So it is if its hand was not once round at the largest trained distance, and now
-    goes further.
+    True if at the largest trained distance the hand was not yet once round, and the new
+    text goes further.
     """
     not_round = (trained - 1) * freqs < 2 * math.pi  # (d/2,)
     return not_round & (length > trained)
@@ -83,13 +83,13 @@ def _heads_and_factors():
     "rope.ntk",
     title="The slowest clock misses its mark",
     prompt=(
-        "The base is raised so that the fastest clock stays as it is and the slowest becomes slower by exactly "
+        "The base is made larger so that the fastest clock stays as it is and the slowest becomes slower by exactly "
         "`factor`. With a head of 4 numbers, base 100 and factor 4 the slowest clock should go from 1/10 to 1/40 "
         "radian per token; it goes to 1/20. Mend it."
     ),
     hints=(
         "Write down the slowest clock: j = d/2 − 1, so θ = base^(−(d − 2)/d).",
-        "Raising the base by a number x makes it slower by x^((d − 2)/d). Which x makes that equal to factor?",
+        "Multiplying the base by a number x makes it slower by x^((d − 2)/d). Which x makes that equal to factor?",
         "x = factor ** (head_dim / (head_dim - 2)).",
     ),
     inputs=_heads_and_factors,
@@ -97,7 +97,7 @@ def _heads_and_factors():
     minutes=8,
 )
 def ntk_frequencies(head_dim, theta, factor):
-    """The clocks with a raised base: -> (d/2,) radians per token.
+    """The clocks with a larger base: -> (d/2,) radians per token.
 
     The first is as without scaling, the last exactly `factor` times slower.
     """
@@ -106,7 +106,7 @@ def ntk_frequencies(head_dim, theta, factor):
 
 
 @ntk_frequencies.mend(
-    "the base is raised by factor itself, so that the slowest clock becomes slower by factor^((d − 2)/d) only. The "
+    "the base is multiplied by factor alone, so that the slowest clock becomes slower by factor^((d − 2)/d) only. The "
     "exponent d/(d − 2) makes up for that"
 )
 def _base_times_factor(head_dim, theta, factor):
@@ -239,7 +239,7 @@ by_parts.plant({
         _multiplied,
     "every clock is slowed by factor: that is position interpolation, without parts":
         lambda freqs, factor, length, low, high: freqs / factor,
-    "the speeds are multiplied by YaRN's temperature, which belongs to the scores":
+    "the speeds are multiplied by the factor of YaRN's temperature, which belongs to queries and keys":
         _warmed,
 })  # fmt: skip
 
@@ -347,7 +347,7 @@ PREDICTIONS = (
             "about that of its first 256 tokens",
             "lower, since it has read more",
             "a little higher",
-            "higher than that of guessing",
+            "as high as that of guessing, or higher",
         ),
     ),
 )
@@ -368,10 +368,10 @@ QUESTIONS = (
         answer=1,
         why=(
             "A clock has the same speed everywhere.",
-            "In short texts these hands hardly move: a head can use the pair as if it had no position. Far enough away "
-            "it turns all the same.",
+            "In short texts these hands move little: a head can use the pair almost as if it had no position. Far "
+            "enough away it turns all the same.",
             "No clock holds a position; it shows a distance.",
-            "Fast clocks have shown every time within a few tokens. What they show beyond is not new.",
+            "Clocks 1 to 7 have been round within 255 tokens. What they show beyond is not new.",
         ),
     ),
     Question(
@@ -396,12 +396,15 @@ QUESTIONS = (
     ),
     Question(
         id="rope.memory",
-        text="A model of 8K is stretched to 32K by YaRN. What happens to the bytes of its KV cache?",
+        text=(
+            "A model of 8K is stretched to 32K by YaRN, and a text of 32K is read. What about the bytes of its KV "
+            "cache, beside those of a full text of 8K?"
+        ),
         options=(
-            "Nothing: the scaling changes no shape",
-            "They are four times as many for each token",
-            "As many for each token; four times as many for a text of 32K as for one of 8K",
-            "They become fewer, since positions are interpolated",
+            "The same: the scaling changes no shape",
+            "Four times as many for each token",
+            "As many for each token, four times as many in all",
+            "Fewer, since positions are interpolated",
         ),
         answer=2,
         why=(
