@@ -192,6 +192,7 @@ def test_what_trains_nothing_runs_once_and_stands_for_every_seed(tmp_path):
         runner.keep(run, result | {"measuring": 0.1, "measured": study.measure(made, run.setting)})
     found = opened(study, tmp_path)
     assert found.values("as it is", "senses").keys() == found.values("tuned", "senses").keys() == {3, 5}
+    assert "Recorded, not run here: 3 runs, seeds 3, 5," in repr(found)
     assert found.difference("tuned", "bits per byte").n == 2 and not runner.missing(study)
     assert [line.split(": ")[1] for line in command.standing(runner, study)][1:] == [
         "1 of 1 recorded",

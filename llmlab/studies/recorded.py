@@ -116,7 +116,8 @@ class Recorded:
 
     def _remark(self) -> str:
         seeds = sorted({seed for of_setting in self.runs.values() for seed in of_setting})
-        said = f"Recorded, not run here: {sum(map(len, self.runs.values()))} runs, seeds {_range(seeds)}, "
+        n_runs = sum(seed in self.study.seeds_of(name) for name, of in self.runs.items() for seed in of)
+        said = f"Recorded, not run here: {n_runs} runs, seeds {_range(seeds)}, "
         said += f"{self.minutes:.0f} minutes on one core in all; mean ± half of the {LEVEL:.0%} interval."
         for setting, seed, reason in self.failed:
             said += f" Failed: {setting}, seed {seed} ({reason})."
