@@ -63,6 +63,10 @@ unseen.plant({
         lambda freqs, trained, length: ((trained - 1) * freqs < 360) & (length > trained),
     "among n tokens the largest distance is n − 1: a hand that is round one token later is not yet round":
         lambda freqs, trained, length: (trained * freqs < 2 * math.pi) & (length > trained),
+    "a clock need not come round in the new text: one that only goes further shows new times as well":
+        lambda freqs, trained, length: (
+            ((trained - 1) * freqs < 2 * math.pi) & ((length - 1) * freqs >= 2 * math.pi) & (length > trained)
+        ),
     "a text that is no longer than the trained ones shows nothing new: look at `length`, too":
         lambda freqs, trained, length: (trained - 1) * freqs < 2 * math.pi,
     "every clock goes further in a longer text; but one whose hand was already round shows no new time":
@@ -136,7 +140,7 @@ ntk_frequencies.plant({
         lambda head_dim, theta, factor: _powers(head_dim, theta) / factor,
     "the base is lowered: the clocks become faster":
         lambda head_dim, theta, factor: _powers(head_dim, theta / factor ** (head_dim / (head_dim - 2))),
-    "the base itself is raised to the exponent: theta · factor^(d/(d − 2)), not (theta · factor)^(d/(d − 2))":
+    "theta is raised too, (theta · factor)^(d/(d − 2)), or the power is 2j/(d − 2); raise factor only":
         lambda head_dim, theta, factor: _powers(head_dim, (theta * factor) ** (head_dim / (head_dim - 2))),
     "the powers of the base go from 0 to 1 here; those of RoPE are 2j/d and end at (d − 2)/d":
         _to_the_end,
@@ -219,12 +223,20 @@ by_parts.plant({
         lambda freqs, factor, length, low, high: _mixed(
             freqs, factor, length, low, high, ramp=lambda share: 1 - share.clamp(0, 1)
         ),
-    "γ is not held between 0 and 1: fast clocks become faster than they were":
+    "γ is not held between 0 and 1: fast clocks become faster than they were, slow ones slower than by factor":
         lambda freqs, factor, length, low, high: _mixed(freqs, factor, length, low, high, ramp=lambda share: share),
     "γ is held at 1 and not at 0: the slowest clocks become slower than by factor":
         lambda freqs, factor, length, low, high: _mixed(
             freqs, factor, length, low, high, ramp=lambda share: share.clamp(max=1)
         ),
+    "γ is held at 0 and not at 1: fast clocks become faster than they were":
+        lambda freqs, factor, length, low, high: _mixed(
+            freqs, factor, length, low, high, ramp=lambda share: share.clamp(min=0)
+        ),
+    "the turns are counted in length − 1 tokens; here it is `length`":
+        lambda freqs, factor, length, low, high: _mixed(freqs, factor, length - 1, low, high),
+    "`/ 2 * math.pi` divides by 2 and multiplies by π; write / (2 * math.pi)":
+        lambda freqs, factor, length, low, high: _mixed(freqs, factor, length, low, high, turn=2 / math.pi),
     "those are radians, not turns: divide by 2π":
         lambda freqs, factor, length, low, high: _mixed(freqs, factor, length, low, high, turn=1.0),
     "there is no ramp: clocks between the bounds get one of the two speeds, not a mixture":
@@ -248,6 +260,7 @@ by_parts.plant({
 
 
 def _scores():
+    yield (torch.tensor([[[0.5, 0.0], [1.0, 0.5]]]),)
     yield (torch.zeros(2, 3, 3),)
     for n_heads, n_tokens in ((4, 5), (1, 4), (8, 6), (16, 2)):
         yield (2 * torch.randn(n_heads, n_tokens, n_tokens),)
@@ -310,6 +323,14 @@ def _divided(scores):
     return (scores / (distance + 1).clamp(min=1)).masked_fill(distance < 0, -math.inf).softmax(-1)
 
 
+def _alibi_scores(scores):
+    n_heads, n_tokens, _ = scores.shape
+    at = torch.arange(n_tokens)
+    distance = at[:, None] - at
+    slopes = 2 ** (-8 * torch.arange(1, n_heads + 1) / n_heads)
+    return (scores - slopes[:, None, None] * distance).masked_fill(distance < 0, -math.inf)
+
+
 alibi_weights.plant({
     "the sign is wrong: distance is rewarded, and far tokens get the most weight":
         lambda scores: _alibi(scores, sign=1),
@@ -329,6 +350,16 @@ alibi_weights.plant({
         lambda scores: _alibi(scores, mask=False, size=torch.abs),
     "the distance is taken from the weights, after the softmax; take it from the scores":
         _after_softmax,
+    "those are the scores with their penalty; the softmax over the keys is missing":
+        _alibi_scores,
+    "the future is cut off after the softmax, so that a row's weights no longer sum to 1; give it −∞ before":
+        lambda scores: _alibi(scores, mask=False).tril(),
+    "later keys have the score 0, which is not nothing: after the softmax they keep weight. Give them −∞":
+        lambda scores: _alibi_scores(scores).nan_to_num(neginf=0.0).softmax(-1),
+    "the softmax runs over the queries; each query's weights over the keys, the last dimension, sum to 1":
+        lambda scores: _alibi_scores(scores).softmax(1),
+    "the 8 of the slopes is missing: 2^(−8h/H)":
+        lambda scores: _alibi(scores, slope=lambda n: 2 ** (-torch.arange(1, n + 1) / n)),
     "the scores are divided by the distance; it is subtracted, times the slope":
         _divided,
 })  # fmt: skip

@@ -15,7 +15,7 @@ from ..records import Prediction, Question, exercise
 def _places():
     """Several widths and bases; positions unsorted, repeated, large; odd widths at the end."""
     for places, d, base in (
-        ([0, 1], 4, 100.0), ([3], 2, 10_000.0), ([5, 2, 2, 40], 6, 10_000.0), ([300, 0, 7], 8, 500_000.0),
+        ([1, 3], 4, 100.0), ([3], 2, 10_000.0), ([5, 2, 2, 40], 6, 10_000.0), ([300, 0, 7], 8, 500_000.0),
         ([1, 2, 9], 10, 64.0), ([2, 1], 3, 100.0), ([4], 1, 10.0),
     ):  # fmt: skip
         yield torch.tensor(places), d, base
@@ -178,12 +178,22 @@ def _rotate_half(x):
     return torch.cat((-b, a), -1)
 
 
+def _rotate_pairs(x):
+    return torch.stack((-x[..., 1::2], x[..., 0::2]), -1).flatten(-2)
+
+
 turn.plant({
     "the partners are j and j + d/2, the layout of halves; here neighbors are pairs, 2j and 2j + 1":
         lambda x, p, freqs: _halves(x, p[:, None] * freqs),
     "the layouts are mixed: the angles are repeated for neighbors, but the partners are taken from the other half":
         lambda x, p, freqs: (lambda a: x * a.cos() + _rotate_half(x) * a.sin())(
             (p[:, None] * freqs).repeat_interleave(2, -1)
+        ),
+    "the layouts are mixed: the partners are neighbors, but the angles are repeated as for halves":
+        (
+            lambda x, p, freqs: (lambda a: x * a.cos() + _rotate_pairs(x) * a.sin())(
+                (p[:, None] * freqs).repeat(1, 2)
+            ),
         ),
     "the numbers are turned right and put back in the wrong order: all first numbers, then all second ones. They "
     "belong between each other, first, second, first, second":
@@ -530,6 +540,13 @@ def own_positions(own):
     return (own.cumsum(1) - 1) * own
 
 
+def _begun_again(own):
+    found = torch.zeros(own.shape, dtype=torch.long)
+    for t in range(1, own.shape[1]):
+        found[:, t] = torch.where(own[:, t] & own[:, t - 1], found[:, t - 1] + 1, 0)
+    return found
+
+
 own_positions.plant({
     "the padding is counted: each row's first own token stands at 0, wherever it is in the row":
         (
@@ -542,8 +559,12 @@ own_positions.plant({
         (lambda own: own.cumsum(1), lambda own: own.cumsum(1) * own),
     "padding in front has −1, which is no position; give it 0":
         lambda own: own.cumsum(1) - 1,
-    "padding behind the text counts on as if it were text; give it 0":
+    "padding behind the text keeps the position of the last token; give it 0":
         lambda own: (own.cumsum(1) - 1).clamp(min=0),
+    "padding behind the text counts on as if it were text; give it 0":
+        lambda own: (torch.arange(own.shape[1]) - own.int().argmax(1, keepdim=True)).clamp(min=0),
+    "after padding inside a text the count begins again; it goes on":
+        _begun_again,
     "the counting runs down the columns, over the batch; each row counts for itself, cumsum(1)":
         (lambda own: (own.cumsum(0) - 1) * own, lambda own: own.cumsum(0) - 1),
     "the count goes on from row to row; each row begins at 0":
