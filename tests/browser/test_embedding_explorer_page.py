@@ -96,9 +96,8 @@ class Explorer:
         assert int(self.root.get_by_label("checkpoint", exact=True).input_value()) == at
         looked = near[max(0, widget.neighbor)]
         assert self.said("looked").startswith(f"“{visible(looked[0])}”: cosine {three(looked[1])}, ")
-        letters = dict(zip(widget.analogy, "abc", strict=True))
         assert self.root.evaluate(SUM) == [
-            [word, three(cosine), f"is {letters[word]}" if word in letters else ""]
+            [word, three(cosine), "in the sum" if word in widget.analogy else ""]
             for word, cosine in widget.ranking[: widget.k]
         ]
         assert self.root.evaluate(LAYERS) == [

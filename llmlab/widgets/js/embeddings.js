@@ -425,8 +425,7 @@ function render({ model, el }) {
     sumTitle.textContent = `Nearest to ${quoted(given[0])} − ${quoted(given[1])} + ${quoted(given[2])}: ${quoted(words[row[0][0]])}${own ? `, a word of the sum. The first that is none of the three is ${quoted(words[row[first][0]])}, in place ${first + 1}` : ""}.`;
     sumBars.replaceChildren(
       ...row.slice(0, get("k")).map(([n, cosine], place) => {
-        const letters = lettersOf(n);
-        return bar({ "data-sum-bar": words[n] }, () => pick(n), place, words[n], cosine, letters ? "in the sum" : "");
+        return bar({ "data-sum-bar": words[n] }, () => pick(n), place, words[n], cosine, lettersOf(n) ? "in the sum" : "");
       }),
     );
   }
