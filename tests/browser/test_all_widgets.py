@@ -227,5 +227,6 @@ def test_a_saved_notebook_opens_with_its_widgets_and_the_next_day_with_their_tab
     assert "weights" in shown and "Error displaying widget" not in shown and "not found" not in shown
     another.run(0)
     another.page.wait_for_selector(root)
-    for page in (notebook, again, another):  # JupyterLab's debugger asks a kernel that is ending
-        assert [error for error in page.console_errors if "debugger state" not in error] == []
+    of_the_end = "debugger state", "Kernel is dead"  # JupyterLab itself may be asking a kernel that we end
+    for page in (notebook, again, another):
+        assert [error for error in page.console_errors if not any(part in error for part in of_the_end)] == []
