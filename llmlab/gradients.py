@@ -128,8 +128,13 @@ class Value:
                 parent.grad += slope * value.grad
 
     def __repr__(self) -> str:
-        return f"Value({self.data:.4g}, grad={self.grad:.4g})"
+        """With four digits; what is no number, which somebody may have put into `data` or `grad`, as it is."""
+        return f"Value({_short(self.data)}, grad={_short(self.grad)})"
 
 
 def _value(number: Value | float) -> Value:
     return number if isinstance(number, Value) else Value(number)
+
+
+def _short(number: object) -> str:
+    return f"{number:.4g}" if isinstance(number, int | float) else f"{number!r:.24}"

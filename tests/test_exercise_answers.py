@@ -66,6 +66,36 @@ def value_and_slope(coefficients, x):
     value = sum(c * x ** (n - i) for i, c in enumerate(coefficients))
     return [value, sum((n - i) * c * x ** (n - i - 1) for i, c in enumerate(coefficients[:n]))]
 """),
+    # PyTorch's walk back, in numbers of seven digits
+    ("gradients.dual", """\
+def value_and_slope(coefficients, x):
+    x = torch.tensor(x, dtype=torch.float32, requires_grad=True)
+    value = torch.tensor(0.0)
+    for c in coefficients:
+        value = value * x + c
+    value.backward()
+    return value.item(), x.grad.item()
+"""),
+    # the same loop in numpy's float32
+    ("gradients.dual", """\
+def value_and_slope(coefficients, x):
+    import numpy as np
+    value = slope = np.float32(0)
+    for c in map(np.float32, coefficients):
+        slope = slope * np.float32(x) + value
+        value = value * np.float32(x) + c
+    return value, slope
+"""),
+    # the formula of the slope, and a and b as they came
+    ("gradients.zero", """\
+def fit_line(xs, ys, a, b, rate, n_steps):
+    a, b = a.data, b.data
+    for _ in range(n_steps):
+        errors = [a * x + b - y for x, y in zip(xs, ys)]
+        slope = 2 * sum(e * x for e, x in zip(errors, xs)) / len(xs)
+        a, b = a - rate * slope, b - rate * 2 * sum(errors) / len(xs)
+    return [a, b]
+"""),
     # one dimension at a time, forward from each value to the last
     ("gradients.used_twice", """\
 def walk_back(parents, slopes):
@@ -570,6 +600,49 @@ def value_and_slope(coefficients, x):
             total = total * x + c
         return total
     return f(x), (f(x + 0.01) - f(x)) / 0.01
+"""),
+    # the slope by a short one
+    ("gradients.dual", """\
+def value_and_slope(coefficients, x):
+    def f(x):
+        return sum(c * x**n for n, c in enumerate(reversed(coefficients)))
+    return f(x), (f(x + 1e-5) - f(x - 1e-5)) / 2e-5
+"""),
+    # uses by names that the end does not depend on are waited for
+    ("gradients.any_order", """\
+def slopes_of(end, made_from):
+    uses = dict.fromkeys(made_from, 0)
+    for made in made_from.values():
+        for parent, _ in made:
+            uses[parent] += 1
+    slopes = {name: float(name == end) for name in made_from}
+    ready = [end]
+    while ready:
+        name = ready.pop()
+        for parent, slope in made_from[name]:
+            slopes[parent] += slope * slopes[name]
+            uses[parent] -= 1
+            if uses[parent] == 0:
+                ready.append(parent)
+    return slopes
+"""),
+    # a parent that stands twice in a list is counted once and taken off twice
+    ("gradients.any_order", """\
+def slopes_of(end, made_from):
+    uses = dict.fromkeys(made_from, 0)
+    for made in made_from.values():
+        for parent in dict(made):
+            uses[parent] += 1
+    slopes = {name: float(name == end) for name in made_from}
+    ready = [name for name in uses if uses[name] == 0]
+    while ready:
+        name = ready.pop()
+        for parent, slope in made_from[name]:
+            slopes[parent] += slope * slopes[name]
+            uses[parent] -= 1
+            if uses[parent] == 0:
+                ready.append(parent)
+    return slopes
 """),
     # the first positions, as many as are its own: padding may stand before
     ("embeddings.mean_pool", """\
@@ -1346,6 +1419,124 @@ def test_a_crash_shows_the_shapes_of_what_stands_in_its_line_by_name():
 def test_what_is_said_is_true(id, source, said):
     exercise = catalog.find("exercise", id)
     assert said in judge(exercise, define(source, "answer")).reason
+
+
+def walked(before, loop, line, after="return grads"):
+    """An answer to `gradients.used_twice`."""
+    return f"""
+{before}
+for n in {loop}:
+    for parent, slope in zip(parents[n], slopes[n]):
+        {line}
+{after}
+"""
+
+
+ZEROS = "grads = [0.0] * len(parents); grads[-1] = 1.0"
+BACK = "reversed(range(len(parents)))"
+ADDED = "grads[parent] += slope * grads[n]"
+ORDER = """
+order, seen = [], set()
+def visit(name):
+    if name not in seen:
+        seen.add(name)
+        for parent, _ in made_from[name]:
+            visit(parent)
+        order.append(name)
+visit(end)
+slopes = {name: float(name == end) for name in made_from}
+for name in reversed(order):
+    for parent, slope in made_from[name]:
+        slopes[parent] += slope * slopes[name]
+return slopes
+"""
+STEP = """
+for _ in range(n_steps):
+    a.grad = b.grad = 0.0
+    loss = sum((a * x + b - y) ** 2 for x, y in zip(xs, ys)) / len(xs)
+    loss.backward()
+    a.data -= rate * a.grad
+    b.data -= rate * b.grad
+return [a.data, b.data]
+"""
+HORNER = """
+value = slope = 0.0
+for c in coefficients:
+    slope = slope * x + value
+    value = value * x + c
+return value, slope
+"""
+SLOPES = [  # (exercise, body of the function, what is said)
+    ("used_twice", walked(ZEROS, BACK, ADDED, "    return grads"), "only the parents of the end get a slope"),
+    ("used_twice", walked(ZEROS, "range(len(parents))", ADDED), "only the parents of the end get a slope"),
+    ("used_twice", walked(ZEROS, "range(len(parents) - 2, -1, -1)", ADDED), "no slope leaves the end"),
+    ("used_twice", walked(ZEROS, BACK, "grads[n] += slope * grads[parent]"), "no slope leaves the end"),
+    ("used_twice", walked(ZEROS, "range(len(parents) - 1, 1, -1)", ADDED), "the loop stops before value 1"),
+    ("used_twice", walked("grads = [1.0] * len(parents)", BACK, "grads[parent] *= slope * grads[n]"),
+     "the uses are multiplied with each other"),
+    ("used_twice", """
+import numpy as np
+grads = np.zeros(len(parents))
+grads[-1] = 1
+for n in reversed(range(len(parents))):
+    if parents[n]:
+        grads[parents[n]] += np.array(slopes[n]) * grads[n]
+return grads
+""", "np.add.at adds all"),
+    ("any_order", ORDER.replace("\nreturn", "\n    return"), "only the end's own parents get a slope"),
+    ("any_order", ORDER.replace("reversed(order)", "order"), "only the end's own parents get a slope"),
+    ("any_order", ORDER.replace("float(name == end) for", "1.0 if name == end else None for")
+     .replace("+= slope * slopes[name]", "= (slopes[parent] or 0.0) + slope * slopes[name]"), "missing or None"),
+    ("any_order", ORDER.replace(" * slopes[name]", ""), "the local slopes are collected as they are"),
+    ("any_order", ORDER.replace("        order.append", "    order.append"), "a value is appended at each visit"),
+    ("any_order", """
+slopes, seen = {name: float(name == end) for name in made_from}, set()
+def walk(name):
+    for parent, slope in made_from[name]:
+        slopes[parent] += slope * slopes[name]
+        if parent not in seen:
+            seen.add(parent)
+            walk(parent)
+walk(end)
+return slopes
+""", "a value that was seen takes what arrives and does not pass it on"),
+    ("zero", STEP.replace("= 0.0", "= None"), "grad is set to None"),
+    ("zero", STEP.replace("a.grad = b.grad = 0.0", "pass").replace("\nreturn", "\n    a.grad = b.grad = None\nreturn"),
+     "grad is set to None"),
+    ("zero", STEP.replace("= 0.0", "= type(a)(0)"), "a Value was put into data or grad"),
+    ("zero", STEP.replace("[a.data, b.data]", "[a, b]"), "return [a.data, b.data]"),
+    ("zero", STEP.replace("    loss.backward()", "    loss.backward()\n    loss.backward()"), "is called twice"),
+    ("zero", STEP.replace("range(", "range(1, "), "one step too few"),
+    # a and b are shown as they were given, not as the steps have left them
+    ("zero", STEP.replace("[a.data, b.data]", "[b.data, a.data]"), "a = Value(0.5, grad=0), b = Value(0, grad=0)"),
+    ("dual", HORNER.replace("slope * x", "slope"), "it is multiplied by x"),
+    ("dual", HORNER.replace("value = slope = 0.0", "value, slope = coefficients[0], 0.0"), "is used twice"),
+    ("dual", HORNER.replace("value, slope", "value"), "only the value comes back"),
+    ("dual", """
+n = len(coefficients) - 1
+value = sum(c * x ** (n - k) for k, c in enumerate(coefficients))
+return value, sum(c * x ** (n - k - 1) for k, c in enumerate(coefficients[:-1]))
+""", "with powers: c · k · x**(k − 1)"),
+    ("dual", """
+def f(x):
+    return sum(c * x**n for n, c in enumerate(reversed(coefficients)))
+return f(x), (f(x + 1e-6) - f(x)) / 1e-6
+""", "the slope seems to be that of a small step"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "body", "said"), SLOPES)
+def test_what_is_said_of_an_answer_on_gradients_is_true(name, body, said):
+    exercise = catalog.find("exercise", f"gradients.{name}")
+    head = f"def {exercise.function}({', '.join(exercise.parameters)}):\n"
+    assert said in judge(exercise, define(head + indent(body, "    "), "answer")).reason
+
+
+def test_a_list_in_the_place_of_a_gradient_is_a_crash_at_the_learners_line():
+    exercise = catalog.find("exercise", "gradients.zero")
+    source = "def fit_line(xs, ys, a, b, rate, n_steps):\n" + indent(STEP.replace("= 0.0", "= []"), "    ")
+    verdict = judge(exercise, define(source, "answer"))
+    assert verdict.status == "crashed" and "loss.backward()" in verdict.line
 
 
 def test_a_dictionary_is_shown_with_its_first_entries_and_their_number():

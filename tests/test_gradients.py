@@ -174,3 +174,20 @@ def test_what_a_value_shows():
     x = Value(2)
     (x * 3).backward()
     assert repr(x) == "Value(2, grad=3)" and math.isclose(x.exp().data, math.e**2)
+
+
+@pytest.mark.parametrize(
+    ("grad", "shown"),
+    [
+        (None, "None"),
+        ([], "[]"),
+        ("0", "'0'"),
+        (Value(0), "Value(0, grad=0)"),
+        (0, "0"),
+        (torch.tensor(0), "tensor(0)"),
+    ],
+)
+def test_what_somebody_put_into_grad_is_shown_whatever_it_is(grad, shown):
+    x = Value(0.5)
+    x.grad = grad
+    assert repr(x) == f"Value(0.5, grad={shown})"

@@ -7,6 +7,7 @@ that would never end is stopped: after many lines of its own, or at the call of 
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import inspect
 import random
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ..gradients import Value
 from ..kv_cache import RowLengths
 from .records import Exercise
 
@@ -168,7 +170,10 @@ def own_globals(function: Any) -> dict[str, Any] | None:
 
 
 def plain(value: Any) -> Any:
-    """A copy in which equal things look equal: tensors for arrays, lists for tuples, the lengths of a cache's rows."""
+    """A copy in which equal things look equal: tensors for arrays, lists for tuples, the lengths of a cache's rows.
+
+    Of a `Value` too, so that it can be shown as it was before a call.
+    """
     if isinstance(value, Tensor):
         value = value.detach()
         return (
@@ -182,6 +187,8 @@ def plain(value: Any) -> Any:
         return [plain(one) for one in value]
     if isinstance(value, dict):
         return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, Value):
+        return copy.copy(value)
     if isinstance(value, RowLengths):
         keys = value.keys(0).clone()  # (B, G, S, d)
         left_over = torch.arange(keys.shape[2]) >= value.lengths[:, None]  # (B, S)
@@ -194,7 +201,13 @@ def plain(value: Any) -> Any:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether two plain values are the same to the last bit; not-a-number equals itself."""
+    """Whether two plain values are the same to the last bit; not-a-number equals itself.
+
+    A `Value` counts as the same whatever it holds: a walk back writes into it, and whether a right answer has used it,
+    and how often, is left to the learner.
+    """
+    if isinstance(one, Value) and isinstance(other, Value):
+        return True
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return (
             one.shape == other.shape and one.dtype == other.dtype and torch.equal(one.nan_to_num(), other.nan_to_num())

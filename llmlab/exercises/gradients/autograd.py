@@ -7,6 +7,7 @@ from collections import deque
 import torch
 
 from ...gradients import Value
+from ..comparing import difference
 from ..records import Prediction, Question, exercise
 
 # A value used twice ---------------------------------------------------------------------------------------------------
@@ -33,7 +34,7 @@ def _recorded():
     inputs=_recorded,
     keeps=("parents", "slopes"),
     difficulty=1,
-    minutes=6,
+    minutes=3,
 )
 def walk_back(parents, slopes):
     """Slopes of the last value along each value, a list.
@@ -61,22 +62,28 @@ def _overwritten(parents, slopes):
     return grads
 
 
-def _walked(parents, slopes, *, order=reversed, pass_on=lambda slope, grad: slope * grad, start=1.0, join=sum):
+def _walked(
+    parents, slopes, *, order=reversed, pass_on=lambda slope, grad: slope * grad, start=1.0, join=sum, pairs=zip
+):
     """`walk_back` with one step replaced; `join` makes one number of what came through all uses."""
     came = [[] for _ in parents]
     came[-1] = [start]
     for n in order(range(len(parents))):
-        for parent, slope in zip(parents[n], slopes[n], strict=True):
+        for parent, slope in pairs(parents[n], slopes[n]):
             came[parent].append(pass_on(slope, join(came[n]) if came[n] else 0.0))
     return [join(each) if each else 0.0 for each in came]
 
 
 walk_back.plant({
     "the uses are multiplied with each other; slopes are multiplied along a way, and different ways are added":
-        lambda parents, slopes: _walked(parents, slopes, join=lambda came: torch.tensor(came).prod().item()),
+        (
+            lambda parents, slopes: _walked(parents, slopes, join=lambda came: torch.tensor(came).prod().item()),
+            lambda parents, slopes: _multiplied_into_ones(parents, slopes),
+        ),
     "what comes through several uses is averaged; it adds up":
         lambda parents, slopes: _walked(parents, slopes, join=lambda came: sum(came) / len(came)),
-    "the walk goes forward: a value passes on its slope before it has any. Begin at the end":
+    "only the parents of the end get a slope: the walk goes forward, or stops after its first round. Begin at the end "
+    "and go on to value 0":
         lambda parents, slopes: _walked(parents, slopes, order=iter),
     "the slopes are added along the way; one after the other they multiply, slope * grads[n]":
         lambda parents, slopes: _walked(parents, slopes, pass_on=lambda slope, grad: slope + grad),
@@ -86,7 +93,23 @@ walk_back.plant({
         lambda parents, slopes: _walked(parents, slopes, start=0.0),
     "only the largest of the uses is kept; all of them add up":
         lambda parents, slopes: _walked(parents, slopes, join=max),
+    "a parent that stands twice in a list is counted once; both entries are uses of it (numpy's grads[list] += … "
+    "writes into each place once; np.add.at adds all)":
+        lambda parents, slopes: _walked(parents, slopes, pairs=lambda ps, ss: dict(zip(ps, ss, strict=True)).items()),
+    "no slope leaves the end: the loop begins after it (begin at len(parents) - 1), or a value takes from its parents "
+    "instead of giving to them, grads[parent] += slope * grads[n]":
+        lambda parents, slopes: _walked(parents, slopes, order=lambda numbers: numbers[-2::-1]),
+    "the loop stops before value 1, which then passes nothing on (range(…, 1, -1) ends at 2)":
+        lambda parents, slopes: _walked(parents, slopes, order=lambda numbers: numbers[:1:-1]),
 })  # fmt: skip
+
+
+def _multiplied_into_ones(parents, slopes):
+    grads = [1.0] * len(parents)
+    for n in reversed(range(len(parents))):
+        for parent, slope in zip(parents[n], slopes[n], strict=True):
+            grads[parent] *= slope * grads[n]
+    return grads
 
 
 @walk_back.mistake("every grad starts at 1; only that of the end does, and with += the others must start at 0")
@@ -102,11 +125,15 @@ def _started_at_one(parents, slopes):
 
 
 def _graphs():
-    """A chain, a product with itself, ways of unequal length, values out of the way, and a ladder of 2²⁵ ways."""
+    """A chain, a product with itself, ways of unequal length, values out of the way, and a ladder of 2²⁵ ways.
+
+    In the third, `other` uses what the end uses, so that who counts uses must leave it out, or begin with it.
+    """
     yield "c", {"a": [], "c": [("b", 2.0)], "b": [("a", 5.0)]}
     yield "y", {"x": [], "y": [("x", 3.0), ("x", 4.0)]}
     yield "end", {
-        "long": [("a", 5.0)], "end": [("a", 1.0), ("long", 3.0)], "x": [], "a": [("x", 2.0)], "other": [("end", 9.0)],
+        "long": [("far", 5.0)], "end": [("long", 3.0), ("a", 1.0), ("a", 0.5)], "x": [], "far": [("a", 2.0)],
+        "a": [("x", 2.0)], "other": [("end", 9.0), ("a", 7.0)],
     }  # fmt: skip
     yield "f", {
         "y": [], "f": [("d", -1.0), ("b", 2.0), ("e", 0.5)], "b": [("x", 1.5), ("y", 3.0)], "x": [],
@@ -130,10 +157,10 @@ def _graphs():
     inputs=_graphs,
     keeps=("made_from",),
     difficulty=3,
-    minutes=12,
+    minutes=15,
 )
 def slopes_of(end, made_from):
-    """made_from: {name: [(parent, slope), ...]} in any order, end a name in it.
+    """made_from: {name: [(parent, slope), ...]} in any order; end and every parent are names in it, an input has [].
 
     Returns {name: slope of the end along it} for every name of made_from, 0.0 where the end
     does not depend on it.
@@ -156,19 +183,22 @@ def slopes_of(end, made_from):
     return slopes
 
 
-def _in_order(end, made_from, order, *, add=True, once=False, all_names=True, start=1.0):
+def _in_order(end, made_from, order, *, add=True, once=False, all_names=True, start=1.0, pass_on=True):
     """The walk over an order that is given, with one step replaced."""
     slopes = dict.fromkeys(made_from if all_names else order, 0.0)
     slopes[end] = start
     for name in order:
         parents = dict(made_from[name]).items() if once else made_from[name]
         for parent, slope in parents:
-            slopes[parent] = slope * slopes[name] + (slopes[parent] if add else 0.0)
+            slopes[parent] = slope * (slopes[name] if pass_on else 1.0) + (slopes[parent] if add else 0.0)
     return slopes
 
 
-def _depth_first(end, made_from, *, early=False):
-    """An order with every value after its parents, turned round; `early`: appended before its parents."""
+def _depth_first(end, made_from, *, early=False, again=False):
+    """An order with every value after its parents, turned round.
+
+    `early`: appended before its parents; `again`: appended at each visit.
+    """
     order, seen = [], set()
 
     def visit(name):
@@ -178,8 +208,10 @@ def _depth_first(end, made_from, *, early=False):
                 order.append(name)
             for parent, _ in made_from[name]:
                 visit(parent)
-            if not early:
+            if not early and not again:
                 order.append(name)
+        if again:
+            order.append(name)
 
     visit(end)
     return order if early else order[::-1]
@@ -208,17 +240,41 @@ slopes_of.plant({
     "the walk goes level by level from the end: where two ways of unequal length meet, a value passes on its slope "
     "before the longer way has reached it":
         lambda end, made_from: _in_order(end, made_from, _breadth_first(end, made_from)),
-    "the order is right and is walked from the wrong side: the end comes first, so take reversed(order)":
+    "only the end's own parents get a slope: the order is walked from the wrong side (take reversed(order)), or only "
+    "its first step is done":
         lambda end, made_from: _in_order(end, made_from, _depth_first(end, made_from)[::-1]),
     "a value used twice keeps what came through one use; add it up with +=":
         lambda end, made_from: _in_order(end, made_from, _depth_first(end, made_from), add=False),
     "a parent that stands twice in a list is counted once; both entries are uses of it":
         lambda end, made_from: _in_order(end, made_from, _depth_first(end, made_from), once=True),
-    "names that the end does not depend on are missing; they are in the result with 0.0":
+    "names that the end does not depend on are missing or None; they are in the result with 0.0":
         lambda end, made_from: _in_order(end, made_from, _depth_first(end, made_from), all_names=False),
     "everything is 0: the slope of the end along itself is 1":
         lambda end, made_from: _in_order(end, made_from, _depth_first(end, made_from), start=0.0),
+    "the local slopes are collected as they are; each is multiplied with the slope of the end along the value that "
+    "passes it on, slopes[name]":
+        lambda end, made_from: _in_order(end, made_from, _depth_first(end, made_from), pass_on=False),
+    "a value is appended at each visit, and passes on its slope as often; append it inside of the `if`, the first time "
+    "only":
+        lambda end, made_from: _in_order(end, made_from, _depth_first(end, made_from, again=True)),
 })  # fmt: skip
+
+
+@slopes_of.mistake(
+    "a value that was seen takes what arrives and does not pass it on; pass on once, but only when all has arrived"
+)
+def _seen_walk(end, made_from):
+    slopes, seen = dict.fromkeys(made_from, 0.0), set()
+
+    def walk(name, slope):
+        slopes[name] += slope
+        if name not in seen:
+            seen.add(name)
+            for parent, local in made_from[name]:
+                walk(parent, slope * local)
+
+    walk(end, 1.0)
+    return slopes
 
 
 @slopes_of.mistake(
@@ -252,6 +308,15 @@ def _lines():
         yield xs, ys, Value(a), Value(b), rate, n_steps
 
 
+def _values_came_back(arguments, value):
+    if isinstance(value, list) and any(isinstance(each, Value) for each in value):
+        return (
+            "Values come back, numbers are asked for: return [a.data, b.data]. If you do, a Value was put into data or "
+            "grad; they hold numbers"
+        )
+    return ""
+
+
 @exercise(
     "gradients.zero",
     title="Gradients that stay",
@@ -262,6 +327,7 @@ def _lines():
         "Before each backward(), or after each step: a.grad = b.grad = 0.0.",
     ),
     inputs=_lines,
+    symptoms=(_values_came_back,),
     difficulty=2,
     minutes=9,
 )
@@ -291,22 +357,24 @@ def _never_zeroed(xs, ys, a, b, rate, n_steps):
     return [a.data, b.data]
 
 
-def _fitted(xs, ys, a, b, rate, n_steps, *, zero="ab", at="start", sign=-1, mean=True, more=0):
-    """`fit_line` with one step replaced; `at`: where gradients are set to 0, `zero`: which."""
+def _fitted(xs, ys, a, b, rate, n_steps, *, zero="ab", at="start", sign=-1, mean=True, more=0, to=0.0, walks=1):
+    """`fit_line` with one step replaced; `at`: where gradients are set to 0, or to what `to` is, `zero`: which."""
 
     def clear(when):
         if at == when:
-            a.grad = 0.0 if "a" in zero else a.grad
-            b.grad = 0.0 if "b" in zero else b.grad
+            a.grad = to if "a" in zero else a.grad
+            b.grad = to if "b" in zero else b.grad
 
     for _ in range(n_steps + more):
         clear("start")
         loss = sum((a * x + b - y) ** 2 for x, y in zip(xs, ys, strict=True)) / (len(xs) if mean else 1)
-        loss.backward()
+        for _ in range(walks):
+            loss.backward()
         clear("before the step")
         a.data += sign * rate * a.grad
         clear("between")
         b.data += sign * rate * b.grad
+        clear("end")
     return [a.data, b.data]
 
 
@@ -325,6 +393,15 @@ fit_line.plant({
         lambda *given: _fitted(*given, mean=False),
     "one step too many":
         lambda *given: _fitted(*given, more=1),
+    "one step too few":
+        lambda *given: _fitted(*given, more=-1),
+    "backward() is called twice in a step and adds its slopes twice: each step is twice as long as it should be":
+        lambda *given: _fitted(*given, walks=2),
+    "grad is set to None; `backward` here adds to a number: set it to 0":
+        (
+            lambda *given: _fitted(*given, to=None),
+            lambda *given: _fitted(*given, to=None, at="end"),
+        ),
 })  # fmt: skip
 
 
@@ -359,13 +436,33 @@ def _one_loss(xs, ys, a, b, rate, n_steps):
 
 
 def _polynomials():
-    """Degrees 1 to 4, one of degree 0, zeros among the coefficients, x above 1, below 0 and 0."""
+    """Degrees 1 to 4, one of degree 0, zeros among the coefficients, x above 1, below 0 and 0.
+
+    In the last the constant is so large that the value does not notice a small step; the slope does not contain it.
+    """
     yield [3.0, 5.0], 2.0
     yield [1.0, 0.0, 0.0], 3.0
     yield [2.0, -1.0, 0.5, 4.0], -1.5
     yield [7.0], 2.0
     yield [1.0, 2.0, 3.0, 4.0, 5.0], 0.5
     yield [2.5, 0.0, -3.0, 1.0], 0.0
+    yield [1.0, 0.0, HUGE], 3.0
+
+
+HUGE = 1e15
+
+
+def _by_a_step(arguments, value):
+    """A right value with a wrong slope where all other slopes were right: the small step is lost in rounding."""
+    coefficients, x = arguments
+    if coefficients[-1] != HUGE or not isinstance(value, list) or len(value) != 2:
+        return ""
+    if difference(value_and_slope.answer(coefficients, x)[0], value[0]):
+        return ""
+    return (
+        "the slope seems to be that of a small step: beside a value of 10¹⁵ the step is lost in rounding. Carry the "
+        "slope along, by the rules for + and *"
+    )
 
 
 @exercise(
@@ -379,6 +476,7 @@ def _polynomials():
     ),
     inputs=_polynomials,
     keeps=("coefficients",),
+    symptoms=(_by_a_step,),
     difficulty=2,
     minutes=8,
 )
@@ -390,9 +488,8 @@ def value_and_slope(coefficients, x):
     return value, slope
 
 
-def _horner(coefficients, x, step, slope=0.0):
+def _horner(coefficients, x, step, slope=0.0, value=0.0):
     """The loop with the rule for the slope replaced: step(value before, value after, slope, x)."""
-    value = 0.0
     for coefficient in coefficients:
         after = value * x + coefficient
         value, slope = after, step(value, after, slope, x)
@@ -404,7 +501,8 @@ value_and_slope.plant({
         lambda coefficients, x: _horner(coefficients, x, lambda old, new, slope, x: slope * x + new),
     "half of the product's rule is missing: slope * x + value, since x moves as well":
         lambda coefficients, x: _horner(coefficients, x, lambda old, new, slope, x: slope * x),
-    "half of the product's rule is missing: slope * x + value, since the value before moves as well":
+    "half of the product's rule is missing: slope * x + value, since the value before moves as well (with powers: "
+    "c · k · x**(k − 1))":
         lambda coefficients, x: _horner(coefficients, x, lambda old, new, slope, x: old),
     "the slope begins at 1; before the first coefficient the value is 0 and does not move with x":
         lambda coefficients, x: _horner(coefficients, x, lambda old, new, slope, x: slope * x + old, slope=1.0),
@@ -418,6 +516,14 @@ value_and_slope.plant({
         lambda coefficients, x: value_and_slope.answer(coefficients, x)[1],
     "the coefficient is added to the slope as well; it is a constant, whose slope is 0":
         lambda coefficients, x: _horner(coefficients, x, lambda old, new, slope, x: slope * x + old + new - old * x),
+    "the slope from before is added as it is; it is multiplied by x: slope * x + value":
+        lambda coefficients, x: _horner(coefficients, x, lambda old, new, slope, x: slope + old),
+    "the first coefficient is used twice: begin with 0, or begin with it and go on at the second":
+        lambda coefficients, x: _horner(
+            coefficients, x, lambda old, new, slope, x: slope * x + old, value=coefficients[0]
+        ),
+    "only the value comes back; the slope is asked for too":
+        lambda coefficients, x: value_and_slope.answer(coefficients, x)[0],
 })  # fmt: skip
 
 
