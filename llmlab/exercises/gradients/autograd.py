@@ -160,7 +160,8 @@ def _graphs():
     minutes=15,
 )
 def slopes_of(end, made_from):
-    """made_from: {name: [(parent, slope), ...]} in any order; end and every parent are names in it, an input has [].
+    """made_from: {name: [(parent, slope), ...]} in any order; end and every parent are names
+    in it, an input has [].
 
     Returns {name: slope of the end along it} for every name of made_from, 0.0 where the end
     does not depend on it.
