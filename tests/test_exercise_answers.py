@@ -18,6 +18,50 @@ from llmlab.exercises.sources import define
 from llmlab.tokenization import GPT2_PATTERN, split_pieces
 
 RIGHT = [
+    # a loop over single numbers
+    ("gradients.relu_slope", """\
+def relu_backward(values, grads):
+    return [[g if u > 0 else 0.0 for u, g in zip(*rows)] for rows in zip(values.tolist(), grads.tolist())]
+"""),
+    # the last layer by itself, numpy
+    ("gradients.forward", """\
+def forward(x, layers):
+    import numpy as np
+    *hidden, (w, b) = [(w.double().numpy(), b.double().numpy()) for w, b in layers]
+    x = x.double().numpy()
+    for each, bias in hidden:
+        x = np.tanh(x @ each + bias)
+    return x @ w + b
+"""),
+    # text by text
+    ("gradients.over_batch", """\
+def mean_surprise(logits, right):
+    total = 0.0
+    for row, choice in zip(logits.tolist(), right.tolist()):
+        total += math.log(sum(math.exp(z - row[choice]) for z in row))
+    return total / len(right)
+"""),
+    # PyTorch's own, one by one
+    ("gradients.log_of_zero", """\
+def surprises(logits, right):
+    return F.cross_entropy(logits, right, reduction="none")
+"""),
+    # the largest taken out by hand, in float32
+    ("gradients.log_of_zero", """\
+def surprises(logits, right):
+    top = logits.max(1, keepdim=True).values
+    away = logits - top
+    return away.exp().sum(1).log() - away.gather(1, right[:, None])[:, 0]
+"""),
+    # the definition of a softmax's slopes, by the product of two matrices
+    ("gradients.p_minus_y", """\
+def logit_slopes(logits, right):
+    p = logits.softmax(1)
+    along_p = torch.zeros_like(p)
+    for n, choice in enumerate(right):
+        along_p[n, choice] = -1 / p[n, choice] / len(right)
+    return p * (along_p - (along_p * p).sum(1, keepdim=True))
+"""),
     # each value asks all that were made from it, in any order: its slope is the sum over these
     ("gradients.any_order", """\
 def slopes_of(end, made_from):
@@ -533,6 +577,43 @@ def bits_per_byte(loss, n_tokens, text):
 """),
 ]  # fmt: skip
 WRONG = [
+    # the sign's own 0 counts as half a step
+    ("gradients.relu_slope", """\
+def relu_backward(values, grads):
+    return grads * values.clamp(0, 1).ceil().where(values != 0, torch.full_like(values, 0.5))
+"""),
+    # bends all but the last two
+    ("gradients.forward", """\
+def forward(x, layers):
+    for n, (w, b) in enumerate(layers):
+        x = x @ w + b
+        if n < max(len(layers) - 2, 1) and len(layers) > 1:
+            x = x.tanh()
+    return x
+"""),
+    # the right dimension only where texts are as many as choices
+    ("gradients.over_batch", """\
+def mean_surprise(logits, right):
+    p = logits.softmax(-1 if logits.shape[0] == logits.shape[1] else 0)
+    return -p[torch.arange(len(right)), right].log().mean()
+"""),
+    # a wide format: finite for longer, and not for good
+    ("gradients.log_of_zero", """\
+def surprises(logits, right):
+    return -logits.double().softmax(1)[torch.arange(len(right)), right].log()
+"""),
+    # the slopes by small steps in float32
+    ("gradients.p_minus_y", """\
+def logit_slopes(logits, right):
+    h, found = 0.5, torch.zeros_like(logits)
+    for n in range(logits.shape[0]):
+        for k in range(logits.shape[1]):
+            up, down = logits.clone(), logits.clone()
+            up[n, k] += h
+            down[n, k] -= h
+            found[n, k] = (F.cross_entropy(up, right) - F.cross_entropy(down, right)) / (2 * h)
+    return found
+"""),
     # a clock that comes round within the new text is no longer new
     ("rope.unseen", """\
 def unseen(freqs, trained, length):

@@ -654,6 +654,30 @@ def line_by_sgd(xs, ys, a, b, rate, n_steps):
     return line.tolist()
 
 
+def back_through_torchs_relu(values, grads):
+    values = values.clone().requires_grad_()
+    return torch.autograd.grad(F.relu(values), values, grads)[0]
+
+
+def layers_of_torch(x, layers):
+    parts = []
+    for w, b in layers:
+        part = torch.nn.Linear(*w.shape)
+        part.weight.data, part.bias.data = w.T, b
+        parts += [part, torch.nn.Tanh()]
+    return torch.nn.Sequential(*parts[:-1])(x).detach()
+
+
+def surprises_in_numpy(logits, right):
+    wide = logits.numpy().astype(np.float64)
+    return np.logaddexp.reduce(wide, axis=1) - wide[range(len(right)), right.numpy()]
+
+
+def slopes_by_autograd(logits, right):
+    logits = logits.clone().requires_grad_()
+    return torch.autograd.grad(F.cross_entropy(logits, right), logits)[0]
+
+
 OTHERS = {
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
@@ -700,6 +724,11 @@ OTHERS = {
     "gradients.any_order": slopes_of_a_graph_by_inverse,
     "gradients.zero": line_by_sgd,
     "gradients.dual": lambda coefficients, x: (np.polyval(coefficients, x), np.polyval(np.polyder(coefficients), x)),
+    "gradients.relu_slope": back_through_torchs_relu,
+    "gradients.forward": layers_of_torch,
+    "gradients.over_batch": torch.nn.functional.cross_entropy,
+    "gradients.log_of_zero": surprises_in_numpy,
+    "gradients.p_minus_y": slopes_by_autograd,
     "kv_cache.decode_row": lambda q, keys, values: sdpa(q[:, None], keys, values)[:, 0],
     "kv_cache.count_keys": counted,
     "kv_cache.append": in_a_list,
