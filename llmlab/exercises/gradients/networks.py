@@ -252,7 +252,7 @@ mean_surprise.plant({
 def _far_apart():
     """Ordinary logits; then some so far apart, and so large, that exp is 0 or infinite in float32."""
     yield torch.tensor([[1.0, 0.0, -1.0]]), torch.tensor([2])
-    yield torch.tensor([[0.0, 200.0], [300.0, 0.0], [-5.0, 5.0]]), torch.tensor([0, 0, 1])
+    yield torch.tensor([[0.0, 200.0], [3000.0, 0.0], [-5.0, 5.0]]), torch.tensor([0, 0, 1])
     yield torch.randn(3, 4) * 3, torch.tensor([3, 0, 3])
     yield torch.randn(4, 3) * 400, torch.tensor([1, 0, 2, 2])
     yield torch.randn(2, 5) - 900, torch.tensor([4, 1])
@@ -263,7 +263,7 @@ def _far_apart():
     title="The log of 0",
     prompt=(
         "Write the surprise at the true choice of each text, so that it is right and finite also where the logits are "
-        "hundreds apart, or all near −900."
+        "hundreds or thousands apart, or all near −900."
     ),
     hints=(
         "log(exp(z) / Σ exp) is z − log(Σ exp): the first exp and log cancel, so never write them.",
