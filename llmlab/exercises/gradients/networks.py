@@ -183,7 +183,9 @@ def _choices():
 @exercise(
     "gradients.over_batch",
     title="A loss that is too good",
-    prompt=("It runs, and training lowers it. But for a batch of one text it is 0, whatever the model says. Mend it."),
+    prompt=(
+        "This loss runs, and training lowers it. But for one text alone it is 0, whatever the model says. Mend it."
+    ),
     hints=(
         "Print the shares for a batch of one. What do the three of them add up to?",
         "Each text shares out 1 among its own choices. Over which dimension must the softmax run?",
@@ -195,7 +197,7 @@ def _choices():
     minutes=6,
 )
 def mean_surprise(logits, right):
-    """The mean surprise in nats: logits (B, C), right (B,) the number of each text's true choice -> a number."""
+    """Mean surprise in nats: logits (B, C), right (B,) each text's true choice -> a number."""
     shares = logits.softmax(1)  # (B, C)
     given = shares[torch.arange(len(right)), right]  # (B,)
     return -given.log().mean()
