@@ -254,7 +254,7 @@ mean_surprise.plant({
 def _far_apart():
     """Ordinary logits; then some so far apart, and so large, that exp is 0 or infinite in float32."""
     yield torch.tensor([[1.0, 0.0, -1.0]]), torch.tensor([2])
-    yield torch.tensor([[0.0, 200.0], [3000.0, 0.0], [-5.0, 5.0]]), torch.tensor([0, 0, 1])
+    yield torch.tensor([[0.0, 200.0], [3000.0, 0.0], [-5.0, 5.0]]), torch.tensor([0, 1, 0])
     yield torch.randn(3, 4) * 3, torch.tensor([3, 0, 3])
     yield torch.randn(4, 3) * 400, torch.tensor([1, 0, 2, 2])
     yield torch.randn(2, 5) - 900, torch.tensor([4, 1])
