@@ -151,6 +151,46 @@ def walk_back(parents, slopes):
         found.append(moves[-1])
     return found
 """),
+    # all lists word by word, each until it ends, in numpy
+    ("gradients.fresh_state", """\
+def last_states(lists, W, U, b):
+    import numpy as np
+    W, U, b = (np.asarray(t) for t in (W, U, b))
+    h = np.zeros((len(lists), len(b)))
+    for t in range(max(map(len, lists))):
+        for n, words in enumerate(lists):
+            if t < len(words):
+                h[n] = np.tanh(W @ np.asarray(words[t]) + U @ h[n] + b)
+    return h
+"""),
+    # the slopes of all states first, then one product
+    ("gradients.shared", """\
+def slope_of_shared(U, states, slope):
+    inner = []
+    for after in reversed(list(states[1:])):
+        inner.append(slope * (1 - after * after))
+        slope = inner[-1] @ U
+    if not inner:
+        return torch.zeros(len(U), len(U))
+    return torch.stack(inner).T @ states[:-1].flip(0)
+"""),
+    # the averages by their sums
+    ("gradients.adam", """\
+def adam(params, gradients, rate, beta1, beta2, eps):
+    place = params.clone()
+    for t in range(1, len(gradients) + 1):
+        past = gradients[:t].flip(0)
+        w1, w2 = (torch.tensor([beta ** k for k in range(t)]).double()[:, None] for beta in (beta1, beta2))
+        m, v = (w1 * past).sum(0) / w1.sum(), (w2 * past ** 2).sum(0) / w2.sum()
+        place -= rate * m / (v.sqrt() + eps)
+    return place
+"""),
+    # never more than 1, whatever is divided
+    ("gradients.clip", """\
+def clip(gradients, max_norm):
+    length = torch.linalg.vector_norm(torch.stack([g.norm() for g in gradients]))
+    return [g * min(1, max_norm / max(length.item(), 1e-12)) for g in gradients]
+"""),
     # row by row, in float64, added in place
     ("attention.stream", """\
 def attend_and_add(x, w_q, w_k, w_v, w_o):
@@ -671,6 +711,42 @@ def walk_back(parents, slopes):
         for parent in set(parents[n]):
             grads[parent] = sum(s for p, s in zip(parents[n], slopes[n]) if p == parent) * grads[n]
     return grads
+"""),
+    # new at every second list
+    ("gradients.fresh_state", """\
+def last_states(lists, W, U, b):
+    states = []
+    for n, words in enumerate(lists):
+        h = torch.zeros_like(b) if n % 2 == 0 else h
+        for x in words:
+            h = torch.tanh(W @ x + U @ h + b)
+        states.append(h)
+    return torch.stack(states)
+"""),
+    # the last two steps, as a walk that is cut off does
+    ("gradients.shared", """\
+def slope_of_shared(U, states, slope):
+    total = torch.zeros_like(U)
+    for t in range(len(states) - 1, max(0, len(states) - 3), -1):
+        inner = slope * (1 - states[t] ** 2)
+        total += torch.outer(inner, states[t - 1])
+        slope = U.T @ inner
+    return total
+"""),
+    # the usual epsilon, whatever is given
+    ("gradients.adam", """\
+def adam(params, gradients, rate, beta1, beta2, eps):
+    m = v = torch.zeros_like(params)
+    for t, g in enumerate(gradients, 1):
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
+        params = params - rate * m / (1 - beta1**t) / ((v / (1 - beta2**t)).sqrt() + 1e-8)
+    return params
+"""),
+    # the length of the first tensor for all
+    ("gradients.clip", """\
+def clip(gradients, max_norm):
+    length = gradients[0].norm()
+    return [g * min(1.0, max_norm / (length + 1e-12)) for g in gradients]
 """),
     # the slope by a long step
     ("gradients.dual", """\

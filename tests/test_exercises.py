@@ -678,6 +678,38 @@ def slopes_by_autograd(logits, right):
     return torch.autograd.grad(F.cross_entropy(logits, right), logits)[0]
 
 
+def states_by_pytorch(lists, W, U, b):
+    rnn = torch.nn.RNN(W.shape[1], W.shape[0], batch_first=True).double()
+    for parameter, value in zip(rnn.parameters(), (W, U, b, torch.zeros_like(b)), strict=True):
+        parameter.data = value
+    return torch.cat([rnn(words[None])[1][0] for words in lists]).detach()
+
+
+def shared_slope_by_autograd(U, states, slope):
+    """Each state is made again from the one before, with an input that makes it come out as it was given."""
+    u, h = U.clone().requires_grad_(), states[0]
+    for before, after in itertools.pairwise(states):
+        h = torch.tanh(torch.atanh(after) - U @ before + u @ h)
+    return torch.autograd.grad(h @ slope + 0 * u.sum(), u)[0]
+
+
+def adam_by_pytorch(params, gradients, rate, beta1, beta2, eps):
+    place = torch.nn.Parameter(params.clone())
+    optimizer = torch.optim.Adam([place], lr=rate, betas=(beta1, beta2), eps=eps)
+    for gradient in gradients:
+        place.grad = gradient.clone()
+        optimizer.step()
+    return place
+
+
+def clipped_by_pytorch(gradients, max_norm):
+    places = [torch.nn.Parameter(torch.zeros_like(g)) for g in gradients]
+    for place, gradient in zip(places, gradients, strict=True):
+        place.grad = gradient.clone()
+    torch.nn.utils.clip_grad_norm_(places, max_norm)  # adds 1e-6 to the length
+    return [place.grad for place in places]
+
+
 OTHERS = {
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
@@ -729,6 +761,10 @@ OTHERS = {
     "gradients.over_batch": torch.nn.functional.cross_entropy,
     "gradients.log_of_zero": surprises_in_numpy,
     "gradients.p_minus_y": slopes_by_autograd,
+    "gradients.fresh_state": states_by_pytorch,
+    "gradients.shared": shared_slope_by_autograd,
+    "gradients.adam": adam_by_pytorch,
+    "gradients.clip": clipped_by_pytorch,
     "kv_cache.decode_row": lambda q, keys, values: sdpa(q[:, None], keys, values)[:, 0],
     "kv_cache.count_keys": counted,
     "kv_cache.append": in_a_list,
