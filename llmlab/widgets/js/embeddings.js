@@ -344,7 +344,7 @@ function render({ model, el }) {
 
   const bar = (attributes, action, place, word, cosine, note) =>
     button(
-      { tabindex: -1, class: "llmlab-emb-bar", ...attributes },
+      { tabindex: -1, class: "llmlab-ranked llmlab-emb-bar", ...attributes },
       action,
       h("span", { class: "llmlab-note" }, String(place + 1)),
       h("span", { class: "llmlab-emb-word" }, visible(word)),

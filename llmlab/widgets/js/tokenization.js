@@ -303,7 +303,7 @@ function render({ model, el }) {
     const lines = ranking().map(({ pair, times }, place) =>
       button(
         {
-          class: `llmlab-bpe-pair ${place ? "" : "llmlab-bpe-best"}`,
+          class: `llmlab-ranked llmlab-bpe-pair ${place ? "" : "llmlab-bpe-best"}`,
           "data-rank": place,
           tabindex: -1,
           "aria-pressed": String(place === get("rank")),
