@@ -1696,6 +1696,45 @@ def test_a_list_in_the_place_of_a_gradient_is_a_crash_at_the_learners_line():
     assert verdict.status == "crashed" and "loss.backward()" in verdict.line
 
 
+@pytest.mark.parametrize(
+    "refusal", ["raise ValueError('an even number, please')", "raise ValueError", "assert d % 2 == 0"]
+)
+@pytest.mark.parametrize(
+    ("speeds", "said"),
+    [
+        ("base ** (-torch.arange(d // 2) / d)", "the 2 of the exponent −2j/d is missing"),
+        ("base ** (torch.arange(0, d, 2) / d)", "the minus in the exponent is missing"),
+    ],
+)
+def test_a_mistake_is_named_in_whatever_words_the_answer_refuses_what_it_should(speeds, said, refusal):
+    source = (
+        f"def angles(positions, d, base):\n    import torch\n    if d % 2:\n        {refusal}\n"
+        f"    return positions[:, None] * {speeds}\n"
+    )
+    reason = judge(catalog.find("exercise", "rope.angles"), define(source, "answer")).reason
+    if refusal.startswith("raise"):
+        assert reason.startswith(said) and "Also refuse an odd d" not in reason
+    else:  # another kind of error than the one that is asked for
+        assert said not in reason
+
+
+def test_a_mistake_that_refuses_too_much_is_named_in_whatever_words_it_does():
+    source = (
+        "def append(buffer, length, new):\n    end = length + new.shape[1]\n    if end >= buffer.shape[1]:\n"
+        "        raise ValueError(f'no room for {end}')\n    buffer[:, length:end] = new\n    return buffer[:, :end]\n"
+    )
+    exercise = catalog.find("exercise", "kv_cache.append")
+    assert judge(exercise, define(source, "answer")).reason.startswith("rows that fit exactly are refused")
+
+
+def test_an_error_of_the_answers_own_is_not_taken_for_one_of_the_models():
+    """Of one kind, and with all inputs, but the mistake "the list gives the model no batch" fails in other words."""
+    exercise = catalog.find("exercise", "welcome.write")
+    source = f"def write({', '.join(exercise.parameters)}):\n    raise ValueError('not today')\n"
+    verdict = judge(exercise, define(source, "answer"))
+    assert verdict.status == "wrong" and verdict.reason.startswith("here nothing should be raised; it raised ValueErr")
+
+
 def test_a_dictionary_is_shown_with_its_first_entries_and_their_number():
     assert shown({}) == "{}"
     assert shown({(b"a", b"b"): 2, "n": 1.5}) == "{(b'a', b'b'): 2, n: 1.5}"

@@ -162,8 +162,33 @@ def test_a_word_that_was_never_read_needs_no_document_and_a_skill_is_written_onc
     assert fresh.find([text]) == first and len(written) == n_written
 
 
+def test_words_that_never_followed_one_another_need_no_document(stream, documents, by_hand, monkeypatch):
+    """Both words were read in the same skill, but never in this order; at the ends they may be cut."""
+    fresh, written = Stream.load(stream), []
+    monkeypatch.setattr(MODULE, "document", lambda *args, **kw: written.append(args) or world.document(*args, **kw))
+    stories = [text for _, text, document in documents if text and document.skill == "stories"]
+    words = stories[0].split(" ")
+    turned = [f" {other} {one} " for one, other in pairwise(words) if one.isalpha() and other.isalpha()]
+    never = [text for text in turned if not any(" ".join(text.split()) in read for _, read, _ in documents if read)]
+    assert len(never) > 10 and not any(fresh.find(never).values()) and not written
+    cut = [f"{one[1:]} {other[:-1]}" for one, other in pairwise(words) if len(one) > 1 < len(other)]
+    assert len(cut) > 10 and all(check(cut, stream, by_hand).values())
+
+
+def test_where_too_many_words_follow_one_another_to_be_noted_all_is_found_too(
+    tmp_path, tokenizer, documents, by_hand, monkeypatch
+):
+    monkeypatch.setattr(sys.modules["llmlab.training.stream"], "PAIRS", 300)
+    few = published(tmp_path / "few", tokenizer, training=FIRST, later=[SECOND])
+    noted = [bool(group.pairs) for group in Stream.load(few).groups.values()]
+    assert any(noted) and not all(noted)
+    read = [text for _, text, _ in documents if text]
+    assert all(check([text[5:60] for text in read if len(text) > 60], few, by_hand).values())
+    check([" ".join(reversed(text.split(" ")[:4])) for text in read[:200]], few, by_hand)
+
+
 def test_words_are_runs_of_letters_and_single_signs():
-    assert words_of("Tom's 27 + 5_a\n我很 é") == {"Tom", "'", "s", "27", "+", "5_a", "\n", "我", "很", "é"}
+    assert words_of("Tom's 27 + 5_a\n我很 é") == ["Tom", "'", "s", "27", "+", "5_a", "\n", "我", "很", "é"]
 
 
 def test_one_reading_and_no_reading_are_streams_too(tmp_path, tokenizer):

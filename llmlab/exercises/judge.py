@@ -2,8 +2,8 @@
 
 The function, the solution and every planted mistake are tried on the same inputs. An answer is right if it does what
 the solution does. A wrong one gets the reason of the mistake that it equals on all inputs: in its value, the arguments
-that it changed, its errors and its calls of a given model. What no mistake covers gets the smallest input on which it
-differs.
+that it changed, its errors and its calls of a given model. Of an error that a function raises itself only the kind
+counts, since its words are the learner's. What no mistake covers gets the smallest input on which it differs.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _overflows(trial: Trial) -> bool:
 
 def _same(exercise: Exercise, mistake: Trial, got: Trial, expected: Trial) -> bool:
     if mistake.error is not None or got.error is not None:
-        return type(mistake.error) is type(got.error) and said(mistake.error) == said(got.error)
+        return _same_error(mistake, got, expected)
     if expected.value is not None or expected.error is not None:
         if (mistake.value is None) != (got.value is None):
             return False
@@ -175,6 +175,16 @@ def _same(exercise: Exercise, mistake: Trial, got: Trial, expected: Trial) -> bo
         if difference(after, now, scale=mistake.scale):
             return False
     return True
+
+
+def _same_error(mistake: Trial, got: Trial, expected: Trial) -> bool:
+    """Whether two functions fail alike. What they raise as the solution does, or both by a statement of their own, has
+    any words; of what Python or PyTorch raises, the words tell one fault from another."""
+    asked = expected.error is not None and all(isinstance(one.error, type(expected.error)) for one in (mistake, got))
+    alike = type(mistake.error) is type(got.error)
+    if asked or (alike and mistake.raised and got.raised):
+        return mistake.changed.keys() == got.changed.keys()
+    return alike and said(mistake.error) == said(got.error)
 
 
 def _uses(exercise: Exercise, trial: Trial) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dis
 import functools
 import inspect
 import random
@@ -39,6 +40,7 @@ class Trial:
     arguments: tuple[Any, ...]
     value: Any = None
     error: BaseException | None = None
+    raised: bool = False  # whether the error comes of a `raise` in the function's own code, and so has its own words
     changed: dict[str, Any] = field(default_factory=dict)  # arguments that are no longer as they were
     fed: list[Any] = field(default_factory=list)  # the tokens of each call of a given model
     facts: dict[str, bool] = field(default_factory=dict)  # {reason to give if it is not so: whether it is so}
@@ -105,7 +107,7 @@ def _tried_once(exercise: Exercise, function: Callable[..., Any], arguments: tup
             value = function(*by_position, **by_name)
         trial.value = plain(value)
     except (Exception, SystemExit, Stopped) as error:
-        trial.error = error
+        trial.error, trial.raised = error, _raised_in(error, own_globals(function))
     if exercise.facts and trial.error is None:
         with contextlib.suppress(Exception):  # a value of another kind has no such facts
             trial.facts = exercise.facts(arguments, value)
@@ -117,6 +119,15 @@ def _tried_once(exercise: Exercise, function: Callable[..., Any], arguments: tup
         trial.fed += [tokens.tolist() for tokens in model.fed]
         model.fed.clear()
     return trial
+
+
+def _raised_in(error: BaseException, own: dict[str, Any] | None) -> bool:
+    """Whether an error was raised by a statement, `raise` or `assert`, in code with these globals."""
+    step = error.__traceback__
+    while step.tb_next is not None:
+        step = step.tb_next
+    instruction = step.tb_frame.f_code.co_code[step.tb_lasti]
+    return step.tb_frame.f_globals is own and dis.opname[instruction] == "RAISE_VARARGS"
 
 
 def _split(solution: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[list[Any], dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..tokenization import BPETokenizer
-from ..world.seen import LIST, NAMES, Group, Part, Stream, made_from, words_of
+from ..world.seen import LIST, NAMES, PAIRS, Group, Part, Stream, made_from, words_of
 from .data import Read, WorldBatches, fill
 
 
@@ -47,6 +48,7 @@ def index(readings: Sequence[tuple[WorldBatches, int]], made: dict[str, Any]) ->
     n_characters: list[int] = []
     skills: list[int] = []
     words: dict[tuple[int, str], set[str]] = {}
+    pairs: dict[tuple[int, str], set[tuple[str, str]]] = {}
     checksums: dict[tuple[int, str], int] = {}
 
     def note(text: str, skill: str | None) -> None:
@@ -58,7 +60,9 @@ def index(readings: Sequence[tuple[WorldBatches, int]], made: dict[str, Any]) ->
             names.append(skill)
         skills.append(names.index(skill))
         key = len(parts) - 1, skill
-        words.setdefault(key, set()).update(words_of(text))
+        found = words_of(text)
+        words.setdefault(key, set()).update(found)
+        pairs.setdefault(key, set()).update(pairwise(found))
         checksums[key] = zlib.crc32(text.encode(), checksums.get(key, 0))
 
     n_steps = sum(n for _, n in readings)
@@ -74,7 +78,10 @@ def index(readings: Sequence[tuple[WorldBatches, int]], made: dict[str, Any]) ->
                     for text, skill in texts:
                         note(text, skill)
                 bar.update()
-    groups = {key: Group(frozenset(words[key]), checksums[key]) for key in words}
+    groups = {
+        key: Group(frozenset(words[key]), checksums[key], frozenset(found if len(found) <= PAIRS else ()))
+        for key, found in pairs.items()
+    }
     counts = np.array(n_documents), np.array(n_characters), np.array(skills, dtype=np.uint8)
     return Stream(made, tuple(parts), tuple(names), *counts, groups)
 

@@ -3,8 +3,9 @@
 The documents are not kept but written again, since each follows from its number. A small index, `stream.npz`, made once
 by `llmlab stream` with the model's tokenizer, tells which of them were read: how many documents each row of each step
 took, how much of a row's last one was read before the row was full, and which skill each is of. It also holds the words
-of each skill's documents, so that most texts need the documents of a few skills only, and a checksum of the documents,
-so that a world that writes other ones than the model has read is noticed.
+of each skill's documents and which of them follow one another, so that most texts need the documents of a few skills
+only, or of none, and a checksum of the documents, so that a world that writes other ones than the model has read is
+noticed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -31,6 +33,7 @@ LIST = 255  # the skill of a document that is a list of tokens
 FIRST = ("n_steps", "batch_size", "seq_len", "seed", "lists_first")  # the settings of training that decide what is read
 LATER = ("n_steps", "batch_size", "seq_len", "seed", "token_lists", "pairs_first")  # the same for later readings
 NAMES = ("training", "second", "third")  # of the readings, among the settings
+PAIRS = 12_000  # of words in a group, at most, that are noted: those of lists of any words are many and tell little
 MAKE = "make it again with `llmlab stream`"
 
 _WORD = re.compile(r"\w+|[^\w ]", re.ASCII)  # a run of Latin letters and digits, or any other character but the space
@@ -54,8 +57,9 @@ def seen(text: str, *, stream: str | Path | None = None) -> list[int]:
     - Lists of tokens, which replace some documents of the later readings, are no texts and do not count, though their
       tokens may spell a word, or by chance two in a row.
 
-    A text with a word that was never read is answered at once. Else the documents of the skills that use its words are
-    written again, which takes seconds; they are kept in memory, compressed, and the next text of these skills is fast.
+    A text with a word that was never read, or with two that never followed one another, is answered at once. Else the
+    documents of the skills in which all of them do are written again, which takes seconds; they are kept in memory,
+    compressed, and the next text of these skills is fast.
 
     `stream`: another index than the shipped one, with `model.safetensors` and `tokenizer.json` beside it.
 
@@ -152,10 +156,13 @@ class Part:
 
 
 class Group(NamedTuple):
-    """The documents of one skill in a part: their words, and a checksum of what was read of them, one after another."""
+    """The documents of one skill in a part: their words, a checksum of what was read of them, one after another, and
+    each two words that follow one another in a document, whatever spaces are between them; no pairs where there are
+    more than `PAIRS`."""
 
     words: frozenset[str]
     checksum: int
+    pairs: frozenset[tuple[str, str]]
 
 
 class _Texts(NamedTuple):
@@ -188,8 +195,9 @@ class Stream:
     def find(self, texts: Iterable[str]) -> dict[str, list[int]]:
         """The steps that read each text, as `seen_all` gives them."""
         found: dict[str, set[int]] = {text: set() for text in texts}
+        words = {text: _placed(text) for text in found}
         for key, group in self.groups.items():
-            wanted = [text for text in found if _may_stand_in(text, group.words)]
+            wanted = [text for text in found if _may_stand_in(words[text], group)]
             if not wanted:
                 continue
             texts_read = self._texts_of(key)
@@ -238,7 +246,11 @@ class Stream:
 
     def save(self, path: str | Path) -> None:
         """Write it to one file, atomically."""
-        vocabulary = sorted(set().union(*(group.words for group in self.groups.values())))
+        groups = self.groups.values()
+        vocabulary = sorted(set().union(*(group.words for group in groups)))
+        number = {word: n for n, word in enumerate(vocabulary)}
+        pairs = sorted(set().union(*(group.pairs for group in groups)))  # in the order of their codes
+        codes = np.array([number[one] * len(vocabulary) + number[other] for one, other in pairs], dtype=np.int64)
         about = {
             "made_from": self.made_from,
             "parts": [asdict(part) for part in self.parts],
@@ -246,10 +258,13 @@ class Stream:
             "vocabulary": vocabulary,
             "groups": [[*key, group.checksum] for key, group in self.groups.items()],
         }
-        holds = [word in group.words for group in self.groups.values() for word in vocabulary]
+        holds = [word in group.words for group in groups for word in vocabulary]
+        follow = [pair in group.pairs for pair in pairs for group in groups]
         arrays = {
             "about": np.frombuffer(json.dumps(about, ensure_ascii=False).encode(), dtype=np.uint8),
-            "words": np.packbits(np.array(holds, dtype=bool).reshape(len(self.groups), len(vocabulary)), axis=1),
+            "words": np.packbits(np.array(holds, dtype=bool).reshape(len(groups), len(vocabulary)), axis=1),
+            "pairs": _small(np.diff(codes, prepend=0)),
+            "follow": np.packbits(np.array(follow, dtype=bool).reshape(len(pairs), len(groups)), axis=1),
             "n_documents": _small(self.n_documents),
             "n_characters": _small(self.n_characters),
             "skills": self.skills.astype(np.uint8),
@@ -272,9 +287,12 @@ class Stream:
             about = json.loads(arrays["about"].tobytes())
             vocabulary = np.array(about["vocabulary"], dtype=object)
             rows = np.unpackbits(arrays["words"], axis=1, count=len(vocabulary)).astype(bool)
+            ones, others = np.divmod(np.cumsum(arrays["pairs"], dtype=np.int64), max(1, len(vocabulary)))
+            pairs = np.fromiter(zip(vocabulary[ones], vocabulary[others], strict=True), dtype=object, count=len(ones))
+            follow = np.unpackbits(arrays["follow"], axis=1, count=len(rows)).astype(bool).T
             groups = {
-                (part, skill): Group(frozenset(vocabulary[row]), checksum)
-                for (part, skill, checksum), row in zip(about["groups"], rows, strict=True)
+                (part, skill): Group(frozenset(vocabulary[row]), checksum, frozenset(pairs[those]))
+                for (part, skill, checksum), row, those in zip(about["groups"], rows, follow, strict=True)
             }
             parts = tuple(Part(**part) for part in about["parts"])
             counts = arrays["n_documents"], arrays["n_characters"], arrays["skills"]
@@ -283,26 +301,43 @@ class Stream:
             raise ValueError(f"{path} is no index of a training stream ({error}): {MAKE}") from error
 
 
-def words_of(text: str) -> set[str]:
-    """The words of a text: runs of the letters a to z, digits and _, and each other character but the space alone."""
-    return set(_WORD.findall(text))
+def words_of(text: str) -> list[str]:
+    """The words of a text in their order: runs of the letters a to z, digits and _, and each other character but the
+    space alone."""
+    return _WORD.findall(text)
 
 
-def _may_stand_in(text: str, words: frozenset[str]) -> bool:
-    """False if no document with only these words contains the text, whose first and last word may be cut."""
-    for match in _WORD.finditer(text):
-        word, cut_before, cut_after = match[0], match.start() == 0, match.end() == len(text)
-        if word in words:
-            continue
-        if cut_before and cut_after:
-            known = any(word in other for other in words)
-        elif cut_before:
-            known = any(other.endswith(word) for other in words)
-        else:
-            known = cut_after and any(other.startswith(word) for other in words)
-        if not known:
-            return False
-    return True
+class _Word(NamedTuple):
+    """A word of a text that is asked for, and whether it may be cut off, as the text's first and last one may be."""
+
+    word: str
+    cut_before: bool
+    cut_after: bool
+
+    def may_be(self, whole: str) -> bool:
+        """Whether it may be a part of this word of a document."""
+        if self.cut_before and self.cut_after:
+            return self.word in whole
+        if self.cut_before:
+            return whole.endswith(self.word)
+        return whole.startswith(self.word) if self.cut_after else whole == self.word
+
+
+def _placed(text: str) -> list[_Word]:
+    return [_Word(match[0], match.start() == 0, match.end() == len(text)) for match in _WORD.finditer(text)]
+
+
+def _may_stand_in(words: list[_Word], group: Group) -> bool:
+    """False if no document whose words, and pairs of them, are those of the group contains a text of these words."""
+    inside = [word for word, *cut in words if not any(cut)]
+    if not group.words.issuperset(inside) or (group.pairs and not group.pairs.issuperset(pairwise(inside))):
+        return False
+    wholes = [[word.word] if not any(word[1:]) else [w for w in group.words if word.may_be(w)] for word in words]
+    if not group.pairs:
+        return all(wholes)
+    return all(wholes) and all(
+        any((one, other) in group.pairs for one in ones for other in others) for ones, others in pairwise(wholes)
+    )
 
 
 def _steps_with(text: bytes, whole: bytes, texts: _Texts) -> set[int]:

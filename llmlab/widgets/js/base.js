@@ -1,15 +1,18 @@
 /* Helpers shared by all widgets of the course; stands before each widget's own file in one module text.
  *
  * h(tag, attributes, ...children)  an element; children that are strings become text, never HTML
+ * drawing(tag, attributes, ...)    the same of SVG
  * chooser(label, options, write)   a <select>
  * array(model, name)               a trait's array as {dtype, shape, data: typed array}
  * digits(value, n)                 a number with n significant digits
+ * grouped(count)                   a whole number with commas: 31,500
  * visible(token)                   a token as a label
  * chance(p)                        a probability, to three digits after the point
  * within(value, size)              an index kept from 0 to size − 1
  * live(model)                      whether a kernel answers; false in an exported page, and when the kernel is gone
  * heat(canvas, bytes, side)        a square of attention weights as pixels; folded(bytes, side, most) makes it smaller
  * sheet(canvas, width, height)     an empty canvas to draw on, sharp on every screen
+ * onWidth(node, draw)              draws anew when a node has another width; returns what ends that
  *
  * What stands around every widget's picture, and the module's export, are in frame.js, which stands after that file.
  */
@@ -24,6 +27,14 @@ function h(tag, attributes = {}, ...children) {
     else if (name === "style") Object.assign(node.style, value);
     else if (value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
   }
+  node.append(...children);
+  return node;
+}
+
+/** The same for a picture: an element of SVG. An attribute that is false is left out. */
+function drawing(tag, attributes, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) if (value !== false) node.setAttribute(name, value);
   node.append(...children);
   return node;
 }
@@ -48,6 +59,9 @@ function digits(value, n = 3) {
   if (size > 0 && size < 0.001) return value < 0 ? ">−0.001" : "<0.001";
   return (value < 0 ? "−" : "") + Number(size.toPrecision(n)).toString();
 }
+
+/** A whole number, or its digits as a text, with a comma before every three of them: 31,500. */
+const grouped = (count) => String(count).replace(/\B(?=(\d{3})+$)/g, ",");
 
 /** withUnit(46300000, 1000, "FLOP") is 46.3 MFLOP; 1024 gives KiB, MiB, … */
 function withUnit(value, base, unit) {
@@ -119,4 +133,16 @@ function sheet(canvas, width, height) {
   context.setTransform(dots, 0, 0, dots, 0, 0);
   context.clearRect(0, 0, width, height);
   return context;
+}
+
+/** Draws anew whenever a node has become wider or narrower; returns a function that ends it. */
+function onWidth(node, draw) {
+  let width = node.clientWidth;
+  const watch = new ResizeObserver(() => {
+    if (node.clientWidth === width) return;
+    width = node.clientWidth;
+    draw();
+  });
+  watch.observe(node);
+  return () => watch.disconnect();
 }

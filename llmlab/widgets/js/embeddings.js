@@ -20,18 +20,11 @@ const HINT = "← → checkpoint, ↑ ↓ neighbor, Enter goes to it, Backspace 
 const TOUCH_HINT = "Tap a point, a word or a bar. Move the slider through training.";
 
 const three = (value) => value.toFixed(3).replace("-", "−");
-const grouped = (count) => String(count).replace(/\B(?=(\d{3})+$)/g, ",");
 const ordinal = (n) => `${grouped(n)}${n % 100 > 10 && n % 100 < 14 ? "th" : (["th", "st", "nd", "rd"][n % 10] ?? "th")}`;
 const quoted = (word) => `“${visible(word)}”`;
 const plain = (word) => word.trim().toLowerCase();
 const isAre = (count) => (count === 1 ? "1 is" : `${count || "none"} are`);
 
-function drawing(tag, attributes, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) if (value !== false) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
 /** The sign of a kind of word around a point, of about 2 r px: a path. */
 const SIGNS = [
   (x, y, r) => `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`,
@@ -351,7 +344,7 @@ function render({ model, el }) {
 
   const bar = (attributes, action, place, word, cosine, note) =>
     button(
-      { tabindex: -1, class: "llmlab-emb-bar", ...attributes },
+      { tabindex: -1, class: "llmlab-ranked llmlab-emb-bar", ...attributes },
       action,
       h("span", { class: "llmlab-note" }, String(place + 1)),
       h("span", { class: "llmlab-emb-word" }, visible(word)),
@@ -515,16 +508,10 @@ function render({ model, el }) {
   readAnswers();
   shown = target();
   draw();
-  let wide = map.clientWidth;
-  const watch = new ResizeObserver(() => {
-    if (map.clientWidth === wide) return;
-    wide = map.clientWidth;
-    drawMap();
-  });
-  watch.observe(map);
+  const unwatch = onWidth(map, drawMap);
   return () => {
     cancelAnimationFrame(motion);
-    watch.disconnect();
+    unwatch();
     release();
   };
 }

@@ -29,17 +29,9 @@ function num(value, n = 4) {
   if (power >= -3 && power < 6) return sign + String(Number(`${mantissa}e${power}`));
   return `${sign}${mantissa} × 10${power < 0 ? "⁻" : ""}${[...String(Math.abs(power))].map((digit) => RAISED[digit]).join("")}`;
 }
-const grouped = (count) => String(count).replace(/\B(?=(\d{3})+$)/g, ",");
 const counted = (n) => `${grouped(n)} step${n === 1 ? "" : "s"}`;
 const bracketed = (value) => (value < 0 ? `(${num(value)})` : num(value));
 const rounded = (value, n) => Number(value.toPrecision(n));
-
-function drawing(tag, attributes, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) if (value !== false) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
 
 const limit = (px) => Math.max(-1e5, Math.min(1e5, Math.round(10 * px) / 10));
 const through = (spots) => spots.map(([x, y], n) => `${n ? "L" : "M"}${limit(x)} ${limit(y)}`).join("");
@@ -520,12 +512,10 @@ function render({ model, el }) {
   }
   on(["landscape", ...RUN, "kept", "scale"], draw);
   draw();
-  let wide = map.clientWidth;
-  const watch = new ResizeObserver(() => map.clientWidth !== wide && ((wide = map.clientWidth), draw()));
-  watch.observe(map);
+  const unwatch = onWidth(map, draw);
   return () => {
     clearInterval(playing);
-    watch.disconnect();
+    unwatch();
     release();
   };
 }

@@ -18,17 +18,10 @@ const HINT = "← → query, ↑ ↓ key, Space ties them: then the score stays.
 const TOUCH_HINT = "Move a slider, tie the two, tap a dial or drag along the curve.";
 
 const three = (value) => value.toFixed(3).replace("-", "−");
-const grouped = (count) => String(count).replace(/\B(?=(\d{3})+$)/g, ",");
 const plain = (size) => (size >= 100 ? grouped(size.toFixed(0)) : size.toFixed(size >= 10 ? 1 : 2));
 const degrees = (radians) => (((((radians * 180) / Math.PI) % 360) + 360) % 360).toFixed(1);
 const quoted = (token) => `“${visible(token)}”`;
 
-function drawing(tag, attributes, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) if (value !== false) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
 /** The highest of a range of the curve: [distance, score]. */
 function highest(curve, from, to) {
   let best = from;
@@ -410,16 +403,9 @@ function render({ model, el }) {
   on(["layer", "head", "query", "key", "m", "n", "together", "theta", "scaling", "factor", "rope_layout", "pair", "scale"], () => quiet || draw());
   on("revision", read);
   read();
-  let wide = curve.clientWidth;
-  const watch = new ResizeObserver(() => {
-    if (curve.clientWidth === wide) return;
-    wide = curve.clientWidth;
-    drawCurve();
-    drawWaves();
-  });
-  watch.observe(curve);
+  const unwatch = onWidth(curve, () => (drawCurve(), drawWaves()));
   return () => {
-    watch.disconnect();
+    unwatch();
     release();
   };
 }

@@ -29,7 +29,6 @@ function label(bytes) {
   return `0x${hex(bytes)}`;
 }
 const quoted = (bytes) => `“${label(bytes)}”`;
-const grouped = (count) => String(count).replace(/\B(?=(\d{3})+$)/g, ",");
 const several = (count, name) => `${Number.isInteger(count) ? grouped(count) : count} ${name}${Number(count) === 1 ? "" : "s"}`;
 const equal = (a, b) => String(a) === String(b);
 
@@ -55,13 +54,6 @@ function grown(part, when) {
   if (at < 0) return { part, at, halves: [], height: 0 };
   const halves = [[part[0], at + 1], [at + 1, part[1]]].map((half) => grown(half, when));
   return { part, at, halves, height: 1 + Math.max(...halves.map((half) => half.height)) };
-}
-
-function drawing(tag, attributes, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) if (value !== false) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
 }
 
 function render({ model, el }) {
@@ -311,7 +303,7 @@ function render({ model, el }) {
     const lines = ranking().map(({ pair, times }, place) =>
       button(
         {
-          class: `llmlab-bpe-pair ${place ? "" : "llmlab-bpe-best"}`,
+          class: `llmlab-ranked llmlab-bpe-pair ${place ? "" : "llmlab-bpe-best"}`,
           "data-rank": place,
           tabindex: -1,
           "aria-pressed": String(place === get("rank")),

@@ -72,12 +72,6 @@ function inTheWindow(model, root, rescaled) {
 
 /** The four corners of a window, as a picture. */
 function corners() {
-  const make = (tag, attributes) => {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value));
-    return node;
-  };
-  const svg = make("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" });
-  svg.append(make("path", { d: "M2 6V2H6M10 2H14V6M14 10V14H10M6 14H2V10", fill: "none", stroke: "currentColor", "stroke-width": 2 }));
-  return svg;
+  const lines = { d: "M2 6V2H6M10 2H14V6M14 10V14H10M6 14H2V10", fill: "none", stroke: "currentColor", "stroke-width": 2 };
+  return drawing("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, drawing("path", lines));
 }
