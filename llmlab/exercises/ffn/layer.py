@@ -267,7 +267,7 @@ gated.plant({
 
 
 def _widths():
-    """Published shapes and small ones: with and without a factor, a multiple already, just above one, multiples of 1."""
+    """Published shapes and small ones: with a factor or without, a multiple already, just above one, and of 1."""
     yield 6, 1.0, 1
     yield 96, 1.0, 32
     yield 4096, 1.0, 256
