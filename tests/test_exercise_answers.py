@@ -62,6 +62,47 @@ def logit_slopes(logits, right):
         along_p[n, choice] = -1 / p[n, choice] / len(right)
     return p * (along_p - (along_p * p).sum(1, keepdim=True))
 """),
+    # unit by unit: how strongly it says yes, times its column
+    ("ffn.layer", """\
+def layer(x, w_up, b_up, w_down, b_down):
+    added = b_down.repeat(len(x), 1)
+    for row, threshold, column in zip(w_up, b_up, w_down.T):
+        added = added + torch.clamp(x @ row + threshold, min=0)[:, None] * column
+    return added
+"""),
+    # the share by another function of the same family, in float64
+    ("ffn.gelu", """\
+def exact_gelu(x):
+    wide = x.double()
+    return wide * torch.special.erfc(-wide / 2 ** 0.5) / 2
+"""),
+    # the matrix cut before it is applied
+    ("ffn.gated", """\
+def gated(x, w_gate_up, w_down):
+    n = w_down.shape[1]
+    g = x @ w_gate_up[:n].T
+    return torch.einsum("tf,df->td", g / (1 + torch.exp(-g)) * (x @ w_gate_up[n:].T), w_down)
+"""),
+    # whole numbers all the way, and the remainder in place of two divisions
+    ("ffn.width", """\
+def width(d_model, factor, multiple):
+    wide = math.floor(factor * (8 * d_model // 3))
+    return wide + (-wide) % multiple
+"""),
+    # all that is not among the largest is set to 0 in a copy
+    ("ffn.top_k", """\
+def keep_largest(hidden, k):
+    kept = hidden.clone()
+    order = hidden.abs().argsort(dim=-1, descending=True)
+    kept.scatter_(-1, order[..., k:], 0.0)
+    return kept
+"""),
+    # a threshold: the size of the k-th largest
+    ("ffn.top_k", """\
+def keep_largest(hidden, k):
+    least = hidden.abs().sort(-1).values[..., hidden.shape[-1] - k, None]
+    return torch.where(hidden.abs() >= least, hidden, 0)
+"""),
     # each value asks all that were made from it, in any order: its slope is the sum over these
     ("gradients.any_order", """\
 def slopes_of(end, made_from):
@@ -653,6 +694,39 @@ def logit_slopes(logits, right):
             down[n, k] -= h
             found[n, k] = (F.cross_entropy(up, right) - F.cross_entropy(down, right)) / (2 * h)
     return found
+"""),
+    # right wherever the thresholds are 0
+    ("ffn.layer", """\
+def layer(x, w_up, b_up, w_down, b_down):
+    return (x @ w_up.T).relu() @ w_down.T + b_up.relu() @ w_down.T + b_down
+"""),
+    # a share that is right at three places
+    ("ffn.gelu", """\
+def exact_gelu(x):
+    return x * (0.5 + 0.3413447 * x.clamp(-1, 1))
+"""),
+    # a tanh form with other numbers
+    ("ffn.gelu", """\
+def exact_gelu(x):
+    return x * (1 + torch.tanh(0.8 * x + 0.0355 * x ** 3)) / 2
+"""),
+    # the halves of the columns instead of the rows
+    ("ffn.gated", """\
+def gated(x, w_gate_up, w_down):
+    gate, up = (x @ w_gate_up.T).view(len(x), -1, 2).unbind(-1)
+    return (F.silu(gate) * up) @ w_down.T
+"""),
+    # right for Llama 2 7B and 13B
+    ("ffn.width", """\
+def width(d_model, factor, multiple):
+    return 256 * math.ceil(8 * d_model / 3 / 256)
+"""),
+    # the k largest of the whole tensor
+    ("ffn.top_k", """\
+def keep_largest(hidden, k):
+    n = k * (hidden.numel() // hidden.shape[-1])
+    least = hidden.abs().flatten().topk(n).values[-1]
+    return torch.where(hidden.abs() >= least, hidden, 0)
 """),
     # a clock that comes round within the new text is no longer new
     ("rope.unseen", """\
@@ -1421,6 +1495,29 @@ def test_a_crash_shows_the_shapes_of_what_stands_in_its_line_by_name():
 @pytest.mark.parametrize(
     ("id", "source", "said"),
     [
+        (
+            "ffn.layer",
+            "def layer(x, w_up, b_up, w_down, b_down):\n"
+            "    return F.relu(F.linear(F.linear(x, w_up, b_up), w_down, b_down))\n",
+            "The bend belongs between the two",
+        ),
+        (
+            "ffn.gelu",
+            "def exact_gelu(x):\n    c = math.sqrt(2 / math.pi)\n"
+            "    return x / 2 * (1 + torch.tanh(c * (x + 0.044715 * torch.pow(x, 3))))\n",
+            "that is GELU's tanh form, which GPT-2 has",
+        ),
+        (
+            "ffn.gated",
+            "def gated(x, w_gate_up, w_down):\n    n = len(w_gate_up) // 2\n"
+            "    return (x @ w_gate_up[:n].T * F.silu(x @ w_gate_up[n:].T)) @ w_down.T\n",
+            "the activation stands on the wrong branch",
+        ),
+        (
+            "ffn.width",
+            "def width(d_model, factor, multiple):\n    return int(factor * int(d_model * 8 / 3))\n",
+            "nothing is rounded to a multiple",
+        ),
         (
             "welcome.prepare",
             "def prepare(tokenizer, prompt):\n"

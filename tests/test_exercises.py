@@ -10,6 +10,7 @@ import tempfile
 from fractions import Fraction
 from functools import partial
 from html import unescape
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -710,6 +711,37 @@ def clipped_by_pytorch(gradients, max_norm):
     return [place.grad for place in places]
 
 
+def added_by_linear_layers(x, w_up, b_up, w_down, b_down):
+    return F.linear(F.threshold(F.linear(x, w_up, b_up), 0.0, 0.0), w_down, b_down)
+
+
+def gelu_number_by_number(x):
+    """The share below each number from Python's own normal distribution."""
+    return torch.tensor([each * NormalDist().cdf(each) for each in x.flatten().tolist()]).view(x.shape)
+
+
+def gated_by_phi3(x, w_gate_up, w_down):
+    from transformers import Phi3Config
+    from transformers.models.phi3.modeling_phi3 import Phi3MLP
+
+    sizes = {"hidden_size": w_down.shape[0], "intermediate_size": w_down.shape[1]}
+    layer = Phi3MLP(Phi3Config(**sizes, pad_token_id=0))
+    layer.gate_up_proj.weight.data, layer.down_proj.weight.data = w_gate_up, w_down
+    return layer(x).detach()
+
+
+def width_by_counting(d_model, factor, multiple):
+    least = math.floor(Fraction(str(factor)) * math.floor(Fraction(8 * d_model, 3)))
+    return next(wide for wide in itertools.count(multiple, multiple) if wide >= least)
+
+
+def largest_row_by_row(hidden, k):
+    rows = hidden.flatten(0, -2).tolist()
+    kept = [sorted(range(len(row)), key=lambda n, row=row: -abs(row[n]))[:k] for row in rows]
+    new = [[each if n in stay else 0.0 for n, each in enumerate(row)] for row, stay in zip(rows, kept, strict=True)]
+    return torch.tensor(new).view(hidden.shape)
+
+
 OTHERS = {
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
@@ -748,6 +780,11 @@ OTHERS = {
     "rope.ntk": raised_base_of_transformers,
     "rope.by_parts": mixed_clock_by_clock,
     "rope.alibi": alibi_of_bloom,
+    "ffn.layer": added_by_linear_layers,
+    "ffn.gelu": gelu_number_by_number,
+    "ffn.gated": gated_by_phi3,
+    "ffn.width": width_by_counting,
+    "ffn.top_k": largest_row_by_row,
     "gradients.formula": parabola_by_autograd,
     "gradients.small_step": cubic_by_its_series,
     "gradients.walk": walk_by_sgd,
