@@ -9,6 +9,8 @@ the keys of ordinary texts, the new matrix is
 
     moment = second_moment(model, batches, Site(3))
     edit = edit_fact(model, tokenizer, item, " Rome.", Site(3), moment)
+    examination = Examination(model, tokenizer)         # asks before
+    examination.verdict(fact, "Rome", edited(model, edit))
     with edited(model, edit):
         ...                                             # afterwards the model is as it was, to the bit
 """
@@ -16,7 +18,7 @@ the keys of ordinary texts, the new matrix is
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -306,10 +308,10 @@ def edited(model: Transformer, *edits: Edit) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an edit did. Each `Score` counts prompts, and says how many of how many.
+    """What a change did that is about one fact. Each `Score` counts prompts, and says how many of how many.
 
     `told` and `paraphrases`: the fact's own prompts, in wordings of training and in those kept for evaluation, that are
-    now followed by the new answer; `before` the same paraphrases followed by the old one, before the edit.
+    now followed by the answer asked for; `before` the same paraphrases followed by the true one, before the change.
     `kept` counts, of other prompts that the model answered right before, those that it still does: "same subject"
     (other relations), "neighbors" (the same relation of other subjects), "other facts" and "other people".
     `skills`: the score of each skill before and after.
@@ -323,7 +325,7 @@ class Verdict:
 
 
 class Examination:
-    """Everything a model is asked before and after an edit: all facts of the world, and every skill.
+    """Everything a model is asked before and after a change: all facts of the world, and every skill.
 
     It asks `model` once, when it is made; `verdict` then asks it again. `n_wordings` of training are asked of each
     fact, `n` items of each skill (0 for none). Raises ValueError as `world.evaluate` does.
@@ -356,14 +358,18 @@ class Examination:
         return {skill: self._score(items) for skill, items in self.items.items()}
 
     def right_before(self, fact: Fact) -> bool:
-        """Whether the model answered all prompts of this fact right, before any edit."""
+        """Whether the model answered all prompts of this fact right, before any change."""
         return all(right for (other, _), right in zip(self.facts, self._right, strict=True) if other == fact)
 
-    def verdict(self, fact: Fact, answer: str, *edits: Edit) -> Verdict:
-        """What the edits do, which should have the model say `answer` ("Rome") of the fact."""
+    def verdict(self, fact: Fact, answer: str, changed: AbstractContextManager[None]) -> Verdict:
+        """What a change does that is about one fact, counting the prompts that it has the model answer with `answer`.
+
+        `changed` is a block in which the model is changed: `edited(model, edit)` with the new answer, such as "Rome",
+        or `forgetting.zeroed(model, numbers)` with the old one, to count where it is still known.
+        """
         wanted = replace(fact, answer=answer)
         before = self._score(world.asked(fact, "held_out"))
-        with edited(self.model, *edits):
+        with changed:
             told, paraphrases = (self._score(world.asked(wanted, wordings)) for wordings in ("told", "held_out"))
             after = self._answers([item for _, item in self.facts])
             skills = self._scores()

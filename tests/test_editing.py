@@ -247,7 +247,7 @@ def test_the_verdict_is_what_is_found_by_asking_one_by_one(shipped):
     wanted = world.asked(replace(fact, answer="Rome"))[0]
     assert (wanted.prompt, wanted.answer) == ("The capital of France is", " Rome.")
     edit = editing.edit_fact(model, tokenizer, wanted.prompt, wanted.answer, Site(3), moment)
-    verdict = examined.verdict(fact, "Rome", edit)
+    verdict = examined.verdict(fact, "Rome", editing.edited(model, edit))
 
     def right(item, edits=()):
         with editing.edited(model, *edits):
@@ -281,9 +281,10 @@ def test_no_edit_changes_nothing_and_a_wild_one_much(shipped):
     model, tokenizer = shipped
     facts = list(world.true_facts()[:30])
     examined = editing.Examination(model, tokenizer, n=0, facts=facts)
-    calm = examined.verdict(facts[0], "nothing")
+    calm = examined.verdict(facts[0], "nothing", editing.edited(model))
     assert calm.skills == {}
     assert all(score.correct == score.total for score in calm.kept.values())
     n_out, n_in = model.blocks[2].ffn.down.weight.shape
-    wild = examined.verdict(facts[0], "x", Edit("blocks.2.ffn.down.weight", drawn(n_out).float(), drawn(n_in).float()))
+    edit = Edit("blocks.2.ffn.down.weight", drawn(n_out).float(), drawn(n_in).float())
+    wild = examined.verdict(facts[0], "x", editing.edited(model, edit))
     assert wild.kept["other facts"].accuracy < 0.5

@@ -12,7 +12,7 @@ FLOORS = [
     {"trace", "costs", "sampling", "checkpoint", "decoding"},
     {"generate", "heads", "patching", "published", "units"},
     {"world"},
-    {"editing", "repetition"},
+    {"editing", "forgetting", "repetition"},
     {"training"},
     {"model_card"},
     {"plots"},
