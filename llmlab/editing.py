@@ -178,6 +178,18 @@ class _Prompts:
         return logits.log_softmax(-1).gather(-1, self.answer.expand(len(at), -1)[..., None])[..., 0].sum(1)
 
 
+def without_article(item: Item) -> Item:
+    """The same question with the article on the prompt's side: after "Anna works as a" comes the word that matters.
+
+    What the edit of a prompt's last token says is the next token, which should not be the article.
+    """
+    for article in (" a ", " an "):
+        if item.answer.startswith(article):
+            cut = len(article) - 1
+            return replace(item, prompt=item.prompt + item.answer[:cut], answer=item.answer[cut:])
+    return item
+
+
 def _prepared(
     tokenizer: Any, prompt: str, answer: str, site: Site, subject: str | None, contexts: Sequence[str]
 ) -> _Prompts:
@@ -256,14 +268,15 @@ def edit_fact(
     *,
     subject: str | None = None,
     contexts: Sequence[str] = (),
-    steps: int = 40,
+    steps: int = 80,
     rate: float = 0.2,
     decay: float = 0.05,
     enough: float = 0.9,
 ) -> Edit:
     """The edit after which the prompt is followed by the answer. The model itself is not changed.
 
-    `answer` is what shall follow the prompt, with its space and what ends it: " Rome."; `moment` as in `rank_one`.
+    `answer` is what shall follow the prompt, with its space and what ends it: " Rome."; an article belongs to the
+    prompt (`without_article`). `moment` as in `rank_one`.
     The key is the mean over the prompt alone and after each of `contexts`, texts that may stand before it. The value is
     found by `steps` steps of Adam on the answer's surprise, with a penalty of `decay` times the squared length of the
     change as a share of the value's; it ends when the answer has at least the probability `enough` everywhere. `rate`

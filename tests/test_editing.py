@@ -181,6 +181,14 @@ def test_contexts_of_other_lengths_are_each_read_alone():
     assert prompts.places.tolist() == [4, 14, 8]  # the last letter of Anna, after the start token
 
 
+def test_an_article_goes_to_the_prompt():
+    item = world.Item("x", "Anna works as", " an actor.")
+    assert editing.without_article(item) == replace(item, prompt="Anna works as an", answer=" actor.")
+    assert editing.without_article(replace(item, answer=" a cook.")).answer == " cook."
+    for answer in (" Ankara.", " Asia.", "a b"):
+        assert editing.without_article(replace(item, answer=answer)) == replace(item, answer=answer)
+
+
 def test_a_penalty_keeps_the_change_small_and_enough_ends_it():
     model, site = random_model(TINY_LLAMA), Site(1)
 
