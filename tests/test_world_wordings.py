@@ -297,3 +297,35 @@ def test_the_grammar_refuses_a_portrait_of_somebody_else():
     assert world.is_world_sentence(said)
     for name in ("home", "trade", "pet"):
         assert not world.is_world_sentence(said.replace(f": {getattr(one, name)}", f": {getattr(other, name)}"))
+
+
+# --- asking for one fact ---
+
+
+@pytest.mark.parametrize("fact", [f for skill in SKILLS for f in SKILLS[skill]()[::97]], ids=lambda f: f.subject)
+def test_one_fact_is_asked_in_each_wording_once(fact):
+    kept = FIRST[fact.relation].held_out + MORE[fact.relation].held_out
+    assert [f"{item.prompt}|{item.answer}" for item in world.asked(fact, "held_out")] == [filled(w, fact) for w in kept]
+    told = world.asked(fact)
+    every = [filled(w, fact) for w in FIRST[fact.relation].train]
+    assert {f"{item.prompt}|{item.answer}" for item in told} <= set(every)
+    skill = next(skill for skill in SKILLS if fact in SKILLS[skill]())
+    both = [item for item in world.told_items(skill) if item.prompt in {item.prompt for item in told}]
+    assert both == told[:2]
+    reverse = world.asked(fact, "reversed")
+    assert {f"{item.prompt}|{item.answer}" for item in reverse} <= set(every)
+    assert all(fact.subject.lower() in item.answer.lower() for item in reverse)
+    assert all(fact.subject not in item.prompt for item in reverse)
+
+
+def test_a_false_fact_is_asked_as_a_true_one_is():
+    fact = next(f for f in world.true_facts() if (f.subject, f.relation) == ("France", "capital"))
+    false = world.Fact("France", "capital", "Rome", 1)
+    for asked_in in facts.ASKED[:2]:
+        pairs = zip(world.asked(fact, asked_in), world.asked(false, asked_in), strict=True)
+        assert all(t.prompt == f.prompt and t.answer.replace("Paris", "Rome") == f.answer for t, f in pairs)
+    assert [item.prompt for item in world.asked(false, "reversed")] == ["Rome is the capital of"]
+    with pytest.raises(ValueError, match="one of told, held_out, reversed, got 'all'"):
+        world.asked(fact, "all")
+    with pytest.raises(ValueError, match="unknown relation 'river'; expected one of: capital"):
+        world.asked(world.Fact("France", "river", "Seine", 1))

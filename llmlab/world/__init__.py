@@ -28,7 +28,7 @@ from . import translation as _translation
 from .copying import EVERYDAY
 from .documents import LONG_MIXTURE, MIXTURE, SECOND_MIXTURE, SKILLS, THIRD_MIXTURE, document, documents, sample
 from .evaluate import EVALUATIONS, Score, answers, evaluate, examined, finding_by_depth, items
-from .facts import Person, invented_facts, people, told_items, true_facts
+from .facts import Person, asked, invented_facts, people, told_items, true_facts
 from .grammar import Grammar, Parse, split_sentences
 from .records import Document, Fact, Item
 from .relations import paraphrases
@@ -52,6 +52,7 @@ __all__ = [
     "Score",
     "Showpieces",
     "answers",
+    "asked",
     "document",
     "documents",
     "evaluate",

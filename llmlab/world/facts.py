@@ -207,6 +207,15 @@ class _Teller:
 
     def told(self) -> list[Item]:
         """Every fact in the first two wordings of training that ask for its answer and for nothing else."""
+        asking = {relation: self.asking(relation) for relation in self.wordings}
+        return [
+            self._item(number, wording)
+            for number, fact in enumerate(self.facts)
+            for wording in asking[fact.relation][:2]
+        ]
+
+    def asking(self, relation: str) -> list[str]:
+        """The wordings of training that ask for the answer of a relation and for nothing else."""
         said = [plain(wording) for wordings in self.wordings.values() for wording in wordings.train]
         said += [profile for profile in PROFILES if self.skill == "facts_invented"]
 
@@ -214,12 +223,7 @@ class _Teller:
             prompt, _, answer = wording.partition("|")
             return "{o" in answer and sum(other.startswith(f"{prompt} ") for other in said) == 1
 
-        asking = {relation: list(filter(asks, wordings.train)) for relation, wordings in self.wordings.items()}
-        return [
-            self._item(number, wording)
-            for number, fact in enumerate(self.facts)
-            for wording in asking[fact.relation][:2]
-        ]
+        return list(filter(asks, self.wordings[relation].train))
 
     def _item(self, number: int, wording: str) -> Item:
         prompt, answer = (part.format_map(self.slots[number]) for part in wording.split("|"))
@@ -333,6 +337,32 @@ def told_items(skill: str) -> list[Item]:
     if skill not in ("facts_true", "facts_invented"):
         raise ValueError(f"expected the skill facts_true or facts_invented, got {skill!r}")
     return _teller(skill, 1).told()
+
+
+ASKED = ("told", "held_out", "reversed")
+
+
+def asked(fact: Fact, wordings: str = "told") -> list[Item]:
+    """All prompts that ask for one fact: each wording of its relation, filled with its subject and its answer.
+
+    `wordings`: "told", those of the first reading's training that end in the answer and in one way only; "held_out",
+    those that neither reading tells; "reversed", those of training that name the answer and end in the subject. The
+    fact may be a false one: what one would have a model say instead. Raises ValueError for other wordings or an unknown
+    relation.
+    """
+    if wordings not in ASKED:
+        raise ValueError(f"expected wordings to be one of {', '.join(ASKED)}, got {wordings!r}")
+    if fact.relation not in TRUE | INVENTED:
+        raise ValueError(f"unknown relation {fact.relation!r}; expected one of: {', '.join(TRUE | INVENTED)}")
+    skill = "facts_true" if fact.relation in TRUE else "facts_invented"
+    first, second = (_teller(skill, reading).wordings[fact.relation] for reading in (1, 2))
+    templates = {
+        "told": lambda: _teller(skill, 1).asking(fact.relation),
+        "held_out": lambda: first.held_out + second.held_out,
+        "reversed": lambda: [w for w in first.train if "{s" in w.partition("|")[2]],
+    }[wordings]()
+    filled = ([part.format_map(_slots(fact)) for part in template.split("|")] for template in templates)
+    return [Item(skill, prompt, answer, fact.frequency_rank) for prompt, answer in filled]
 
 
 # --- recognizing them ---
