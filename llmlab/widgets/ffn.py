@@ -42,14 +42,15 @@ EXAMPLES = (TEXT, "The color of grass is", "A young duck is called", "The home o
 KINDS = {"residual": "the stream", "attention.out": "attention's output", "ffn.out": "the feed-forward output"}
 CORRUPTIONS = ("noise", "exchange", "control")
 LONGEST = 20  # tokens of a prompt, <s> included
+MOST_OTHERS = 40  # subjects to exchange with
 LEAST = 0.1  # nats: what the spoiled run must lose at least
 SHOWN_UNITS, SHOWN_TEXTS, SHOWN_TOKENS = 6, 4, 6
 N_TEXTS = 400  # lines of the world, to find what excites a unit
 N_ITEMS = 20  # of each skill that is asked before and after an edit
 N_MOMENT = 6_000  # tokens of texts whose keys an edit holds
 GROUPS = {
-    "same subject": "other facts of the same subject",
-    "neighbors": "the same question, other subjects",
+    "same subject": "same subject, other facts",
+    "neighbors": "neighbors: same question, other subjects",
     "other facts": "other true facts",
     "other people": "other facts of people",
 }
@@ -60,7 +61,7 @@ class FactTracer(LabWidget):
 
     `model` and `tokenizer` are the course's, if not given. Read and set from Python:
     - `text`, a prompt that names a subject of the world and ends before the answer, at most 19 tokens;
-    - `corruption`: "noise" on the subject, "exchange" for another subject (`other`; "": the first that fits), or the
+    - `corruption`: "noise" on the subject, "exchange" for another subject (`other`; the first that fits, where this one does not), or the
       "control", noise on the token at `place` (−1: the one before the subject, or else after it);
     - `kind`: what is restored, "residual", "attention.out" or "ffn.out"; `layer` and `token`, the chosen cell, and
       `unit`, which of the listed units is looked at: all count from 0, on the page layers and units from 1.
@@ -440,8 +441,8 @@ class _Bench:
         if not text:
             raise ValueError("expected a prompt that ends before the answer, such as “The capital of France is”")
         if unknown := [word for word in dict.fromkeys(re.findall(r"\w+", text)) if word in self._unknown(text)]:
-            names = ", ".join(f"“{word}”" for word in unknown)
-            raise ValueError(f"no text that the model has read has the word {names}; capitals count")
+            names = " or ".join(f"“{word}”" for word in unknown)
+            raise ValueError(f"the model has read no text with {names}; capitals count")
         encode, start = self.tokenizer.encode, self.tokenizer.special_tokens["<s>"]
         ids = [start, *encode(text)]
         last = len(ids) - 1
@@ -489,7 +490,7 @@ class _Bench:
             ids = self._exchanged(read, name)
             if name != old and len(ids) == len(read["ids"]):
                 found[name] = None
-            if len(found) == 12:
+            if len(found) == MOST_OTHERS:
                 break
         return list(found)
 
@@ -544,7 +545,7 @@ class _Bench:
                     for row in shares.tolist()
                 ]
         first = int(_next(self.model, read["ids"]).argmax())
-        answers = dict.fromkeys(one.answer for one in _facts() if fact and one.relation == fact.relation)
+        rivals = dict.fromkeys(one.answer for one in _facts() if fact and one.relation == fact.relation)
         return {
             "text": read["text"],
             "corruption": corruption,
@@ -555,7 +556,7 @@ class _Bench:
             "last": read["last"],
             "subject": list(read["subject"]),
             "fact": [fact.subject, fact.relation, fact.answer] if fact else [],
-            "answers": sorted(answer for answer in answers if answer != fact.answer) if fact else [],
+            "answers": [answer for answer in rivals if answer != fact.answer] if fact else [],
             "answer": token_label(self.tokenizer, target).strip(),
             "first": token_label(self.tokenizer, first).strip(),
             "high": _p(math.exp(high)),

@@ -183,7 +183,7 @@ function render({ model, el }) {
   function drawUnits() {
     const here = unitsHere();
     const place = `layer ${get("layer") + 1} at ${tokenName(get("token"))}`;
-    unitHead.textContent = `Units of ${place}${here ? `: ${here.units.length} of ${here.of}, without which it loses most` : ""}`;
+    unitHead.textContent = `Units of ${place}${here ? `, the ${here.units.length} of ${here.of} that count most` : ""}`;
     if (!here) {
       list.replaceChildren(h("p", { class: "llmlab-note" }, asks ? "reading …" : "These units were not recorded."));
       unitText.replaceChildren();
@@ -191,7 +191,7 @@ function render({ model, el }) {
     }
     const held = list.matches(":focus-within");
     const chosen = within(get("unit"), here.units.length);
-    const head = h("div", { class: "llmlab-fact-unit llmlab-note", "aria-hidden": "true" }, ...["unit", "number", "p without", "pushes"].map((name) => h("span", {}, name)));
+    const head = h("div", { class: "llmlab-fact-unit llmlab-note", "aria-hidden": "true" }, ...["unit", "activation", "p without", "pushes"].map((name) => h("span", {}, name)));
     const rows = here.units.map((unit, at) => {
       const cells = [unit.name, unit.activation, unit.without, unit.pushes.map(visible).join(" ")];
       const label = `unit ${unit.name}, ${unit.activation}; without it ${unit.without}`;
@@ -201,8 +201,8 @@ function render({ model, el }) {
     if (held) root.focus({ preventScroll: true });
     const unit = here.units[chosen];
     unitText.replaceChildren(
-      h("p", { class: "llmlab-note", "data-unit-said": "" }, `Unit ${unit.name} alone at 0, here: ${here.p} becomes ${unit.without} (${unit.lost} nats). Most excited at:`),
-      ...unit.texts.map((one) => h("p", { class: "llmlab-note" }, h("span", { class: "llmlab-fact-value" }, one[3]), marked(one))),
+      h("p", { class: "llmlab-note", "data-unit-said": "" }, `Unit ${unit.name} alone at 0, here: ${here.p} becomes ${unit.without} (${unit.lost} nats). It pushes ${unit.pushes.map(visible).join(" ")}; most excited at:`),
+      ...unit.texts.map((one) => h("p", { class: "llmlab-note llmlab-fact-excerpt" }, h("span", {}, one[3]), marked(one))),
     );
   }
 
