@@ -61,8 +61,8 @@ class FactTracer(LabWidget):
 
     `model` and `tokenizer` are the course's, if not given. Read and set from Python:
     - `text`, a prompt that names a subject of the world and ends before the answer, at most 19 tokens;
-    - `corruption`: "noise" on the subject, "exchange" for another subject (`other`; the first that fits, where this one does not), or the
-      "control", noise on the token at `place` (−1: the one before the subject, or else after it);
+    - `corruption`: "noise" on the subject, "exchange" for another subject (`other`; the first that fits, where this one
+      does not), or the "control", noise on the token at `place` (−1: the one before the subject, or else after it);
     - `kind`: what is restored, "residual", "attention.out" or "ffn.out"; `layer` and `token`, the chosen cell, and
       `unit`, which of the listed units is looked at: all count from 0, on the page layers and units from 1.
     `edit("Rome")` edits the fact at the chosen cell and asks everything before and after; the model itself stays as it
@@ -122,6 +122,7 @@ class FactTracer(LabWidget):
         if token is not None:
             self.token = token
         self._units()
+        self.progress = ""
         self.observe(lambda change: self._ask("trace"), ["text", "corruption", "other", "place"])
         self.observe(lambda change: self._ask("units"), ["layer", "token"])
         self.observe(lambda change: self._ask("edit"), "asked")
