@@ -182,6 +182,9 @@ def test_a_bad_prompt_is_refused_in_words_and_the_picture_stays(tracer, text, me
     before = tracer.trace
     tracer.text = text
     assert message in tracer.error and "\n" not in tracer.error and tracer.trace == before and tracer.progress == ""
+    tracer.corruption, tracer.layer = "exchange", 4  # of the prompt that is shown; what is wrong stays said
+    assert message in tracer.error and (tracer.trace["text"], tracer.trace["corruption"]) == (EXAMPLES[0], "exchange")
+    assert tracer.unit_list["layer"] == 4
     with pytest.raises(ValueError, match=re.escape(message)):
         FactTracer(text=text)
     tracer.text = EXAMPLES[0]

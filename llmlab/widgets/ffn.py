@@ -123,8 +123,9 @@ class FactTracer(LabWidget):
             self.token = token
         self._units()
         self.progress = ""
-        self.observe(lambda change: self._ask("trace"), ["text", "corruption", "other", "place"])
-        self.observe(lambda change: self._ask("units"), ["layer", "token"])
+        self.observe(lambda change: self._ask("trace"), "text")
+        self.observe(lambda change: self._ask("spoil"), ["corruption", "other", "place"])
+        self.observe(lambda change: self._ask("cell"), ["layer", "token"])
         self.observe(lambda change: self._ask("edit"), "asked")
 
     @traitlets.validate("layer", "token")
@@ -179,7 +180,7 @@ class FactTracer(LabWidget):
         with self._work_lock:
             while True:
                 with self._pending_lock:
-                    order = [work for work in ("trace", "units", "edit") if work in self._pending]
+                    order = [work for work in ("trace", "spoil", "cell", "edit") if work in self._pending]
                     if not order:
                         return
                     self._pending.remove(order[0])
@@ -200,9 +201,21 @@ class FactTracer(LabWidget):
 
     def _trace(self) -> None:
         """Trace the prompt; nothing changes when it is refused."""
+        self._show(self.text)
+
+    def _spoil(self) -> None:
+        """Trace the prompt that is shown, spoiled otherwise; what is wrong with the typed one stays said."""
+        self._show(self.trace["text"])
+        self._bench().prompt(self.text)
+
+    def _cell(self) -> None:
+        """Read the units of the chosen cell; what is wrong with the typed prompt stays said."""
+        self._units()
+        self._bench().prompt(self.text)
+
+    def _show(self, text: str) -> None:
         self._say("tracing …")
-        bench = self._bench()
-        found = bench.trace(self.text, self.corruption, self.other, self.place)
+        found = self._bench().trace(text, self.corruption, self.other, self.place)
         same = found["text"] == self.trace.get("text")
         self._changing = threading.get_ident()
         try:
@@ -592,7 +605,7 @@ class _Bench:
                 "name": f"{layer + 1}.{index + 1}",
                 "activation": _signed(value),
                 "without": _p(math.exp(high - lost[index].item())),
-                "lost": _signed(-lost[index].item()),
+                "lost": _signed(-lost[index].item(), 3),
                 "pushes": [token_label(self.tokenizer, one) for one in pushed],
                 "texts": [self._excerpt(reading, one) for one in reading.top(index, SHOWN_TEXTS, side=side)],
             })  # fmt: skip

@@ -81,7 +81,7 @@ class Page:
         ]
         unit = listed["units"][widget.unit]
         said = self.said("unit-said")
-        assert said.startswith(f"Unit {unit['name']} alone at 0, here: {listed['p']} becomes {unit['without']}")
+        assert said.startswith(f"Unit {unit['name']}, of 512, alone at 0 here: {listed['p']} becomes {unit['without']}")
         texts = self.root.locator(".llmlab-fact-excerpt").all_text_contents()
         assert texts == [
             (value + before + token + after).replace("\n", "⏎") for before, token, after, value in unit["texts"]

@@ -52,8 +52,8 @@ function render({ model, el }) {
   function write(values) {
     quiet = true; // one message, one picture
     for (const [name, value] of Object.entries(values)) model.set(name, value);
-    quiet = false;
     if (!asks) answer(values);
+    quiet = false;
     model.save_changes();
     draw();
   }
@@ -65,10 +65,10 @@ function render({ model, el }) {
         model.set("trace", trace);
         model.set("corruption", trace.corruption);
         if (other) {
-          const cell = Object.keys(store.units).find((key) => key.startsWith(`${trace.text}|`));
-          const [layer, token] = cell ? cell.split("|").slice(-2).map(Number) : [0, trace.tokens.length - 1];
-          model.set("layer", layer);
-          model.set("token", token);
+          const last = trace.tokens.length - 1;
+          const layer = (trace.grid.residual ?? []).findIndex((row) => row[last][0] >= 50);
+          model.set("layer", layer < 0 ? trace.layers - 1 : layer);
+          model.set("token", last);
           model.set("unit", 0);
           model.set("new_answer", choices()[0] ?? "");
         }
@@ -182,8 +182,7 @@ function render({ model, el }) {
   const marked = ([before, token, after]) => h("span", { class: "llmlab-fact-line" }, line(before), h("b", {}, line(token)), line(after));
   function drawUnits() {
     const here = unitsHere();
-    const place = `layer ${get("layer") + 1} at ${tokenName(get("token"))}`;
-    unitHead.textContent = `Units of ${place}${here ? `, the ${here.units.length} of ${here.of} that count most` : ""}`;
+    unitHead.textContent = `Layer ${get("layer") + 1} at ${tokenName(get("token"))}: its ${here ? `${here.units.length} ` : ""}units that count most`;
     if (!here) {
       list.replaceChildren(h("p", { class: "llmlab-note" }, asks ? "reading …" : "These units were not recorded."));
       unitText.replaceChildren();
@@ -201,7 +200,7 @@ function render({ model, el }) {
     if (held) root.focus({ preventScroll: true });
     const unit = here.units[chosen];
     unitText.replaceChildren(
-      h("p", { class: "llmlab-note", "data-unit-said": "" }, `Unit ${unit.name} alone at 0, here: ${here.p} becomes ${unit.without} (${unit.lost} nats). It pushes ${unit.pushes.map(visible).join(" ")}; most excited at:`),
+      h("p", { class: "llmlab-note", "data-unit-said": "" }, `Unit ${unit.name}, of ${here.of}, alone at 0 here: ${here.p} becomes ${unit.without} (${unit.lost} nats). It pushes ${unit.pushes.map(visible).join(" ")}; most excited at:`),
       ...unit.texts.map((one) => h("p", { class: "llmlab-note llmlab-fact-excerpt" }, h("span", {}, one[3]), marked(one))),
     );
   }
