@@ -67,7 +67,7 @@ class FactTracer(LabWidget):
       `unit`, which of the listed units is looked at: all count from 0, on the page layers and units from 1.
     `edit("Rome")` edits the fact at the chosen cell and asks everything before and after; the model itself stays as it
     is. Only to be read: `trace`, `unit_list` and `verdict`, what the page shows. `save_html` records the examples, and
-    one edit where none was made.
+    two edits where none was made, one at the chosen cell and one a layer later.
 
     Raises ValueError for a model in training mode or with a mixture of experts, and for a prompt that is empty, too
     long, without a subject, or with a word that stands in no text of the world. What is wrong with a later one is said
@@ -274,8 +274,10 @@ class FactTracer(LabWidget):
                 lists["|".join([text, *map(str, at)])] = bench.units(text, *at)
         traces["|".join([self.trace["text"], self.corruption])] = self.trace
         lists["|".join([self.trace["text"], str(self.layer), str(self.token)])] = self.unit_list
-        if not self._edits and not isinstance(site, str) and self.trace["answers"]:
-            self._edits.append(bench.edit(self.trace["text"], self.trace["answers"][0], site, self._say))
+        if not self._edits and not isinstance(site, str):
+            later = replace(site, layer=min(site.layer + 1, bench.n_layers - 1))
+            for answer, at in zip(self.trace["answers"], (site, later), strict=False):
+                self._edits.append(bench.edit(self.trace["text"], answer, at, self._say))
             self.progress = ""
         self.recorded = {"traces": traces, "units": lists, "edits": self._edits[-3:]}
 
@@ -454,7 +456,7 @@ class _Bench:
         text = " ".join(text.split())
         if not text:
             raise ValueError("expected a prompt that ends before the answer, such as “The capital of France is”")
-        if unknown := [word for word in dict.fromkeys(re.findall(r"\w+", text)) if word in self._unknown(text)]:
+        if unknown := sorted(set(words_of(text)) - _words_read(), key=text.index):
             names = " or ".join(f"“{word}”" for word in unknown)
             raise ValueError(f"the model has read no text with {names}; capitals count")
         encode, start = self.tokenizer.encode, self.tokenizer.special_tokens["<s>"]
@@ -482,10 +484,6 @@ class _Bench:
             "text": text, "ids": ids, "last": last, "fact": fact, "wording": (wordings, number),
             "subject": (begins, ends), "target": target, "span": span,
         }  # fmt: skip
-
-    @staticmethod
-    def _unknown(text: str) -> set[str]:
-        return set(words_of(text)) - _words_read()
 
     def _others(self, read: dict[str, Any]) -> list[str]:
         """The subjects that can stand in the prompt's place: of the same relation, with as many tokens, asking for

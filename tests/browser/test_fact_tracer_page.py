@@ -178,8 +178,13 @@ def test_examples_corruptions_and_the_edit_are_recorded(saved):
         assert page.widget.trace == recorded["traces"][f"{EXAMPLES[0]}|{corruption}"]
     page.root.focus()
     page.press("e")
-    [done] = recorded["edits"]
+    done, later = recorded["edits"]
     page.check_verdict(done)
+    page.root.get_by_label("new answer").select_option(later["answer"])
+    assert page.said("where") == f"Recorded edit in {later['where']}: “Paris” →" and later["where"] != done["where"]
+    page.check_verdict(done)  # until the button is pressed
+    page.root.locator("[data-edit]").click()
+    page.check_verdict(later)
     assert "The model is as it was." in page.said("edit-said")
     for text in EXAMPLES[1:]:
         page.root.get_by_label("example", exact=True).select_option(text)
@@ -190,7 +195,7 @@ def test_examples_corruptions_and_the_edit_are_recorded(saved):
         assert disabled == ["exchange", "control"]
     page.root.get_by_label("example", exact=True).select_option(EXAMPLES[0])
     page.check(text=EXAMPLES[0])
-    page.check_verdict(done)
+    page.check_verdict(later)
 
 
 def test_every_step_answers_at_once(saved):

@@ -216,16 +216,14 @@ function render({ model, el }) {
     return [`Edit layer ${get("layer") + 1}, ${part}, at the ${token >= found.last ? "prompt's" : "subject's"} last token: ${quote(found.fact[2])} →`, true];
   }
   function drawEdit() {
-    const [words, possible] = site();
-    const list = choices();
-    const chosen = get("new_answer");
-    where.textContent = words;
+    const [list, chosen] = [choices(), get("new_answer")];
+    const known = store.edits.find((one) => one.text === found.text && one.answer === chosen);
+    where.textContent = asks ? site()[0] : known ? `Recorded edit in ${known.where}: ${quote(found.fact[2])} →` : "No edit of this fact was recorded.";
     answers.replaceChildren(...(list.includes(chosen) ? [] : [h("option", { value: "" }, list.length ? "…" : "none recorded")]), ...list.map((one) => h("option", { value: one }, one)));
     answers.value = list.includes(chosen) ? chosen : "";
     if (root.getRootNode().activeElement !== word) word.value = list.includes(chosen) ? "" : chosen;
     word.placeholder = "or another word";
-    const known = store.edits.some((one) => one.text === found.text && one.answer === chosen);
-    edit.disabled = asks ? !possible || !chosen || Boolean(get("progress")) : !known;
+    edit.disabled = !known;
     answers.disabled = !list.length;
     drawProgress();
   }
