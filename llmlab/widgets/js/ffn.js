@@ -12,7 +12,7 @@ const HINT = "← → layer, ↑ ↓ token, k what is restored, [ ] unit, e edit
 const TOUCH_HINT = "Tap a cell or a unit; choose another fact, or edit this one.";
 
 const percent = (share) => String(share).replace("-", "−");
-const outOf = ([right, all]) => `${right} of ${all}`.replace(/\B(?=(\d{3})+(?!\d))/g, ",");
+const outOf = ([right, all]) => `${grouped(right)} of ${grouped(all)}`;
 const quote = (text) => `“${text}”`;
 const line = (text) => text.replaceAll("\n", "⏎");
 /** A share of 0 … 100 as a ground: blue where something comes back, orange where even more is lost. */
