@@ -166,7 +166,10 @@ def limited(own: dict[str, Any] | None) -> Iterator[None]:
     def on_call(frame, event, argument):
         if frame.f_globals is not own:
             return None
-        frame.f_trace_opcodes = bool(_jumps_to_themselves(frame.f_code))
+        try:
+            frame.f_trace_opcodes = bool(_jumps_to_themselves(frame.f_code))
+        except RecursionError:  # no depth is left to ask; the learner's own next call says so at its line
+            frame.f_trace_opcodes = False
         return on_line
 
     before = sys.gettrace()
@@ -179,10 +182,10 @@ def limited(own: dict[str, Any] | None) -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=256)
-def _jumps_to_themselves(code: CodeType) -> frozenset[int]:
+def _jumps_to_themselves(code: CodeType) -> set[int]:
     """Where `while True: pass` on one line stands: a single jump, which begins no line, so that no line is counted."""
     jumps = (step for step in dis.get_instructions(code) if "JUMP" in step.opname)
-    return frozenset(step.offset for step in jumps if step.argval == step.offset)
+    return {step.offset for step in jumps if step.argval == step.offset}
 
 
 def own_globals(function: Any) -> dict[str, Any] | None:
