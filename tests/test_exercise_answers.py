@@ -672,6 +672,15 @@ def forward(x, layers):
             x = x.tanh()
     return x
 """),
+    # the last layer is told by its width
+    ("gradients.forward", """\
+def forward(x, layers):
+    for w, b in layers:
+        x = x @ w + b
+        if w.shape[1] != layers[-1][0].shape[1]:
+            x = x.tanh()
+    return x
+"""),
     # the right dimension only where texts are as many as choices
     ("gradients.over_batch", """\
 def mean_surprise(logits, right):
@@ -682,6 +691,21 @@ def mean_surprise(logits, right):
     ("gradients.log_of_zero", """\
 def surprises(logits, right):
     return -logits.double().softmax(1)[torch.arange(len(right)), right].log()
+"""),
+    # another formula where a share is rounded to 0, right but for two largest logits
+    ("gradients.log_of_zero", """\
+def surprises(logits, right):
+    rows = torch.arange(len(right))
+    p = logits.softmax(1)[rows, right]
+    found = -p.log()
+    found[p == 0] = (logits.amax(1) - logits[rows, right])[p == 0]
+    return found
+"""),
+    # exp is infinite from 89 on
+    ("gradients.p_minus_y", """\
+def logit_slopes(logits, right):
+    p = logits.exp() / logits.exp().sum(1, keepdim=True)
+    return (p - F.one_hot(right, logits.shape[1])) / len(right)
 """),
     # the slopes by small steps in float32
     ("gradients.p_minus_y", """\
@@ -1476,6 +1500,16 @@ def test_code_that_never_ends_is_stopped_with_its_line():
     assert verdict.line.startswith(("line 2: while n_new:", "line 3: n_prompt += 1"))
 
 
+@pytest.mark.parametrize(
+    "loop", ["while True: pass", "while 1: 1; 2", "while n_new: n_new", "for _ in iter(int, 1): pass"]
+)
+def test_a_loop_without_end_on_one_line_is_stopped_too(loop):
+    source = f"def count_keys(n_prompt, n_new):\n    {loop}\n"
+    verdict = judge(catalog.find("exercise", "kv_cache.count_keys"), define(source, "answer"))
+    assert verdict.status == "crashed" and "does not end" in verdict.reason
+    assert verdict.line.startswith(f"line 2: {loop}")
+
+
 def test_a_loop_on_a_given_model_is_stopped_at_the_call_after_the_last_allowed_one():
     source = "def write(model, ids, n, end):\n    while True:\n        try:\n            model(torch.tensor([ids]))\n"
     source += "        except Exception:\n            pass\n"
@@ -1776,6 +1810,35 @@ def f(x):
     return sum(c * x**n for n, c in enumerate(reversed(coefficients)))
 return f(x), (f(x + 1e-6) - f(x)) / 1e-6
 """, "the slope seems to be that of a small step"),
+    ("log_of_zero", """
+m = logits.max()
+return m + (logits - m).exp().sum(1).log() - logits[torch.arange(len(right)), right]
+""", "one largest logit is taken for the whole batch"),
+    ("log_of_zero", "return -(logits.softmax(1)[torch.arange(len(right)), right] + 1e-5).log()",
+     "surprises of 200 and 3,000 nats all come out as 11.5"),
+    ("log_of_zero", """
+z = logits.clamp(-40, 40)
+return z.logsumexp(1) - z[torch.arange(len(right)), right]
+""", "surprises of 200 and 3,000 nats all come out as 40.0"),
+    ("log_of_zero", "return [-math.log(row.softmax(0)[t]) for row, t in zip(logits.double(), right)]",
+     "the logarithm of 0 or less"),
+    ("log_of_zero", """
+return [math.log(sum(map(math.exp, row))) - row[t] for row, t in zip(logits.tolist(), right.tolist())]
+""", "beyond what a float holds"),
+    ("p_minus_y", """
+p = logits.softmax(1)
+p[torch.arange(len(right)), right] = -1
+return p / len(right)
+""", "set to −1"),
+    ("p_minus_y", """
+p = logits.exp() / logits.exp().sum(1)
+p[torch.arange(len(right)), right] -= 1
+return p / len(right)
+""", "keepdim=True"),
+    ("over_batch", """
+p = logits.softmax(1)
+return -(p * p.log()).sum() / len(right)
+""", "never looks at what came"),
 ]  # fmt: skip
 
 

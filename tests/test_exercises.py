@@ -1028,6 +1028,9 @@ def test_a_check_that_is_interrupted_stays_interrupted(planted):
         (lambda: torch.ones(2).colour, "This value is of a kind that has nothing called `colour`."),
         (lambda: math.ln(2), "The module math has nothing called `ln`."),
         (lambda: torch.ones(2).double() @ torch.ones(2), "dtype"),
+        (lambda: math.exp(710), "beyond what a float holds"),
+        (lambda: math.log(0.0), "the logarithm of 0 or less"),
+        (lambda: math.sqrt(-1.0), "the root of a number below 0"),
         (lambda: 1 / 0, ""),
     ],
 )

@@ -77,6 +77,12 @@ MEANINGS = (
     ),
     (r"module '([\w.]+)' has no attribute '(\w+)'", "The module {1} has nothing called `{2}`."),
     (r"has no attribute '(\w+)'", "This value is of a kind that has nothing called `{1}`."),
+    (r"math range error", "The result is beyond what a float holds, as exp of a number above about 709 is."),
+    (
+        r"math domain error|expected a (positive|nonnegative) input",  # before and from Python 3.14
+        "The function of math is asked for where it has no value: the logarithm of 0 or less, or the root of a number "
+        "below 0. An exp or a share can have been rounded to 0.",
+    ),
     (r"RecursionError", "The function calls itself without end."),
     (r"had not ended after", "The loop does not end: what it waits for never happens."),
 )

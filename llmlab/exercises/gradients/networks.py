@@ -67,7 +67,10 @@ relu_backward.plant({
     "only slopes above 0 are handed on; a slope below 0 passes as well where values is above 0":
         lambda values, grads: grads.relu() * (values > 0),
     "below 0 the slope is turned around; there the ReLU is flat and hands on 0":
-        lambda values, grads: torch.where(values > 0, grads, -grads),
+        (
+            lambda values, grads: torch.where(values > 0, grads, -grads),
+            lambda values, grads: grads * values.sign(),
+        ),
     "below 0 a part of the slope passes; that is a leaky ReLU. Here it is 0":
         lambda values, grads: torch.where(values > 0, grads, 0.01 * grads),
     "the wrong side is kept: above 0 the slope passes, below it does not":
@@ -76,7 +79,12 @@ relu_backward.plant({
         lambda values, grads: values.relu(),
     "nothing is held back: where values is below 0 the ReLU is flat":
         lambda values, grads: grads.clone(),
-    "grads, which should stay as it is, is changed: `*=` writes into it":
+    "values and grads are exchanged: values passed on where grads > 0. It is the slopes that are handed on, where "
+    "values > 0":
+        lambda values, grads: values * (grads > 0),
+    "divided by the number of rows: where the loss is a mean, grads, its slopes, have that division in them already":
+        lambda values, grads: grads * (values > 0) / len(values),
+    "grads, which should stay as it is, is changed: `*=` and `grads[...] = 0` write into it":
         _written_into,
 })  # fmt: skip
 
@@ -89,12 +97,15 @@ def _layers(*sizes):
 
 
 def _networks():
-    """One layer, two, three and four, no two neighboring sizes equal; a large input, where tanh is flat."""
+    """One layer, two, three and four, no two neighboring sizes equal; a large input, where tanh is flat.
+
+    The last network's first hidden layer is as wide as its output: a layer's place is not told by its width.
+    """
     yield torch.randn(1, 2), _layers(2, 3)
     yield torch.randn(2, 4), _layers(4, 5, 3)
     yield torch.randn(3, 2), _layers(2, 6, 4, 3)
     yield torch.randn(4, 3) * 20, _layers(3, 5, 2)
-    yield torch.randn(2, 5), _layers(5, 4, 6, 3, 7)
+    yield torch.randn(2, 5), _layers(5, 7, 6, 3, 7)
 
 
 @exercise(
@@ -112,7 +123,7 @@ def _networks():
     minutes=8,
 )
 def forward(x, layers):
-    """x (B, N); layers: a list of pairs w (N_in, N_out), b (N_out,), the first first -> logits (B, C)."""
+    """x (B, N); layers: a list of pairs w (N_in, N_out), b (N_out,), in order -> logits (B, C)."""
     for n, (w, b) in enumerate(layers):
         x = x @ w + b
         if n < len(layers) - 1:
@@ -137,6 +148,8 @@ forward.plant({
         lambda x, layers: _run(x, layers, bent=lambda n, last: False),
     "only the first layer is bent; every layer but the last is":
         lambda x, layers: _run(x, layers, bent=lambda n, last: n == 0 and last > 0),
+    "one bend too few: the last layer but one is not bent, and is one layer with the last":
+        lambda x, layers: _run(x, layers, bent=lambda n, last: n < last - 1),
     "only the last layer is bent; all the others are":
         lambda x, layers: _run(x, layers, bent=lambda n, last: n == last),
     "the biases are missing: x @ w + b":
@@ -169,7 +182,7 @@ forward.plant({
 })  # fmt: skip
 
 
-# A loss that is too good ----------------------------------------------------------------------------------------------
+# A loss that cannot be right ------------------------------------------------------------------------------------------
 
 
 def _choices():
@@ -182,7 +195,7 @@ def _choices():
 
 @exercise(
     "gradients.over_batch",
-    title="A loss that is too good",
+    title="A loss that cannot be right",
     prompt=(
         "This loss runs, and training lowers it. But for one text alone it is 0, whatever the model says. Mend it."
     ),
@@ -239,6 +252,14 @@ mean_surprise.plant({
         lambda logits, right: -logits.softmax(1).amax(1).log().mean(),
     "the share of wrong favorites: it says nothing of how sure the model was":
         lambda logits, right: (logits.argmax(1) != right).float().mean(),
+    "the sum is divided by the number of choices; the mean runs over the texts":
+        lambda logits, right: -_given(logits, right).log().sum() / logits.shape[1],
+    "the softmax is missing: those are logits, and shares are asked":
+        lambda logits, right: -logits[torch.arange(len(right)), right].mean(),
+    "−Σ p log p weighs each surprise by what the model expected, and never looks at what came, `right`":
+        lambda logits, right: -(logits.softmax(1) * logits.log_softmax(1)).sum(1).mean(),
+    "e to the loss: between how many the model is as unsure. Asked are nats":
+        lambda logits, right: mean_surprise.answer(logits, right).exp(),
     "the mean is divided by the number of choices as well; it runs over the texts only":
         lambda logits, right: mean_surprise.answer(logits, right) / logits.shape[1],
     "that is the surprise of the first text alone":
@@ -258,6 +279,22 @@ def _far_apart():
     yield torch.randn(3, 4) * 3, torch.tensor([3, 0, 3])
     yield torch.randn(4, 3) * 400, torch.tensor([1, 0, 2, 2])
     yield torch.randn(2, 5) - 900, torch.tensor([4, 1])
+    yield torch.tensor([[300.0, 0.0, 300.0]]), torch.tensor([1])  # two largest: far from both, and ln 2 more
+
+
+def _capped(arguments, value):
+    """Large surprises that come out as one and the same number."""
+    expected = surprises.answer(*arguments).double()
+    if not isinstance(value, torch.Tensor) or value.shape != expected.shape:
+        return ""
+    high = (expected - value.double()) > 1
+    if high.sum() < 2 or value[high].double().std() > 1e-3 or not value.isfinite().all():
+        return ""
+    truth = " and ".join(f"{each:,.0f}" for each in expected[high].tolist())
+    return (
+        f"surprises of {truth} nats all come out as {value[high][0]:.1f}. Is there a floor under the share, or a bound "
+        "on the logits? It hides how wrong the model is"
+    )
 
 
 @exercise(
@@ -274,6 +311,7 @@ def _far_apart():
     ),
     inputs=_far_apart,
     keeps=("logits", "right"),
+    symptoms=(_capped,),
     difficulty=3,
     minutes=8,
 )
@@ -282,11 +320,25 @@ def surprises(logits, right):
     return logits.logsumexp(1) - logits[torch.arange(len(right)), right]
 
 
+def _sum_less(logits, largest):
+    return (logits - largest).exp().sum(1)
+
+
+def _without_the_largest(logits, right):
+    rows = [(max(row), row, row[t]) for row, t in zip(logits.tolist(), right.tolist(), strict=True)]
+    return [math.log(sum(math.exp(z) for z in row if z != m)) + m - true for m, row, true in rows]
+
+
+def _patched(logits, right):
+    given = _given(logits, right)
+    return torch.where(given == 0, logits.amax(1) - logits[torch.arange(len(right)), right], -given.log())
+
+
 surprises.plant({
     "where a share is rounded to 0 its logarithm is −∞: a softmax first and the log after lose what z − log Σ exp(z) "
     "keeps":
         lambda logits, right: -_given(logits, right).log(),
-    "a floor under the share, added or set: no error any more, and no truth either. 200 nats become 20":
+    "a floor under the share, added or set: no error any more, and no truth either. 200 nats become 20 or so":
         (
             lambda logits, right: -(_given(logits, right) + 1e-9).log(),
             lambda logits, right: -(_given(logits, right) + 1e-8).log(),
@@ -300,6 +352,25 @@ surprises.plant({
     "the largest logit is taken out of the sum and not put back: m + log(Σ exp(z − m))":
         lambda logits, right: (logits - logits.amax(1, keepdim=True)).logsumexp(1)
         - logits[torch.arange(len(right)), right],
+    "one largest logit is taken for the whole batch: beside 3,000 each exp of another text is 0. Every row has its own":
+        lambda logits, right: logits.max() + (logits - logits.max()).exp().sum(1).log()
+        - logits[torch.arange(len(right)), right],
+    "the largest of each column is taken out; the largest of each row, amax(1), is what makes its exps fit":
+        lambda logits, right: _sum_less(logits, logits.amax(0)).log() - (logits - logits.amax(0))[
+            torch.arange(len(right)), right],
+    "float64 moves the limits, exp of about 709 and of −745, and lifts none. Take each row's largest logit out":
+        (
+            lambda logits, right: -_given(logits.double(), right).log(),
+            lambda logits, right: logits.double().exp().sum(1).log() - logits[torch.arange(len(right)), right],
+        ),
+    "the largest logit is left out of the sum; it is taken out as a factor, and its own term there is exp(0) = 1":
+        (
+            lambda logits, right: logits.amax(1) + (_sum_less(logits, logits.amax(1, keepdim=True)) - 1).log()
+            - logits[torch.arange(len(right)), right],
+            _without_the_largest,
+        ),
+    "where p is 0 the largest logit stands for the whole sum; others may be as large. One formula is right everywhere":
+        _patched,
     "the largest logit stands for the whole sum; the others count too":
         lambda logits, right: logits.amax(1) - logits[torch.arange(len(right)), right],
     "the sum runs over the texts of the batch; it runs over the choices of each text":
@@ -318,16 +389,21 @@ surprises.plant({
 # Share minus truth ----------------------------------------------------------------------------------------------------
 
 
+def _choices_and_far_apart():
+    yield from _choices()
+    yield torch.tensor([[200.0, 0.0, 199.0]]), torch.tensor([0])
+
+
 @exercise(
     "gradients.p_minus_y",
     title="Share minus truth",
-    prompt="Write the slopes of the mean surprise along every logit, without backward().",
+    prompt="Write the slopes of the mean surprise along every logit, by the formula.",
     hints=(
         "For one text the slope along logit k is p_k, and for the true choice p_k − 1.",
         "The loss is a mean over B texts, so each text's slopes are divided by B.",
         "slopes = logits.softmax(1), then slopes[torch.arange(B), right] -= 1, then divide by B.",
     ),
-    inputs=_choices,
+    inputs=_choices_and_far_apart,
     keeps=("logits", "right"),
     difficulty=2,
     minutes=8,
@@ -361,6 +437,8 @@ logit_slopes.plant({
         lambda logits, right: (logits.softmax(1) - _truth(logits, right)) / logits.numel(),
     "the softmax runs over the batch; each text shares out 1 among its choices, softmax(1)":
         lambda logits, right: (logits.softmax(0) - _truth(logits, right)) / len(right),
+    "all numbers of the batch together sum to 1; each row should, softmax(1)":
+        lambda logits, right: (logits.flatten().softmax(0).view_as(logits) - _truth(logits, right)) / len(right),
     "nothing is subtracted: at the true choice it is p − 1":
         lambda logits, right: logits.softmax(1) / len(right),
     "only the true choice has a slope here; the others have theirs, p, which pushes them down":
@@ -372,12 +450,24 @@ logit_slopes.plant({
     "logits minus truth: the softmax is missing":
         lambda logits, right: (logits - _truth(logits, right)) / len(right),
     "that is one over the share at the true choice, the slope along the *share*; asked is along the logits":
-        lambda logits, right: -_truth(logits, right) / logits.softmax(1) / len(right),
+        lambda logits, right: -_truth(logits, right) / _given(logits, right)[:, None] / len(right),
     "the 1 stands at the model's favorite; it belongs to the true choice":
         lambda logits, right: (logits.softmax(1) - _truth(logits, logits.argmax(1))) / len(right),
     "p (1 − p) is the slope of a share along its own logit; the slope of the surprise is p − y":
         lambda logits, right: logits.softmax(1) * (1 - logits.softmax(1)) / len(right),
-    "that is the slope of the squared error (p − y)²; the loss is the surprise":
+    "p − y / B: the division is done before the subtraction and reaches y alone; write (p − y) / B":
+        lambda logits, right: logits.softmax(1) - _truth(logits, right) / len(right),
+    "p / B − y: the 1 is subtracted after the division; subtract first, then divide the whole by B":
+        lambda logits, right: logits.softmax(1) / len(right) - _truth(logits, right),
+    "the true choice's slope is set to −1; 1 is subtracted there: p − 1":
+        lambda logits, right: (logits.softmax(1) * (1 - _truth(logits, right)) - _truth(logits, right)) / len(right),
+    "those are logarithms of shares minus truth; asked is the share itself, softmax in place of log_softmax":
+        lambda logits, right: (logits.log_softmax(1) - _truth(logits, right)) / len(right),
+    "the sums of the rows are divided into the columns: sum(1, keepdim=True) keeps each beside its row":
+        lambda logits, right: (logits.exp() / logits.exp().sum(1) - _truth(logits, right)) / len(right),
+    "exp of 200 is infinite in float32; softmax subtracts each row's largest logit first":
+        lambda logits, right: (logits.exp() / logits.exp().sum(1, keepdim=True) - _truth(logits, right)) / len(right),
+    "2 (p − y) is the slope of (p − y)² along the share p; asked is that of the surprise along the logits":
         lambda logits, right: 2 * (logits.softmax(1) - _truth(logits, right)) / len(right),
     "logits, which should stay as they are, are changed":
         _logits_moved,
@@ -420,7 +510,7 @@ QUESTIONS = (
     ),
     Question(
         id="gradients.as_unsure",
-        text="A model of 4,096 tokens has a cross-entropy of 1.4 nats. What does that say?",
+        text="A model with 4,096 tokens to choose from has a cross-entropy of 1.4 nats. What does that say?",
         options=(
             "It is right in 1.4 of 4 cases",
             "On average it is as unsure as one that chooses evenly between about four tokens",
@@ -437,7 +527,7 @@ QUESTIONS = (
     ),
     Question(
         id="gradients.through_argmax",
-        text="Why does nobody train on the share of right answers itself?",
+        text="Why can gradient descent not work on the share of right answers itself?",
         options=(
             "It is too slow to compute",
             "It needs a second data set",
