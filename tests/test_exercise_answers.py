@@ -204,6 +204,17 @@ def last_states(lists, W, U, b):
                 h[n] = np.tanh(W @ np.asarray(words[t]) + U @ h[n] + b)
     return h
 """),
+    # the zeros of torch's own kind
+    ("gradients.fresh_state", """\
+def last_states(lists, W, U, b):
+    states = []
+    for words in lists:
+        h = torch.zeros(len(b))
+        for x in words:
+            h = (W @ x + U @ h + b).tanh()
+        states.append(h)
+    return torch.stack(states)
+"""),
     # the slopes of all states first, then one product
     ("gradients.shared", """\
 def slope_of_shared(U, states, slope):

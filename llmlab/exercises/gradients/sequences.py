@@ -17,8 +17,10 @@ def _draw(*shape):
 def _lists():
     """One list, for which the bug does not show, and several, of unequal lengths, one of a single word."""
     for lengths, n_words, hidden in (((2,), 3, 2), ((1, 3), 2, 3), ((3, 3, 3), 4, 2), ((4, 1, 2, 5), 5, 4)):
-        lists = [F.one_hot(torch.randint(n_words, (length,)), n_words).double() for length in lengths]
-        yield lists, _draw(hidden, n_words), 0.7 * _draw(hidden, hidden), _draw(hidden)
+        lists = [F.one_hot(torch.randint(n_words, (length,)), n_words) for length in lengths]
+        kind = torch.get_default_dtype()  # that of torch.zeros(len(b)), which may be multiplied with these
+        matrices = _draw(hidden, n_words), 0.7 * _draw(hidden, hidden), _draw(hidden)
+        yield [words.to(kind) for words in lists], *(each.to(kind) for each in matrices)
 
 
 @exercise(
@@ -71,7 +73,34 @@ def _read(lists, W, U, b, *, step=None, start=torch.zeros_like, words_of=list, o
     return torch.stack(found)
 
 
+def _emptied_after(lists, W, U, b):
+    states, h = [], torch.zeros_like(b)
+    for words in lists:
+        for x in words:
+            h = torch.tanh(W @ x + U @ h + b)
+        states.append(h)
+        h.zero_()
+    return torch.stack(states)
+
+
+def _emptied_before(lists, W, U, b):
+    states, h = [], torch.zeros_like(b)
+    for words in lists:
+        h *= 0
+        for x in words:
+            h = torch.tanh(W @ x + U @ h + b)
+        states.append(h)
+    return torch.stack(states)
+
+
 last_states.plant({
+    "h is set to 0 in place (h.zero_() or h *= 0), but the row in states is that same tensor, and becomes 0 with it. "
+    "Make a new one: h = torch.zeros_like(b)":
+        (_emptied_after, _emptied_before),
+    "a list begins with h = b; b comes in at every word anyway, so begin with zeros":
+        lambda lists, W, U, b: _read(lists, W, U, b, start=lambda b: b),
+    "the bend is a sigmoid; it is tanh":
+        lambda lists, W, U, b: _read(lists, W, U, b, step=lambda W, U, b, x, h: torch.sigmoid(W @ x + U @ h + b)),
     "h is set to zeros at every word, so that only the last word counts; a list begins once":
         lambda lists, W, U, b: _read(lists, W, U, b, step=lambda W, U, b, x, h: torch.tanh(W @ x + b)),
     "a list begins with a state of ones; nothing has been read yet, so take zeros":
@@ -135,11 +164,14 @@ def slope_of_shared(U, states, slope):
     return total
 
 
-def _walked(U, states, slope, *, bend=lambda before, after: 1 - after**2, part=torch.outer, back=None, join=sum):
+def _walked(
+    U, states, slope, *,
+    bend=lambda before, after: 1 - after**2, part=torch.outer, back=None, join=sum, stop=0,
+):  # fmt: skip
     """`slope_of_shared` with one part replaced; back(U, slope, inner) -> slope, join(parts, the last step's first)."""
     back = back or (lambda U, slope, inner: U.T @ inner)
     parts = []
-    for t in range(len(states) - 1, 0, -1):
+    for t in range(len(states) - 1, stop, -1):
         inner = slope * bend(states[t - 1], states[t])
         parts.append(part(inner, states[t - 1]))
         slope = back(U, slope, inner)
@@ -152,6 +184,22 @@ def _from_the_front(U, states, slope):
         inner = slope * (1 - states[t] ** 2)
         total += torch.outer(inner, states[t - 1])
         slope = U.T @ inner
+    return total
+
+
+def _straight_part(U, states, slope):
+    total = torch.zeros_like(U)
+    for t in range(len(states) - 1, 0, -1):
+        total += torch.outer(slope, states[t - 1])
+        slope = U.T @ (slope * (1 - states[t] ** 2))
+    return total
+
+
+def _handed_on_first(U, states, slope, *, again=lambda after: 1 - after**2):
+    total = torch.zeros_like(U)
+    for t in range(len(states) - 1, 0, -1):
+        slope = U.T @ (slope * (1 - states[t] ** 2))
+        total += torch.outer(slope * again(states[t]), states[t - 1])
     return total
 
 
@@ -190,6 +238,18 @@ slope_of_shared.plant({
         lambda U, states, slope: _walked(U, states, slope, part=lambda inner, before: torch.outer(before, inner)),
     "the walk goes forward; the slope that is given is that of the last state, so begin there":
         _from_the_front,
+    "the step's part is taken with a slope that has not passed the bend: outer(inner, before), not outer(slope, …)":
+        _straight_part,
+    "slope is handed on, through U, before the step's part is taken; take the part with the slope that came in":
+        (_handed_on_first, lambda U, states, slope: _handed_on_first(U, states, slope, again=lambda after: 1)),
+    "the states have passed tanh already: 1 − after², not 1 − tanh(after)²":
+        lambda U, states, slope: _walked(U, states, slope, bend=lambda before, after: 1 - torch.tanh(after) ** 2),
+    "that is (1 − after)²; the slope of tanh is 1 − after²":
+        lambda U, states, slope: _walked(U, states, slope, bend=lambda before, after: (1 - after) ** 2),
+    "the walk goes on to t = 0, where states[t - 1] is states[-1], the last one; it ends with t = 1":
+        lambda U, states, slope: _walked(U, states, slope, stop=-1),
+    "the walk stops a step early: the first word has a step too, t = 1, with states[0] before it":
+        lambda U, states, slope: _walked(U, states, slope, stop=1),
     "U was multiplied with the state *before* the step, not with the one that came out":
         _after_for_before,
 })  # fmt: skip
@@ -199,7 +259,10 @@ slope_of_shared.plant({
 
 
 def _gradients():
-    """One step, for which bias correction makes Adam a step by the sign; more; none; an epsilon that can be seen."""
+    """One step, for which bias correction makes Adam a step by the sign; more; none; an epsilon that can be seen.
+
+    In the last, gradients are about as large as epsilon.
+    """
     for n_steps, n_params, rate, beta1, beta2, eps in (
         (1, 2, 0.1, 0.9, 0.99, 1e-8),
         (3, 3, 0.5, 0.8, 0.9, 0.1),
@@ -208,6 +271,7 @@ def _gradients():
         (9, 4, 0.2, 0.9, 0.6, 1e-3),
     ):
         yield _draw(n_params), _draw(n_steps, n_params), rate, beta1, beta2, eps
+    yield _draw(3), 0.1 * _draw(4, 3), 0.3, 0.7, 0.8, 0.1
 
 
 @exercise(
@@ -253,7 +317,57 @@ def _stepped(
     return params
 
 
+def _shortcut(params, gradients, rate, beta1, beta2, eps):
+    m = v = torch.zeros_like(params)
+    for t, g in enumerate(gradients, 1):
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+        params = params - rate * (1 - beta2**t) ** 0.5 / (1 - beta1**t) * m / (v**0.5 + eps)
+    return params
+
+
+def _in_one_tensor(params, gradients, rate, beta1, beta2, eps):
+    m = v = torch.zeros_like(params)
+    for t, g in enumerate(gradients, 1):
+        m *= beta1
+        m += (1 - beta1) * g
+        v *= beta2
+        v += (1 - beta2) * g**2
+        params = params - rate * m / (1 - beta1**t) / ((v / (1 - beta2**t)) ** 0.5 + eps)
+    return params
+
+
+def _latest_for_mean(params, gradients, rate, beta1, beta2, eps):
+    v = torch.zeros_like(params)
+    for t, g in enumerate(gradients, 1):
+        v = beta2 * v + (1 - beta2) * g**2
+        params = params - rate * g / ((v / (1 - beta2**t)) ** 0.5 + eps)
+    return params
+
+
 adam.plant({
+    "that adds eps before v is corrected: the shortcut of the paper moves eps. Correct v first, then √v_hat + eps":
+        _shortcut,
+    "m and v are one and the same tensor, which *= and += change in place; make two":
+        _in_one_tensor,
+    "the step takes the newest gradient g; it takes its average, m_hat":
+        _latest_for_mean,
+    "v is corrected with beta1; its own is beta2":
+        lambda params, gradients, rate, beta1, beta2, eps: _stepped(
+            params, gradients, rate, beta1, beta2, eps, v_bias=lambda beta, t: 1 - beta1**t),
+    "in v the new square counts 1 − beta1; v has beta2 for both its shares":
+        lambda params, gradients, rate, beta1, beta2, eps: _stepped(
+            params, gradients, rate, beta1, beta2, eps,
+            square=lambda g, m: (1 - beta1) * g**2 / (1 - beta2)),
+    "that is (1 − beta)**t; the power belongs to beta alone, 1 − beta**t":
+        lambda *given: _stepped(*given, m_bias=lambda beta, t: (1 - beta) ** t, v_bias=lambda beta, t: (1 - beta) ** t),
+    "each correction is that of the last step, 1 − beta**len(gradients); t is the number of the step that is taken":
+        lambda params, gradients, *more: _stepped(
+            params, gradients, *more, m_bias=lambda beta, t: 1 - beta ** len(gradients),
+            v_bias=lambda beta, t: 1 - beta ** len(gradients)),
+    "v ** 1 / 2 is half of v: ** comes before /. The root is v**0.5":
+        lambda *given: _stepped(*given, divide=lambda m, v, eps: m / (v / 2 + eps)),
+    "the larger of √v and eps is taken; eps is added, √v + eps":
+        lambda *given: _stepped(*given, divide=lambda m, v, eps: m / (v**0.5).clamp(min=eps)),
     "the bias correction is left out: m and v began at 0 and are too small at first; divide them by 1 − beta**t":
         lambda *given: _stepped(*given, m_bias=lambda beta, t: 1, v_bias=lambda beta, t: 1),
     "only v is corrected for its start at 0; m began at 0 as well":
@@ -305,8 +419,14 @@ adam.plant({
 
 
 def _sets_of_gradients():
-    """Too long together though each is short enough, long, short, of just the right length, and all 0."""
+    """Too long together though each is short enough, long, short, of just the right length, and all 0.
+
+    The second to fourth tell the length from its square, from the sum of the lengths, and the limit from 1.
+    """
     yield [torch.tensor([3.0]).double(), torch.tensor([4.0]).double()], 4.5
+    yield [torch.tensor([3.0]).double(), torch.tensor([4.0]).double()], 6.0
+    yield [torch.tensor([0.3]).double(), torch.tensor([0.4]).double()], 0.4
+    yield [torch.tensor([1.2]).double(), torch.tensor([1.6]).double()], 6.0
     yield [_draw(2, 3), 4 * _draw(3), 0.1 * _draw(1)], 2.0
     yield [0.01 * _draw(4), 0.02 * _draw(2, 2)], 1.0
     yield [torch.tensor([[6.0, 0.0]]).double(), torch.tensor([-8.0]).double()], 10.0
@@ -334,8 +454,10 @@ def clip(gradients, max_norm):
     return [factor * g for g in gradients]
 
 
-def _shortened(gradients, max_norm, length, *, always=False):
-    return [g * (max_norm / length if always or length > max_norm else 1.0) for g in gradients]
+def _shortened(gradients, max_norm, length, *, always=False, compared=None):
+    """`clip` by another length; `compared`: what is compared with max_norm in its place."""
+    too_long = always or (length if compared is None else compared) > max_norm
+    return [g * (max_norm / length if too_long else 1.0) for g in gradients]
 
 
 def _all(gradients):
@@ -343,6 +465,25 @@ def _all(gradients):
 
 
 clip.plant({
+    "the square of the length is compared with max_norm; compare the length":
+        lambda gradients, max_norm: _shortened(
+            gradients, max_norm, _all(gradients).norm(), compared=(_all(gradients) ** 2).sum()),
+    "the sum of the tensors' lengths is compared with max_norm; compare the length of all together":
+        lambda gradients, max_norm: _shortened(
+            gradients, max_norm, _all(gradients).norm(), compared=sum(g.norm() for g in gradients)),
+    "the length is compared with 1; compare it with max_norm":
+        lambda gradients, max_norm: _shortened(
+            gradients, max_norm, _all(gradients).norm(), always=_all(gradients).norm() > 1, compared=-1),
+    "the comparison is turned round: what is short is made longer, what is too long stays":
+        lambda gradients, max_norm: _shortened(
+            gradients, max_norm, _all(gradients).norm(), always=_all(gradients).norm() < max_norm, compared=-1),
+    "the factor is made from the longest tensor alone; all numbers of all tensors count":
+        lambda gradients, max_norm: _shortened(gradients, max_norm, max(g.norm() for g in gradients)),
+    "only the tensors that are too long by themselves are shortened; the factor is for all":
+        lambda gradients, max_norm: [
+            g * (max_norm / _all(gradients).norm() if g.norm() > max_norm else 1.0) for g in gradients],
+    "a tensor's numbers are added, then squared; square each, then add":
+        lambda gradients, max_norm: _shortened(gradients, max_norm, sum(g.sum() ** 2 for g in gradients) ** 0.5),
     "each tensor is clipped by its own length: the factors differ, and the whole arrow turns. Take one length and one "
     "factor for all":
         lambda gradients, max_norm: [_shortened([g], max_norm, g.norm())[0] for g in gradients],
@@ -424,9 +565,9 @@ QUESTIONS = (
         ),
         answer=2,
         why=(
-            "The bias was there before; one row of it was set to another number.",
+            "The bias was there before; 24 of its 96 numbers were set to another value.",
             "Rate, steps and data were the same.",
-            "The gate is the factor of that path: 0.5 to the power of 11 is 0.0005, 0.88 to the power of 11 is 0.2.",
+            "The gate is the factor of that path: 0.5 to the power of 12 is 0.0002, 0.88 to the power of 12 is 0.2.",
             "That is the input gate's task; it was left alone.",
         ),
     ),
