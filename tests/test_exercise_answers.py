@@ -756,6 +756,12 @@ def gated(x, w_gate_up, w_down):
 def width(d_model, factor, multiple):
     return 256 * math.ceil(8 * d_model / 3 / 256)
 """),
+    # half a multiple more, to the nearest: wrong where an odd multiple is reached
+    ("ffn.width", """\
+def width(d_model, factor, multiple):
+    wide = int(factor * int(8 * d_model / 3))
+    return round(wide / multiple + 0.5) * multiple
+"""),
     # the k largest of the whole tensor
     ("ffn.top_k", """\
 def keep_largest(hidden, k):
@@ -1562,6 +1568,24 @@ def test_a_crash_shows_the_shapes_of_what_stands_in_its_line_by_name():
             "ffn.width",
             "def width(d_model, factor, multiple):\n    return int(factor * int(d_model * 8 / 3))\n",
             "nothing is rounded to a multiple",
+        ),
+        (
+            "ffn.width",
+            "def width(d_model, factor, multiple):\n    wide = int(factor * 8 * d_model / 3)\n"
+            "    return math.ceil(wide / multiple) * multiple\n",
+            "a width is cut only once",
+        ),
+        (
+            "ffn.layer",
+            "def layer(x, w_up, b_up, w_down, b_down):\n    scores = x @ w_up.T\n"
+            "    return (scores * (scores > -b_up)) @ w_down.T + b_down\n",
+            "it gives how far that lies above",
+        ),
+        (
+            "ffn.top_k",
+            "def keep_largest(hidden, k):\n    places = hidden.abs().topk(k, dim=0).indices\n"
+            "    kept = torch.zeros_like(hidden)\n    return kept.scatter(0, places, hidden.gather(0, places))\n",
+            "topk looks along the first dimension",
         ),
         (
             "welcome.prepare",

@@ -36,12 +36,12 @@ def _layers():
     inputs=_layers,
     keeps=("x", "w_up", "b_up", "w_down", "b_down"),
     difficulty=2,
-    minutes=8,
+    minutes=10,
 )
 def layer(x, w_up, b_up, w_down, b_down):
     """x (T, D), w_up (F, D), b_up (F,), w_down (D, F), b_down (D,) -> (T, D).
 
-    A row of w_up is a question, b_up its threshold; a column of w_down is its answer.
+    A row of w_up is a question, b_up minus its threshold; a column of w_down is its answer.
     """
     hidden = (x @ w_up.T + b_up).relu()  # (T, F)
     return hidden @ w_down.T + b_down
@@ -61,9 +61,9 @@ layer.plant({
             lambda x, w_up, b_up, w_down, b_down: layer.answer(x, w_up, b_up, w_down, b_down).relu(),
             lambda x, w_up, b_up, w_down, b_down: layer.answer(x, w_up, b_up, w_down, 0 * b_down).relu() + b_down,
         ),
-    "the bend stands before the threshold: b_up is added to what was bent already. Add it before relu()":
+    "the bend stands before b_up is added: b_up comes on top of what was bent already. Add it before relu()":
         lambda x, w_up, b_up, w_down, b_down: ((x @ w_up.T).relu() + b_up) @ w_down.T + b_down,
-    "the thresholds b_up are missing":
+    "the biases b_up are missing":
         lambda x, w_up, b_up, w_down, b_down: (x @ w_up.T).relu() @ w_down.T + b_down,
     "b_down is missing at the end":
         lambda x, w_up, b_up, w_down, b_down: (x @ w_up.T + b_up).relu() @ w_down.T,
@@ -107,8 +107,15 @@ layer.plant({
             lambda x, w_up, b_up, w_down, b_down: F.gelu(x @ w_up.T + b_up) @ w_down.T + b_down,
             lambda x, w_up, b_up, w_down, b_down: F.silu(x @ w_up.T + b_up) @ w_down.T + b_down,
         ),
-    "the threshold is subtracted; it is added, so that a negative one asks for more":
+    "b_up is subtracted; it is the threshold with a minus already, so it is added":
         lambda x, w_up, b_up, w_down, b_down: (x @ w_up.T - b_up).relu() @ w_down.T + b_down,
+    "b_up is subtracted (it is the threshold with a minus already, so it is added), and b_down is missing":
+        lambda x, w_up, b_up, w_down, b_down: (x @ w_up.T - b_up).relu() @ w_down.T,
+    "past its threshold a unit gives its whole product with the question; it gives how far that lies above: "
+    "(x @ w_up.T + b_up).relu()":
+        lambda x, w_up, b_up, w_down, b_down: (
+            torch.where(x @ w_up.T + b_up > 0, x @ w_up.T, 0.0) @ w_down.T + b_down
+        ),
 })  # fmt: skip
 
 
@@ -119,7 +126,7 @@ def _numbers():
     """0, both signs, small and large numbers, and where the two forms of GELU lie farthest apart."""
     yield (torch.tensor([0.0, 1.0, -1.0]),)
     yield (torch.linspace(-4, 4, 33).view(3, 11),)
-    yield (torch.tensor([[2.3, -2.3], [30.0, -30.0]]),)
+    yield (torch.tensor([[2.7, -2.7], [30.0, -30.0]]),)
     yield (3 * torch.randn(2, 3, 4),)
 
 
@@ -129,18 +136,18 @@ def _numbers():
     prompt="x times the share of a normal distribution that lies below x. Write it with torch.erf.",
     hints=(
         "torch.erf gives −1 to 1. The share below x is (1 + erf(x / √2)) / 2.",
-        "math.sqrt(2) is √2. At x = 0 the share is one half, and the result 0.",
-        "Multiply the share by x itself: x * (1 + torch.erf(x / math.sqrt(2))) / 2.",
+        "2**0.5 is √2. At x = 0 the share is one half, and the result 0.",
+        "Multiply the share by x itself: x * (1 + torch.erf(x / 2**0.5)) / 2.",
     ),
     inputs=_numbers,
     keeps=("x",),
     forbids=("gelu",),
     difficulty=1,
-    minutes=6,
+    minutes=7,
 )
 def exact_gelu(x):
     """x, any shape -> the same shape: x · Φ(x), where Φ(x) is the share below x."""
-    share = (1 + torch.erf(x / math.sqrt(2))) / 2
+    share = (1 + torch.erf(x / 2**0.5)) / 2
     return x * share
 
 
@@ -169,6 +176,15 @@ exact_gelu.plant({
         (
             lambda x: x * torch.erf(x / math.sqrt(2)),
             lambda x: x * torch.erf(x / math.sqrt(2)) / 2,
+        ),
+    "the 1 and the √2 are missing: the share is (1 + erf(x / √2)) / 2":
+        lambda x: x * torch.erf(x),
+    "only the 1 is halved: erf is halved too, (1 + erf(x / √2)) / 2":
+        lambda x: x * (0.5 + torch.erf(x / math.sqrt(2))),
+    "the √2 stands outside erf; x is divided by it inside, erf(x / √2)":
+        (
+            lambda x: x * (1 + torch.erf(x) / math.sqrt(2)) / 2,
+            lambda x: x * (1 + torch.erf(x)) / math.sqrt(2),
         ),
     "that is ReLU":
         lambda x: x.relu(),
@@ -200,8 +216,8 @@ def _joined():
     ),
     inputs=_joined,
     keeps=("x", "w_gate_up", "w_down"),
-    difficulty=2,
-    minutes=7,
+    difficulty=1,
+    minutes=4,
 )
 def gated(x, w_gate_up, w_down):
     """x (T, D), w_gate_up (2F, D), w_down (D, F) -> (T, D): w_down · (silu(gate) * up)."""
@@ -242,6 +258,10 @@ gated.plant({
         ),
     "the gate is a sigmoid: that is the older GLU. silu(g) is g · σ(g)":
         lambda x, w_gate_up, w_down: _swiglu(x, w_gate_up, w_down, bend=torch.sigmoid),
+    "gate and up are exchanged, and the gate is a sigmoid. The first F rows are the gate's, and silu() belongs on them":
+        lambda x, w_gate_up, w_down: _swiglu(x, w_gate_up.roll(len(w_gate_up) // 2, 0), w_down, bend=torch.sigmoid),
+    "w_gate_up is applied without .T; its rows are what is multiplied with each token: x @ w_gate_up.T":
+        lambda x, w_gate_up, w_down: _swiglu(x, w_gate_up.T, w_down),
     "the gate goes through GELU: that is GeGLU. Here it is silu()":
         (
             lambda x, w_gate_up, w_down: _swiglu(x, w_gate_up, w_down, bend=F.gelu),
@@ -269,6 +289,7 @@ gated.plant({
 def _widths():
     """Published shapes and small ones: with a factor or without, a multiple already, just above one, and of 1."""
     yield 6, 1.0, 1
+    yield 9, 1.0, 8
     yield 96, 1.0, 32
     yield 4096, 1.0, 256
     yield 5120, 1.0, 256
@@ -282,10 +303,10 @@ def _widths():
 @exercise(
     "ffn.width",
     title="As wide as Llama",
-    prompt="How many units does Llama's rule give? Begin with two thirds of four times the width.",
+    prompt="How many units does Llama's rule give? Begin with two thirds of 4 · d_model.",
     hints=(
-        "int(2 * (4 * d_model) / 3) cuts off what is behind the point.",
-        "Then int(factor * width). The rounding comes last.",
+        "wide = int(2 * (4 * d_model) / 3) cuts off what is behind the point.",
+        "Then int(factor * wide). The rounding comes last.",
         "Upwards to a multiple: add multiple − 1, divide by it with //, and multiply by it again.",
     ),
     inputs=_widths,
@@ -329,11 +350,21 @@ width.plant({
         lambda d_model, factor, multiple: _up(int(factor * int(2 * d_model / 3)), multiple),
     "the thirds are turned round, 3/2 in place of 2/3":
         lambda d_model, factor, multiple: _up(int(factor * int(3 * 4 * d_model / 2)), multiple),
-    "a width is rounded to the nearest whole number; cut off what is behind the point, with int()":
+    "a width is rounded up or to the nearest whole number, or not cut at all; cut off what is behind the point with "
+    "int(), both times":
         (
             lambda d_model, factor, multiple: _up(round(factor * round(8 * d_model / 3)), multiple),
             lambda d_model, factor, multiple: _up(math.ceil(factor * math.ceil(8 * d_model / 3)), multiple),
         ),
+    "a width is cut only once; cut it before the factor, and again after it":
+        (
+            lambda d_model, factor, multiple: _up(int(factor * 8 * d_model / 3), multiple),
+            lambda d_model, factor, multiple: math.ceil(factor * int(8 * d_model / 3) / multiple) * multiple,
+        ),
+    "that is how many times `multiple` fits in; multiply by it again":
+        lambda d_model, factor, multiple: _up(int(factor * int(8 * d_model / 3)), multiple) // multiple,
+    "* and // run from left to right, so that nothing is rounded; put the division in brackets":
+        lambda d_model, factor, multiple: multiple * (int(factor * int(8 * d_model / 3)) + multiple - 1) // multiple,
 })  # fmt: skip
 
 
@@ -357,7 +388,7 @@ def _units():
 @exercise(
     "ffn.top_k",
     title="Only the largest units",
-    prompt="Keep of each token the k units that are largest in size, whatever their sign, and make the others 0.",
+    prompt="Keep of each token the k units whose numbers are largest, whatever their sign, and make the others 0.",
     hints=(
         "hidden.abs().topk(k, dim=-1).indices says which units of each token stay: (..., k).",
         "Make zeros of hidden's shape, and copy the numbers themselves to these places, with their signs.",
@@ -369,7 +400,7 @@ def _units():
     minutes=7,
 )
 def keep_largest(hidden, k):
-    """hidden (..., F), left as it is -> (..., F): the k largest in size of the last dimension, else 0."""
+    """hidden (..., F) -> a new (..., F): of each row the k numbers with the largest abs(), else 0."""
     places = hidden.abs().topk(k, dim=-1).indices  # (..., k)
     return torch.zeros_like(hidden).scatter(-1, places, hidden.gather(-1, places))
 
@@ -381,6 +412,16 @@ def _kept(hidden, places):
 def _same_for_all(hidden, k):
     sizes = hidden.abs().flatten(0, -2).mean(0)
     return _kept(hidden, sizes.topk(k).indices.expand(*hidden.shape[:-1], k))
+
+
+def _largest_of_all(hidden, n):
+    return _kept(hidden.flatten(), hidden.abs().flatten().topk(n).indices).view_as(hidden)
+
+
+def _every_place(hidden, k):
+    kept, places = torch.zeros_like(hidden), hidden.abs().topk(k, -1).indices
+    kept[..., places] = hidden[..., places]
+    return kept
 
 
 def _in_place(hidden, k):
@@ -424,6 +465,19 @@ keep_largest.plant({
         ),
     "one unit too few is kept: it must be at least the k-th largest, >= and not >":
         lambda hidden, k: hidden * (hidden.abs() > hidden.abs().topk(k, -1).values[..., -1:]),
+    "the largest of all tokens together are kept; each token keeps k of its own: dim=-1":
+        (
+            lambda hidden, k: _largest_of_all(hidden, k),
+            lambda hidden, k: _largest_of_all(hidden, k * (hidden.numel() // hidden.shape[-1])),
+        ),
+    "topk looks along the first dimension, one token after the other; the units are the last: dim=-1":
+        lambda hidden, k: (lambda places: torch.zeros_like(hidden).scatter(0, places, hidden.gather(0, places)))(
+            hidden.abs().topk(k, dim=0).indices
+        ),
+    "the places of all tokens are kept at every token; gather and scatter take each token's own":
+        _every_place,
+    "scatter put the first k numbers in the places; gather first takes the numbers that stand there":
+        lambda hidden, k: torch.zeros_like(hidden).scatter(-1, hidden.abs().topk(k, -1).indices, hidden),
     "the `hidden` that was given was changed; write into a new tensor":
         _in_place,
 })  # fmt: skip
@@ -445,7 +499,8 @@ PREDICTIONS = (
         id="ffn.keep",
         text=(
             "Each feed-forward layer of the trained model has 512 units. For each token only the largest ones stay, "
-            "and the others are made 0. The loss may rise by 0.1 nats. How many units must stay at least?"
+            "and the others are made 0. The loss may rise by 0.1 nats. How many of 8, 16, 32, 64, 128, 256 or 384 "
+            "must stay at least?"
         ),
         unit="units",
     ),
@@ -477,8 +532,8 @@ QUESTIONS = (
         text="Why does attention with fixed weights not replace the bend of a feed-forward layer?",
         options=(
             "Because its weights have the sum 1",
-            "Because what it reads is then linear in the values: twice the values are twice the result, and there is "
-            "no threshold",
+            "Because what it reads is then linear in the values: the result of a sum is the sum of the results, and "
+            "there is no threshold",
             "Because it has too few parameters",
             "Because it looks at earlier tokens only",
         ),
@@ -505,9 +560,10 @@ QUESTIONS = (
         ),
         answer=2,
         why=(
-            "At the best rate of each the difference may be smaller; nobody has looked.",
+            "At the best rate of each the difference may be smaller; half the rate, tried once, was worse for both, "
+            "and no higher one was tried.",
             "The interval leaves out 0; five seeds were enough to find a difference here.",
-            "The difference is real, and what causes it is open between two suspects.",
+            "The difference is real, and what causes it is open between two suspects, the gate and the rate.",
             "It may; that is not shown either.",
         ),
     ),
@@ -522,7 +578,7 @@ QUESTIONS = (
         ),
         answer=0,
         why=(
-            "The control shows it: with one fixed choice for all tokens even 256 units are far too few.",
+            "The control shows it: with one fixed choice for all tokens even 256 units are too few.",
             "What is small is what they say at this token.",
             "It does change: the control with a fixed choice shows how much.",
             "With one fixed choice of units the loss rises a lot, as the control shows.",
