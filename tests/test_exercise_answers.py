@@ -226,6 +226,45 @@ def slope_of_shared(U, states, slope):
         return torch.zeros(len(U), len(U))
     return torch.stack(inner).T @ states[:-1].flip(0)
 """),
+    # the parts in a list, added up at the end
+    ("gradients.shared", """\
+def slope_of_shared(U, states, slope):
+    parts = []
+    for t in range(len(states) - 1, 0, -1):
+        parts.append(torch.outer(slope * (1 - states[t] ** 2), states[t - 1]))
+        slope = U.T @ (slope * (1 - states[t] ** 2))
+    return sum(parts)
+"""),
+    # the same, by a stack
+    ("gradients.shared", """\
+def slope_of_shared(U, states, slope):
+    parts = []
+    for t in range(len(states) - 1, 0, -1):
+        inner = slope * (1 - states[t] ** 2)
+        parts.append(torch.outer(inner, states[t - 1]))
+        slope = U.T @ inner
+    return torch.stack(parts).sum(0)
+"""),
+    # a total that begins as a number
+    ("gradients.shared", """\
+def slope_of_shared(U, states, slope):
+    total = 0
+    for t in range(len(states) - 1, 0, -1):
+        inner = slope * (1 - states[t] ** 2)
+        total += torch.outer(inner, states[t - 1])
+        slope = U.T @ inner
+    return total
+"""),
+    # PyTorch's optimizer, told all that is given
+    ("gradients.adam", """\
+def adam(params, gradients, rate, beta1, beta2, eps):
+    p = torch.nn.Parameter(params.clone())
+    steps = torch.optim.Adam([p], lr=rate, betas=(beta1, beta2), eps=eps)
+    for g in gradients:
+        p.grad = g.clone()
+        steps.step()
+    return p.detach()
+"""),
     # the averages by their sums
     ("gradients.adam", """\
 def adam(params, gradients, rate, beta1, beta2, eps):
@@ -1789,6 +1828,39 @@ for c in coefficients:
     value = value * x + c
 return value, slope
 """
+ROWS = """
+states, h = [], torch.zeros_like(b)
+for words in lists:
+    NEW
+    for x in words:
+        h = torch.tanh(W @ x + U @ h + b)
+    states.append(h)
+    OLD
+return torch.stack(states)
+"""
+WALK = """
+total = 0
+for t in range(len(states) - 1, 0, -1):
+    inner = slope * (1 - states[t] ** 2)
+    total += torch.outer(inner, states[t - 1])
+    slope = U.T @ inner
+return total
+"""
+ADAM = """
+p = params
+m, v = torch.zeros_like(params), torch.zeros_like(params)
+for t, g in enumerate(gradients, 1):
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g**2
+    mh, vh = m / (1 - beta1**t), v / (1 - beta2**t)
+    p = p - rate * mh / (vh.sqrt() + eps)
+return p
+"""
+CLIP = """
+n = sum((g**2).sum() for g in gradients) ** 0.5
+f = max_norm / n if n > max_norm else 1.0
+return [f * g for g in gradients]
+"""
 SLOPES = [  # (exercise, body of the function, what is said)
     ("used_twice", walked(ZEROS, BACK, ADDED, "    return grads"), "only the parents of the end get a slope"),
     ("used_twice", walked(ZEROS, "range(len(parents))", ADDED), "only the parents of the end get a slope"),
@@ -1874,6 +1946,80 @@ return p / len(right)
 p = logits.softmax(1)
 return -(p * p.log()).sum() / len(right)
 """, "never looks at what came"),
+    ("fresh_state", """
+states = []
+for words in lists:
+    h = torch.zeros_like(b)
+    states.append(h)
+    for x in words:
+        h = torch.tanh(W @ x + U @ h + b)
+return torch.stack(states)
+""", "every row is 0"),
+    ("fresh_state", ROWS.replace("NEW", "h = torch.zeros_like(b)").replace("OLD", "h.zero_()"), "every row is 0"),
+    ("fresh_state", ROWS.replace("NEW", "h *= 0").replace("OLD", "pass"), "every row but the last is 0"),
+    ("fresh_state", """
+states = []
+for words in lists:
+    h = torch.zeros_like(b)
+    for x in words:
+        new = torch.tanh(W @ x + U @ h + b)
+    states.append(new)
+return torch.stack(states)
+""", "h is zeros at every word (set anew, or never replaced)"),
+    ("shared", WALK.replace("total += ", "total = ").replace("total = 0\n", ""), "`=` writes over the others"),
+    ("shared", WALK.replace("total += ", "total = "), "`=` writes over the others"),
+    ("shared", WALK.replace("    slope =", "slope ="), "all steps get the same slope"),
+    ("shared", WALK.replace("return total", "return total / (len(states) - 1)"), "uses of one value add up"),
+    ("shared", WALK.replace("U.T @ inner", "U.T @ slope * (1 - states[t] ** 2)"), "the bend comes before U"),
+    ("shared", WALK.replace("U.T @ inner", "U.T @ inner * (1 - states[t] ** 2)"), "passes the same bend twice"),
+    ("shared", "slope = torch.ones(len(U))\n" + WALK, "ones stand in its place"),
+    ("shared", WALK.replace("total = 0", "total = []").replace("total += ", "total += [").replace("1])", "1])]"),
+     "the parts come back, one for each step"),
+    ("shared", """
+U = U.clone().requires_grad_()
+(states[-1] @ slope).backward()
+return U.grad
+""", "PyTorch has no record of them"),
+    ("shared", "return torch.autograd.grad(states[-1], U, slope)[0]", "PyTorch has no record of them"),
+    ("shared", """
+U.requires_grad_()
+return torch.autograd.grad((states[-1] * slope).sum(), [U])[0]
+""", "PyTorch has no record of them"),
+    ("adam", ADAM.replace("beta1", "0.9").replace("beta2", "0.999"), "the betas are 0.9 and 0.999"),
+    ("adam", ADAM.replace("- rate", "- 0.1"), "the rate is 0.1"),
+    ("adam", ADAM.replace("eps", "1e-8"), "a number of its own stands in its place"),
+    ("adam", ADAM.replace(" + eps", ""), "eps is missing"),
+    ("adam", ADAM.replace("beta1", "0.9").replace("beta2", "0.999").replace("eps", "1e-8").replace("- rate", "- 0.1"),
+     "those of the ravine"),
+    ("adam", """
+p = torch.nn.Parameter(params.clone())
+steps = torch.optim.Adam([p], lr=rate)
+for g in gradients:
+    p.grad = g.clone()
+    steps.step()
+return p.detach()
+""", "PyTorch's Adam takes betas=(beta1, beta2), eps=eps"),
+    ("adam", ADAM.replace("(vh.sqrt() + eps)", "vh.sqrt() + eps"), "m / (√v + eps), with parentheses"),
+    ("adam", ADAM.replace("p = p -", "p = params -"), "every step begins at the params that were given"),
+    ("adam", ADAM.replace("p = params\n", "").replace("p = p -", "p = params -"), "every step begins at the params"),
+    ("adam", ADAM.replace("beta2", "beta1"), "beta1 is used for both averages"),
+    ("adam", ADAM.replace("beta1", "beta2"), "beta2 is used for both averages"),
+    ("adam", ADAM.replace("m / (1", "m * (1").replace("v / (1", "v * (1"), "the averages are multiplied by"),
+    ("adam", ADAM.replace("    m =", "    m = v = torch.zeros_like(params)\n    m ="), "set to 0 at every step"),
+    ("adam", ADAM.replace("g**2", "(g**2).sum()"), "v is one number for all parameters"),
+    ("adam", ADAM.replace("g**2", "(g**2).mean()"), "v is one number for all parameters"),
+    ("clip", CLIP.replace("max_norm / n if n > max_norm else 1.0", "1 / n"), "together they get the length 1"),
+    ("clip", """
+limit = max_norm / len(gradients)
+return [g * min(1.0, limit / (g.norm() + 1e-12)) for g in gradients]
+""", "the limit is divided among the tensors"),
+    ("clip", CLIP.replace("n = ", "n = torch.stack([g.norm() for g in gradients]).mean() or "), "the mean of the tens"),
+    ("clip", CLIP.replace("n = ", "n = gradients[0].norm()\nm = "), "that of the first tensor alone"),
+    ("clip", CLIP.replace("n > max_norm", "any(g.norm() > max_norm for g in gradients)"),
+     "unless one tensor by itself is too long"),
+    ("clip", CLIP.replace("[f * g for g in gradients]", "f * torch.cat([g.flatten() for g in gradients])"),
+     "one joined tensor comes back"),
+    ("clip", CLIP.replace("f = max_norm", "f = 0.5 * max_norm"), "expected [[2.7], [3.6]], got [[1.35], [1.8]]"),
 ]  # fmt: skip
 
 

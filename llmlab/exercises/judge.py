@@ -20,6 +20,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from . import sources
@@ -235,11 +236,20 @@ def _explained(
         words.append("It gives the same for every input, whatever the arguments")
     if n_right:
         words.append(f"{n_right} of {len(faults)} inputs come out right; the smallest that does not is this one")
-    if isinstance(trial.value, Tensor) and isinstance(expected[first].value, Tensor):
-        small = max(trial.value.numel(), expected[first].value.numel()) <= 16
-        if small and not trial_is_banned and trial.value.shape == expected[first].value.shape:
-            here += f": expected {shown(expected[first].value)}, got {shown(trial.value)}"
+    shapes = _shapes(trial.value)
+    small = bool(shapes) and sum(shape.numel() for shape in shapes) <= 16
+    if small and not trial_is_banned and shapes == _shapes(expected[first].value):
+        here += f": expected {shown(expected[first].value)}, got {shown(trial.value)}"
     return Verdict(WRONG, ". ".join([*words, here]))
+
+
+def _shapes(value: Any) -> tuple[torch.Size, ...] | list[torch.Size]:
+    """The shape of a tensor, as a tuple of one, or a list of those in a list of tensors; empty for anything else."""
+    if isinstance(value, Tensor):
+        return (value.shape,)
+    if isinstance(value, list) and all(isinstance(each, Tensor) for each in value):
+        return [each.shape for each in value]
+    return ()
 
 
 def _why_none(candidate: Any) -> str:

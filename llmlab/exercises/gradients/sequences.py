@@ -37,7 +37,9 @@ def _lists():
     minutes=7,
 )
 def last_states(lists, W, U, b):
-    """lists: N tensors (T, V), a row for each word; W (H, V), U (H, H), b (H,) -> (N, H): the state after each list."""
+    """lists: N tensors (T, V), a row for each word; W (H, V), U (H, H), b (H,).
+    Returns the state after each list, (N, H).
+    """
     states = []
     for words in lists:
         h = torch.zeros_like(b)  # (H,)
@@ -94,14 +96,17 @@ def _emptied_before(lists, W, U, b):
 
 
 last_states.plant({
-    "h is set to 0 in place (h.zero_() or h *= 0), but the row in states is that same tensor, and becomes 0 with it. "
-    "Make a new one: h = torch.zeros_like(b)":
-        (_emptied_after, _emptied_before),
+    "every row is 0: h is set to zeros before it is appended, or in place (h.zero_(), h *= 0) afterwards. Set "
+    "h = torch.zeros_like(b) where a list begins":
+        _emptied_after,
+    "every row but the last is 0: h is set to 0 in place (h.zero_() or h *= 0), and the row in states is that same "
+    "tensor. Make a new one: h = torch.zeros_like(b)":
+        _emptied_before,
     "a list begins with h = b; b comes in at every word anyway, so begin with zeros":
         lambda lists, W, U, b: _read(lists, W, U, b, start=lambda b: b),
     "the bend is a sigmoid; it is tanh":
         lambda lists, W, U, b: _read(lists, W, U, b, step=lambda W, U, b, x, h: torch.sigmoid(W @ x + U @ h + b)),
-    "h is set to zeros at every word, so that only the last word counts; a list begins once":
+    "h is zeros at every word (set anew, or never replaced), so that only the last word counts":
         lambda lists, W, U, b: _read(lists, W, U, b, step=lambda W, U, b, x, h: torch.tanh(W @ x + b)),
     "a list begins with a state of ones; nothing has been read yet, so take zeros":
         lambda lists, W, U, b: _read(lists, W, U, b, start=torch.ones_like),
@@ -131,8 +136,8 @@ last_states.plant({
 
 
 def _unrolled():
-    """One step, several, none; as many numbers in the state as steps, and others."""
-    for n_steps, hidden in ((1, 2), (2, 2), (3, 4), (5, 3), (0, 3)):
+    """One step, several; as many numbers in the state as steps, and others."""
+    for n_steps, hidden in ((1, 2), (2, 2), (3, 4), (5, 3)):
         yield 0.8 * _draw(hidden, hidden), torch.tanh(_draw(n_steps + 1, hidden)), _draw(hidden)
 
 
@@ -175,7 +180,7 @@ def _walked(
         inner = slope * bend(states[t - 1], states[t])
         parts.append(part(inner, states[t - 1]))
         slope = back(U, slope, inner)
-    return join(parts) if parts else torch.zeros_like(U)
+    return join(parts) if parts else torch.zeros_like(U)  # where `stop` leaves no step
 
 
 def _from_the_front(U, states, slope):
@@ -212,7 +217,24 @@ def _after_for_before(U, states, slope):
     return total
 
 
+def _by_autograd(U, states, slope):
+    U = U.clone().requires_grad_()
+    return torch.autograd.grad((states[-1] * slope).sum(), U)[0]
+
+
 slope_of_shared.plant({
+    "states are plain numbers here; PyTorch has no record of them. Walk back by hand":
+        _by_autograd,
+    "the slope that is given is not used, ones stand in its place; begin with slope":
+        lambda U, states, slope: _walked(U, states, torch.ones_like(slope)),
+    "the parts come back, one for each step; add them up":
+        lambda U, states, slope: _walked(U, states, slope, join=list),
+    "the bend comes before U on the way back, as it came after U on the way there: U.T @ (slope * (1 − after²))":
+        lambda U, states, slope: _walked(
+            U, states, slope, back=lambda U, slope, inner: U.T @ slope * inner / slope),
+    "what is handed on passes the same bend twice; it is in inner already, so U.T @ inner":
+        lambda U, states, slope: _walked(
+            U, states, slope, back=lambda U, slope, inner: U.T @ inner * inner / slope),
     "only the last step counts, as if it had a matrix of its own: U is shared, and each step that used it adds a part":
         lambda U, states, slope: _walked(U, states, slope, join=lambda parts: parts[0]),
     "only the first step's part is left: `=` writes over the others. Add up with `+=`":
@@ -259,7 +281,7 @@ slope_of_shared.plant({
 
 
 def _gradients():
-    """One step, for which bias correction makes Adam a step by the sign; more; none; an epsilon that can be seen.
+    """One step, for which bias correction makes Adam a step by the sign; more; an epsilon that can be seen.
 
     In the last, gradients are about as large as epsilon.
     """
@@ -267,7 +289,6 @@ def _gradients():
         (1, 2, 0.1, 0.9, 0.99, 1e-8),
         (3, 3, 0.5, 0.8, 0.9, 0.1),
         (6, 2, 0.01, 0.5, 0.7, 0.02),
-        (0, 3, 0.1, 0.9, 0.99, 1e-8),
         (9, 4, 0.2, 0.9, 0.6, 1e-3),
     ):
         yield _draw(n_params), _draw(n_steps, n_params), rate, beta1, beta2, eps
@@ -303,11 +324,14 @@ def adam(params, gradients, rate, beta1, beta2, eps):
 def _stepped(
     params, gradients, rate, beta1, beta2, eps, *,
     new=1, square=lambda g, m: g**2, m_bias=lambda beta, t: 1 - beta**t, v_bias=lambda beta, t: 1 - beta**t,
-    divide=lambda m, v, eps: m / (v**0.5 + eps), first=1, kept=False,
+    divide=lambda m, v, eps: m / (v**0.5 + eps), first=1, kept=False, anew=False,
 ):  # fmt: skip
-    """`adam` with one part replaced; `new`: what the share of a new gradient is, of 1 − β; `kept`: the hats stay."""
+    """`adam` with one part replaced; `new`: what the share of a new gradient is, of 1 − β; `kept`: the hats stay;
+    `anew`: both averages begin at every step."""
     m = v = torch.zeros_like(params)
     for t, g in enumerate(gradients, first):
+        if anew:
+            m = v = torch.zeros_like(params)
         m = beta1 * m + ((1 - beta1) if new else 1) * g
         v = beta2 * v + ((1 - beta2) if new else 1) * square(g, m)
         m_hat, v_hat = m / m_bias(beta1, t), v / v_bias(beta2, t)
@@ -334,6 +358,11 @@ def _in_one_tensor(params, gradients, rate, beta1, beta2, eps):
         v += (1 - beta2) * g**2
         params = params - rate * m / (1 - beta1**t) / ((v / (1 - beta2**t)) ** 0.5 + eps)
     return params
+
+
+def _from_the_start(params, gradients, rate, beta1, beta2, eps):
+    before = _stepped(params, gradients[:-1], rate, beta1, beta2, eps)
+    return params + _stepped(params, gradients, rate, beta1, beta2, eps) - before
 
 
 def _latest_for_mean(params, gradients, rate, beta1, beta2, eps):
@@ -386,10 +415,35 @@ adam.plant({
         lambda *given: _stepped(*given, kept=True),
     "epsilon is inside the root: it is added to the root of v, √v + eps":
         lambda *given: _stepped(*given, divide=lambda m, v, eps: m / (v + eps) ** 0.5),
-    "epsilon is missing; it matters where gradients are small":
+    "eps is missing, or a number of its own stands in its place":
         lambda *given: _stepped(*given, divide=lambda m, v, eps: m / v**0.5),
     "epsilon is added to the step, not to what it is divided by: m / (√v + eps), with parentheses":
-        lambda *given: _stepped(*given, divide=lambda m, v, eps: m / v**0.5 + eps),
+        (
+            lambda *given: _stepped(*given, divide=lambda m, v, eps: m / v**0.5 + eps),
+            lambda params, gradients, rate, beta1, beta2, eps: _stepped(
+                params, gradients, rate, beta1, beta2, eps, divide=lambda m, v, eps: m / v**0.5 - eps / rate),
+        ),
+    "the betas are 0.9 and 0.999, whatever is given; take beta1 and beta2":
+        lambda params, gradients, rate, beta1, beta2, eps: _stepped(params, gradients, rate, 0.9, 0.999, eps),
+    "the rate is 0.1, whatever is given; take rate":
+        lambda params, gradients, rate, *more: _stepped(params, gradients, 0.1, *more),
+    "betas and eps are the usual ones (0.9, 0.999, 1e-8), whatever is given; take beta1, beta2 and eps. PyTorch's Adam "
+    "takes betas=(beta1, beta2), eps=eps":
+        lambda params, gradients, rate, beta1, beta2, eps: _stepped(params, gradients, rate, 0.9, 0.999, 1e-8),
+    "rate, betas and eps are those of the ravine (0.1, 0.9, 0.999, 1e-8); take those that are given":
+        lambda params, gradients, rate, beta1, beta2, eps: _stepped(params, gradients, 0.1, 0.9, 0.999, 1e-8),
+    "every step begins at the params that were given, so that only the last is left; go on from where the one before "
+    "has ended":
+        _from_the_start,
+    "beta1 is used for both averages; v has beta2":
+        lambda params, gradients, rate, beta1, beta2, eps: _stepped(params, gradients, rate, beta1, beta1, eps),
+    "beta2 is used for both averages; m has beta1":
+        lambda params, gradients, rate, beta1, beta2, eps: _stepped(params, gradients, rate, beta2, beta2, eps),
+    "the averages are multiplied by 1 − beta**t, and become smaller still; divide by it":
+        lambda *given: _stepped(
+            *given, m_bias=lambda beta, t: 1 / (1 - beta**t), v_bias=lambda beta, t: 1 / (1 - beta**t)),
+    "m and v are set to 0 at every step and forget what came before; set them once, before the loop":
+        lambda *given: _stepped(*given, anew=True),
     "the root is missing: divided by v, a step shrinks when its gradient grows":
         lambda *given: _stepped(*given, divide=lambda m, v, eps: m / (v + eps)),
     "v is left out: that is an averaged gradient, and every parameter has the same rate":
@@ -409,7 +463,10 @@ adam.plant({
     "v averages the squares of m; it is the average of the gradients' squares, g**2":
         lambda *given: _stepped(*given, square=lambda g, m: m**2),
     "v is one number for all parameters; each has its own":
-        lambda *given: _stepped(*given, square=lambda g, m: (g**2).mean().expand_as(g)),
+        (
+            lambda *given: _stepped(*given, square=lambda g, m: (g**2).mean().expand_as(g)),
+            lambda *given: _stepped(*given, square=lambda g, m: (g**2).sum().expand_as(g)),
+        ),
     "that is plain descent: rate · g, without the averages":
         lambda params, gradients, rate, beta1, beta2, eps: params - rate * gradients.sum(0),
 })  # fmt: skip
@@ -448,7 +505,9 @@ def _sets_of_gradients():
     minutes=8,
 )
 def clip(gradients, max_norm):
-    """gradients: a list of tensors of any shapes. Returns a list of new tensors of the same shapes."""
+    """gradients: a list of tensors; max_norm: the limit for all together.
+    Returns a list of new tensors of their shapes.
+    """
     length = sum((g**2).sum() for g in gradients) ** 0.5
     factor = max_norm / length if length > max_norm else 1.0
     return [factor * g for g in gradients]
@@ -464,7 +523,31 @@ def _all(gradients):
     return torch.cat([g.flatten() for g in gradients])
 
 
+def _in_one_piece(gradients, max_norm):
+    return _all(_shortened(gradients, max_norm, _all(gradients).norm()))
+
+
 clip.plant({
+    "one joined tensor comes back; return a list, a tensor of its own shape for each":
+        (
+            _in_one_piece,
+            lambda gradients, max_norm: (
+                _in_one_piece(gradients, max_norm) if _all(gradients).norm() > max_norm else list(gradients)),
+        ),
+    "all are divided by their length, always: together they get the length 1. Multiply by max_norm / length, and only "
+    "what is too long":
+        lambda gradients, max_norm: [g / _all(gradients).norm() for g in gradients],
+    "the limit is divided among the tensors; it is for the length of all together, which their own are no shares of":
+        lambda gradients, max_norm: [
+            _shortened([g], max_norm / len(gradients), g.norm())[0] for g in gradients],
+    "the mean of the tensors' lengths is taken; take the length of all together":
+        lambda gradients, max_norm: _shortened(
+            gradients, max_norm, sum(g.norm() for g in gradients) / len(gradients)),
+    "the length is that of the first tensor alone; all numbers of all tensors count":
+        lambda gradients, max_norm: _shortened(gradients, max_norm, gradients[0].norm()),
+    "all stay as they are unless one tensor by itself is too long; compare the length of all together":
+        lambda gradients, max_norm: _shortened(
+            gradients, max_norm, _all(gradients).norm(), compared=max(g.norm() for g in gradients)),
     "the square of the length is compared with max_norm; compare the length":
         lambda gradients, max_norm: _shortened(
             gradients, max_norm, _all(gradients).norm(), compared=(_all(gradients) ** 2).sum()),
@@ -567,7 +650,7 @@ QUESTIONS = (
         why=(
             "The bias was there before; 24 of its 96 numbers were set to another value.",
             "Rate, steps and data were the same.",
-            "The gate is the factor of that path: 0.5 to the power of 12 is 0.0002, 0.88 to the power of 12 is 0.2.",
+            "The gate is the factor of that path: 0.525 to the power of 12 is 0.0004, 0.866 to the power of 12 is 0.2.",
             "That is the input gate's task; it was left alone.",
         ),
     ),
