@@ -364,8 +364,8 @@ def _facts():
 @exercise(
     "ffn.locality",
     title="What stays as it was",
-    prompt="Locality: of the other facts that were right before an edit, which share is right after it? The count has a "
-    "fact too many. Mend it.",
+    prompt="Locality: of the other facts that were right before an edit, which share is right after it? The count "
+    "has a fact too many. Mend it.",
     hints=(
         "The edited fact is meant to change. It should be neither among those counted nor among those kept.",
         "It may be asked more than once. Facts are pairs, and two pairs are compared with == and !=.",
@@ -521,8 +521,8 @@ PREDICTIONS = (
         id="ffn.stories",
         text=(
             "Of 3,072 units, 50 are drawn. For each we look for a story: at most ten tokens that announce where the "
-            "unit is most excited. How many of the 50 have a story that holds on held-out texts, with an F1 of at least "
-            "one half?"
+            "unit is most excited. How many of the 50 have a story that holds on held-out texts, with an F1 of at "
+            "least one half?"
         ),
         unit="units",
     ),
