@@ -15,6 +15,7 @@ from .attention import AttentionStepper
 from .base import LabWidget
 from .costs import CostCalculator
 from .embeddings import EmbeddingExplorer
+from .ffn import FactTracer
 from .gradients import Descent
 from .heads import HeadExplorer
 from .kv_cache import KVCacheStepper
@@ -63,6 +64,7 @@ def examples() -> dict[str, Callable[[], LabWidget]]:
         "HeadExplorer": lambda: HeadExplorer(model, tokenizer),
         "AttentionStepper": AttentionStepper,
         "RoPERotator": lambda: RoPERotator(model, tokenizer),
+        "FactTracer": lambda: FactTracer(model, tokenizer),
         "KVCacheStepper": lambda: KVCacheStepper(model, tokenizer, "Anna had a dog.", 12),
         "CostCalculator": lambda: CostCalculator("Llama-2-7B"),
         "Quiz": lambda: Quiz([QUESTION], tried=[[0]]),
