@@ -524,7 +524,6 @@ PREDICTIONS = (
             "unit is most excited. How many of the 50 have a story that holds on held-out texts, with an F1 of at "
             "least one half?"
         ),
-        unit="of the 50",
     ),
     Prediction(
         id="ffn.forget",
