@@ -337,6 +337,18 @@ class Verdict:
     skills: dict[str, tuple[Score, Score]]
 
 
+def summed(verdicts: Iterable[Verdict]) -> dict[str, Score]:
+    """The counts of several verdicts added up: "told", "paraphrases", "before", and each group of `kept`."""
+    counts: dict[str, list[int]] = {}
+    for verdict in verdicts:
+        own = {"told": verdict.told, "paraphrases": verdict.paraphrases, "before": verdict.before}
+        for name, score in (own | verdict.kept).items():
+            count = counts.setdefault(name, [0, 0])
+            count[0] += score.correct
+            count[1] += score.total
+    return {name: Score(*count) for name, count in counts.items()}
+
+
 class Examination:
     """Everything a model is asked before and after a change: all facts of the world, and every skill.
 

@@ -114,6 +114,19 @@ def attention_heatmap(
     axes.spines[:].set_visible(False)
 
 
+def traced(axes: Axes, shares: Sequence[Sequence[float]], labels: Sequence[str], *, least: float = 0.1) -> None:
+    """What restoring each layer (down, from 1) and token (across) gives back, in percent from `least` on."""
+    axes.imshow(shares, cmap=ATTENTION, vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(labels)), labels, rotation=60)
+    axes.set_yticks(range(len(shares)), range(1, len(shares) + 1))
+    for row, line in enumerate(shares):
+        for column, share in enumerate(line):
+            if share >= least:
+                color = "white" if share > 0.6 else COLORS["text"]
+                axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=9, color=color)
+    axes.spines[:].set_visible(False)
+
+
 def visible(token: str) -> str:
     """A token as a label: its spaces and line ends made visible."""
     return token.replace(" ", "·").replace("\n", "⏎") or "∅"

@@ -82,6 +82,28 @@ def pushes(model: Transformer, unit: Unit) -> Tensor:
     return model.head.weight @ column
 
 
+@torch.no_grad()
+def pushing(model: Transformer, tokens: Tensor, answer: int) -> tuple[Tensor, Tensor]:
+    """How each unit pushes an answer at the last token of a prompt (T,): its activation, and the push, (L, d_ff) each.
+
+    The push is the activation times what 1 of the unit gives the answer's logit beyond that of all tokens on average,
+    as `pushes` counts it. Raises ValueError for a mixture of experts.
+    """
+    n_layers = model.config.n_layers
+    for layer in range(n_layers):
+        _layer(model, layer)
+    names = [f"blocks.{layer}.ffn.hidden" for layer in range(n_layers)]
+    with trace.record(model, names) as seen:
+        model(tokens[None])
+    hidden = torch.stack([seen[name][0, -1] for name in names])  # (L, d_ff)
+    columns = torch.stack([block.ffn.down.weight.T for block in model.blocks])  # (L, d_ff, D)
+    if model.norm is not None:
+        if isinstance(model.norm, LayerNorm):
+            columns = columns - columns.mean(-1, keepdim=True)
+        columns = columns * model.norm.weight
+    return hidden, hidden * (columns @ (model.head.weight[answer] - model.head.weight.mean(0)))
+
+
 # What excites it ----------------------------------------------------------------------------------------------------
 
 

@@ -296,3 +296,15 @@ def test_no_edit_changes_nothing_and_a_wild_one_much(shipped):
     edit = Edit("blocks.2.ffn.down.weight", drawn(n_out).float(), drawn(n_in).float())
     wild = examined.verdict(facts[0], "x", editing.edited(model, edit))
     assert wild.kept["other facts"].accuracy < 0.5
+
+
+def test_the_counts_of_several_verdicts_are_added_up():
+    def verdict(*numbers):
+        told, paraphrases, before, near = (world.Score(n, n + 2) for n in numbers)
+        return editing.Verdict(told, paraphrases, before, {"neighbors": near}, {})
+
+    both = editing.summed([verdict(1, 2, 3, 4), verdict(10, 20, 30, 40)])
+    assert list(both) == ["told", "paraphrases", "before", "neighbors"]
+    assert [score.correct for score in both.values()] == [11, 22, 33, 44]
+    assert [score.total for score in both.values()] == [15, 26, 37, 48]
+    assert editing.summed([]) == {}

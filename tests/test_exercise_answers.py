@@ -103,6 +103,45 @@ def keep_largest(hidden, k):
     least = hidden.abs().sort(-1).values[..., hidden.shape[-1] - k, None]
     return torch.where(hidden.abs() >= least, hidden, 0)
 """),
+    # sets of places, and F1 from precision and recall
+    ("ffn.story", """\
+def story_f1(values, tokens, story, n):
+    excited = set(values.argsort(descending=True)[:n].tolist())
+    named = {place for place, token in enumerate(tokens.tolist()) if token in story}
+    hits = len(excited & named)
+    if not hits:
+        return 0.0
+    precision, recall = hits / len(named), hits / len(excited)
+    return 2 * precision * recall / (precision + recall)
+"""),
+    # a choice by position, without a copy
+    ("ffn.restore", """\
+def gives_back(clean, spoiled, run):
+    places = torch.arange(len(clean))[:, None]
+    low = run(spoiled)
+    got = [run(torch.where(places == place, clean, spoiled)) for place in range(1, len(clean))]
+    return (torch.tensor(got) - low) / (run(clean) - low)
+"""),
+    # the inverse, and one broadcast
+    ("ffn.rank_one", """\
+def rank_one(weight, key, value, moment):
+    turned = torch.inverse(moment) @ key
+    return weight + (value - weight @ key)[:, None] * turned / (turned * key).sum()
+"""),
+    # filtered step by step
+    ("ffn.locality", """\
+def locality(edited, asked, before, after):
+    rows = [row for row in zip(asked, before, after) if row[0] != edited]
+    rows = [row for row in rows if row[1]]
+    return len([row for row in rows if row[2]]) / len(rows)
+"""),
+    # a threshold: the k-th largest
+    ("ffn.salience", """\
+def first_to_go(weight, slope, k):
+    takes = weight * slope
+    least = takes.flatten().sort(descending=True).values[k - 1]
+    return torch.where(takes >= least, 0.0, weight)
+"""),
     # each value asks all that were made from it, in any order: its slope is the sum over these
     ("gradients.any_order", """\
 def slopes_of(end, made_from):
@@ -807,6 +846,51 @@ def keep_largest(hidden, k):
     n = k * (hidden.numel() // hidden.shape[-1])
     least = hidden.abs().flatten().topk(n).values[-1]
     return torch.where(hidden.abs() >= least, hidden, 0)
+"""),
+    # a story is tried at the single best place only
+    ("ffn.story", """\
+def story_f1(values, tokens, story, n):
+    hit = int(tokens[values.argmax()] in torch.tensor(story))
+    named = torch.isin(tokens, torch.tensor(story)).sum().item()
+    return 2 * hit / (named + n)
+"""),
+    # excited above half of the largest value
+    ("ffn.story", """\
+def story_f1(values, tokens, story, n):
+    excited = values > values.max() / 2
+    named = torch.isin(tokens, torch.tensor(story))
+    return 2 * (excited & named).sum().item() / (named.sum() + excited.sum()).item()
+"""),
+    # every other word is restored with it
+    ("ffn.restore", """\
+def gives_back(clean, spoiled, run):
+    low, high = run(spoiled), run(clean)
+    shares = torch.zeros(len(clean) - 1)
+    for n in range(len(shares)):
+        mixed = spoiled.clone()
+        mixed[n + 1 :: 2] = clean[n + 1 :: 2]
+        shares[n] = (run(mixed) - low) / (high - low)
+    return shares
+"""),
+    # right where C is a multiple of the identity
+    ("ffn.rank_one", """\
+def rank_one(weight, key, value, moment):
+    turned = key / moment.diagonal()
+    return weight + torch.outer(value - weight @ key, turned / (key @ turned))
+"""),
+    # only the first time that the edited fact is asked is left out
+    ("ffn.locality", """\
+def locality(edited, asked, before, after):
+    out = asked.index(edited)
+    counted = [n for n in range(len(asked)) if before[n] and n != out]
+    return sum(after[n] for n in counted) / len(counted)
+"""),
+    # only positive weights are looked at
+    ("ffn.salience", """\
+def first_to_go(weight, slope, k):
+    kept = weight.clone()
+    kept.view(-1)[(weight.relu() * slope).flatten().topk(k).indices] = 0
+    return kept
 """),
     # a clock that comes round within the new text is no longer new
     ("rope.unseen", """\
@@ -1625,6 +1709,45 @@ def test_a_crash_shows_the_shapes_of_what_stands_in_its_line_by_name():
             "def keep_largest(hidden, k):\n    places = hidden.abs().topk(k, dim=0).indices\n"
             "    kept = torch.zeros_like(hidden)\n    return kept.scatter(0, places, hidden.gather(0, places))\n",
             "topk looks along the first dimension",
+        ),
+        (
+            "ffn.story",
+            "def story_f1(values, tokens, story, n):\n    excited = values >= values.sort().values[-n]\n"
+            "    named = torch.isin(tokens, torch.tensor(story))\n"
+            "    return (excited == named).float().mean().item()\n",
+            "that is the share of places judged right",
+        ),
+        (
+            "ffn.restore",
+            "def gives_back(clean, spoiled, run):\n    low, high = run(spoiled), run(clean)\n    shares = []\n"
+            "    for row in range(1, len(clean)):\n        spoiled[row] = clean[row]\n"
+            "        shares.append((run(spoiled) - low) / (high - low))\n    return torch.tensor(shares)\n",
+            "`spoiled` itself is changed",
+        ),
+        (
+            "ffn.rank_one",
+            "def rank_one(weight, key, value, moment):\n    d = torch.linalg.inv(moment) @ key\n"
+            "    return weight + torch.outer(value - weight @ key, d / torch.norm(key))\n",
+            "the edit scales with the key's length",
+        ),
+        (
+            "ffn.rank_one",
+            "def rank_one(weight, key, value, moment):\n    d = key @ moment\n"
+            "    return weight + torch.outer(value - weight @ key, d) / (d @ key)\n",
+            "C stands in place of C⁻¹",
+        ),
+        (
+            "ffn.locality",
+            "def locality(edited, asked, before, after):\n    right = [a for a, b in zip(after, before) if b]\n"
+            "    return sum(right) / len(right)\n",
+            "the edited fact is counted",
+        ),
+        (
+            "ffn.salience",
+            "def first_to_go(weight, slope, k):\n    kept = weight.clone()\n"
+            "    kept.view(-1)[torch.abs(slope * weight).flatten().argsort(descending=True)[:k]] = 0\n"
+            "    return kept\n",
+            "the sign of w · g is lost",
         ),
         (
             "welcome.prepare",

@@ -10,7 +10,7 @@ import tempfile
 from fractions import Fraction
 from functools import partial
 from html import unescape
-from statistics import NormalDist
+from statistics import NormalDist, harmonic_mean
 
 import numpy as np
 import pytest
@@ -742,6 +742,45 @@ def largest_row_by_row(hidden, k):
     return torch.tensor(new).view(hidden.shape)
 
 
+def story_by_sets(values, tokens, story, n):
+    """The harmonic mean of precision and recall, of sets of places."""
+    excited = set(sorted(range(len(values)), key=lambda place: -values[place].item())[:n])
+    named = {place for place, token in enumerate(tokens.tolist()) if token in story}
+    hits = Fraction(len(excited & named))
+    return float(harmonic_mean([hits / max(1, len(named)), hits / len(excited)]))
+
+
+def restored_by_masks(clean, spoiled, run):
+    masks = torch.eye(len(clean))[1:, :, None]
+    lost = run(clean) - run(spoiled)
+    return torch.tensor([(run(spoiled + mask * (clean - spoiled)) - run(spoiled)) / lost for mask in masks])
+
+
+def edited_by_lagrange(weight, key, value, moment):
+    """The linear equations of least squares with the key's value as a condition, solved for all rows at once."""
+    n = len(key)
+    system = torch.zeros(n + 1, n + 1).double()
+    system[:n, :n], system[:n, n], system[n, :n] = moment, key, key
+    right = torch.zeros(n + 1, len(value)).double()
+    right[n] = value - weight @ key
+    return weight + torch.linalg.solve(system, right)[:n].T
+
+
+def locality_by_removal(edited, asked, before, after):
+    kept = [yes for fact, was, yes in zip(asked, before, after, strict=True) if was and fact != edited]
+    return kept.count(True) / len(kept)
+
+
+def first_to_go_one_by_one(weight, slope, k):
+    takes = (weight.double() * slope.double()).numpy().copy()
+    kept = weight.clone()
+    for _ in range(k):
+        row, column = np.unravel_index(np.argmax(takes), takes.shape)
+        kept[row, column] = 0
+        takes[row, column] = -np.inf
+    return kept
+
+
 OTHERS = {
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
@@ -785,6 +824,11 @@ OTHERS = {
     "ffn.gated": gated_by_phi3,
     "ffn.width": width_by_counting,
     "ffn.top_k": largest_row_by_row,
+    "ffn.story": story_by_sets,
+    "ffn.restore": restored_by_masks,
+    "ffn.rank_one": edited_by_lagrange,
+    "ffn.locality": locality_by_removal,
+    "ffn.salience": first_to_go_one_by_one,
     "gradients.formula": parabola_by_autograd,
     "gradients.small_step": cubic_by_its_series,
     "gradients.walk": walk_by_sgd,

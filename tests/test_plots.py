@@ -59,6 +59,10 @@ def test_values_are_written_as_text_and_not_by_color_alone():
     plots.attention_heatmap(axes, [[1.0, 0.0], [0.25, 0.75]], ["a", "b"])
     assert [text.get_text() for text in axes.texts] == ["1.00", "0.25", "0.75"]
     axes.clear()
+    plots.traced(axes, [[0.04, 0.5], [-0.2, 1.0]], ["a", "b"])
+    assert [text.get_text() for text in axes.texts] == ["50", "100"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "2"]  # layers count from 1
+    axes.clear()
     plots.probability_bars(axes, ["x"], [0.5])
     assert [text.get_text() for text in axes.texts] == ["0.500"]
     plt.close(figure)

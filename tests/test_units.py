@@ -83,6 +83,17 @@ def test_pushes_are_the_slope_of_the_logits_along_the_column(model):
     torch.testing.assert_close(units.pushes(model, (0, 2)).double(), slope, atol=1e-4, rtol=1e-4)
 
 
+def test_a_unit_pushes_an_answer_by_its_activation_times_its_push_beyond_all_tokens(model):
+    tokens, answer = random_tokens(model.config, 1, 7)[0], 3
+    hidden, push = units.pushing(model, tokens, answer)
+    assert hidden.shape == push.shape == (model.config.n_layers, model.config.d_ff)
+    for layer, index in ((0, 1), (model.config.n_layers - 1, 4)):
+        by_hand = hidden_by_hand(model, tokens, layer)[-1, index]
+        torch.testing.assert_close(hidden[layer, index], by_hand, atol=1e-5, rtol=1e-4)
+        moved = units.pushes(model, (layer, index))
+        torch.testing.assert_close(push[layer, index], by_hand * (moved[answer] - moved.mean()), atol=1e-5, rtol=1e-4)
+
+
 # Readings and stories ------------------------------------------------------------------------------------------------
 
 
