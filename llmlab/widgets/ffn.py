@@ -644,7 +644,7 @@ class _Bench:
         item = world.asked(wanted, wordings)[number]
         say("finding the value that says the new answer …")
         edit = editing.edit_fact(model, tokenizer, item.prompt, item.answer, site, moment, subject=fact.subject)
-        new, old = ({w: world.asked(one, w) for w in ("told", "held_out")} for one in (wanted, fact))
+        new, old = ({w: editing.asked(one, w) for w in ("told", "held_out")} for one in (wanted, fact))
         with _counted(model, say, "asking the model as it is", N_ITEMS * len(world.EVALUATIONS) + len(_facts())):
             examination = self.once(
                 lambda: editing.Examination(model, tokenizer, n_wordings=1, n=N_ITEMS), "examination"
