@@ -324,7 +324,8 @@ class Verdict:
     """What a change did that is about one fact. Each `Score` counts prompts, and says how many of how many.
 
     `told` and `paraphrases`: the fact's own prompts, in wordings of training and in those kept for evaluation, that are
-    now followed by the answer asked for; `before` the same paraphrases followed by the true one, before the change.
+    now followed by the answer asked for; `before` the same paraphrases followed by the true one, before the change. An
+    article before the answer is given to the model (`without_article`), in all three, as an edit is made.
     `kept` counts, of other prompts that the model answered right before, those that it still does: "same subject"
     (other relations), "neighbors" (the same relation of other subjects), "other facts" and "other people".
     `skills`: the score of each skill before and after.
@@ -393,9 +394,9 @@ class Examination:
         or `forgetting.zeroed(model, numbers)` with the old one, to count where it is still known.
         """
         wanted = replace(fact, answer=answer)
-        before = self._score(world.asked(fact, "held_out"))
+        before = self._score(asked(fact, "held_out"))
         with changed:
-            told, paraphrases = (self._score(world.asked(wanted, wordings)) for wordings in ("told", "held_out"))
+            told, paraphrases = (self._score(asked(wanted, wordings)) for wordings in ("told", "held_out"))
             after = self._answers([item for _, item in self.facts])
             skills = self._scores()
         counts = {name: [0, 0] for name in ("same subject", "neighbors", "other facts", "other people")}
@@ -405,6 +406,11 @@ class Examination:
                 counts[name][1] += 1
         kept = {name: Score(*count) for name, count in counts.items()}
         return Verdict(told, paraphrases, before, kept, {name: (self._skills[name], skills[name]) for name in skills})
+
+
+def asked(fact: Fact, wordings: str) -> list[Item]:
+    """A fact's prompts, told or held out (`world.asked`), each with its answer's article on the prompt's side."""
+    return [without_article(item) for item in world.asked(fact, wordings)]
 
 
 def _kinship(fact: Fact, other: Fact, item: Item) -> str | None:

@@ -1,8 +1,9 @@
 """Forget one fact with as few changed numbers as possible: single weights are set to zero until its answer is lost.
 
 Which ones: to first order, a weight w set to zero takes w · ∂ln p/∂w from the answer's log-probability (the saliency of
-Mozer and Smolensky 1988, "Skeletonization"). The weights that take the most go first, and the gradient is taken again
-after each step, because the ones that are left share what is lost.
+Mozer and Smolensky 1988, "Skeletonization", there of units). The weights that take the most go first, and the gradient
+is taken again after each step, because the ones that are left share what is lost. It is that of the prompts still
+answered right: an answer already lost would be pushed further down, and much else with it.
 
     gone = forget(model, tokenizer, world.asked(fact), ["blocks.*.ffn.*"])
     gone.done, len(gone.numbers)
@@ -79,13 +80,14 @@ class _Asked:
         self.tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (B, T)
         self.targets, self.n = torch.tensor(self.answer), len(items)  # (N,)
 
-    def __call__(self, model: Transformer) -> tuple[Tensor, bool]:
-        """The mean log-probability of the answers, and whether none of them is the likeliest any more."""
+    def __call__(self, model: Transformer) -> tuple[float, Tensor | None]:
+        """The mean log-probability of the answers, and the sum over those still the likeliest: None if none is."""
         logits = model(self.tokens)[self.row, self.at]  # (N, V)
         first = logits.argmax(-1) == self.targets  # (N,)
         whole = [all(ok for ok, row in zip(first.tolist(), self.row, strict=True) if row == n) for n in range(self.n)]
-        nats = logits.log_softmax(-1).gather(-1, self.targets[:, None]).sum() / self.n
-        return nats, not any(whole)
+        nats = logits.log_softmax(-1).gather(-1, self.targets[:, None])[:, 0]  # (N,)
+        left = torch.tensor([whole[row] for row in self.row])  # (N,)
+        return nats.sum().item() / self.n, nats[left].sum() if any(whole) else None
 
 
 def forget(
@@ -100,9 +102,9 @@ def forget(
     """The few weights that, set to zero, make the model forget what the items ask. The model itself is not changed.
 
     `items` are prompts about one fact (`world.asked`); the end of an answer's sentence does not count. Weights are
-    taken from the matrices that fit `patterns` (`matrices`), `at_once` before the gradient is taken again, until none
-    of the prompts has its answer for the likeliest, or `most` are zero, or none is left whose loss would make the
-    answer less likely. Raises ValueError for no items and for a pattern that no matrix fits.
+    taken from the matrices that fit `patterns` (`matrices`), `at_once` before the gradient is taken again, of the
+    prompts that still have their answer for the likeliest: until none has, or `most` are zero, or none is left whose
+    loss would make these answers less likely. Raises ValueError for no items and for a pattern that no matrix fits.
     """
     if not items:
         raise ValueError("expected at least one item that asks for the fact")
@@ -118,11 +120,11 @@ def forget(
                 weight.requires_grad_(True)
             while True:
                 with torch.enable_grad():
-                    nats, done = ask(model)
-                    log_probabilities.append(nats.item())
-                    if done or len(numbers) >= most:
+                    mean, left = ask(model)
+                    log_probabilities.append(mean)
+                    if left is None or len(numbers) >= most:
                         break
-                    gradients = torch.autograd.grad(nats, list(weights.values()))
+                    gradients = torch.autograd.grad(left, list(weights.values()))
                 found = _most_salient(weights, gradients, min(at_once, most - len(numbers)))
                 if not found:
                     break
@@ -132,7 +134,7 @@ def forget(
         finally:
             for name, weight in weights.items():
                 weight.requires_grad_(wanted[name])
-    return Forgetting(tuple(numbers), tuple(log_probabilities), done)
+    return Forgetting(tuple(numbers), tuple(log_probabilities), left is None)
 
 
 def _most_salient(weights: dict[str, Tensor], gradients: Sequence[Tensor], n: int) -> list[Number]:

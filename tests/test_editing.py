@@ -285,6 +285,20 @@ def test_the_verdict_is_what_is_found_by_asking_one_by_one(shipped):
     assert set(verdict.skills) == {"sums_1digit", "facts_true"}
 
 
+def test_an_article_is_given_where_a_verdict_asks_for_a_fact(shipped):
+    model, tokenizer = shipped
+    owl = next(f for f in world.true_facts() if (f.subject, f.relation) == ("owl", "young"))
+    for wordings in ("told", "held_out"):
+        plain, given = world.asked(owl, wordings), editing.asked(owl, wordings)
+        assert [item.prompt + item.answer for item in given] == [item.prompt + item.answer for item in plain]
+        assert any(item.answer.startswith((" a ", " an ")) for item in plain)
+        assert not any(item.answer.startswith((" a ", " an ")) for item in given)
+    verdict = editing.Examination(model, tokenizer, n=0, facts=[owl]).verdict(owl, "cub", editing.edited(model))
+    new = editing.asked(replace(owl, answer="cub"), "held_out")
+    right = [sum(world.answers(model, items, tokenizer=tokenizer)) for items in (new, editing.asked(owl, "held_out"))]
+    assert [verdict.paraphrases.correct, verdict.before.correct] == right
+
+
 def test_no_edit_changes_nothing_and_a_wild_one_much(shipped):
     model, tokenizer = shipped
     facts = list(world.true_facts()[:30])

@@ -1750,6 +1750,48 @@ def test_a_crash_shows_the_shapes_of_what_stands_in_its_line_by_name():
             "the sign of w · g is lost",
         ),
         (
+            "ffn.locality",
+            "def locality(edited, asked, before, after):\n    at = asked.index(edited)\n"
+            "    kept = [a for n, (b, a) in enumerate(zip(before, after)) if b and n != at]\n"
+            "    return sum(kept) / len(kept)\n",
+            "may be asked more than once: leave out each",
+        ),
+        (
+            "ffn.locality",
+            "def locality(edited, asked, before, after):\n"
+            "    kept = [a for f, b, a in zip(asked, before, after) if b and (f != edited or a)]\n"
+            "    return sum(kept) / len(kept)\n",
+            "left out only where it changed",
+        ),
+        (
+            "ffn.restore",
+            "def gives_back(clean, spoiled, run):\n    low, high = run(spoiled), run(clean)\n    shares = []\n"
+            "    for n in range(len(clean) - 1):\n        mixed = clean.clone()\n"
+            "        mixed[n + 1] = spoiled[n + 1]\n        shares.append((high - run(mixed)) / (high - low))\n"
+            "    return torch.tensor(shares)\n",
+            "one token is spoiled in the clean run",
+        ),
+        (
+            "ffn.story",
+            "def story_f1(values, tokens, story, n):\n    named = torch.isin(tokens, torch.tensor(story))\n"
+            "    excited = torch.zeros(len(values), dtype=bool)\n    excited[values.topk(n)[1]] = True\n"
+            "    hits = (named & excited).sum()\n    return (hits / max(n, named.sum())).item()\n",
+            "hits divided by the larger of named and excited",
+        ),
+        (
+            "ffn.salience",
+            "def first_to_go(weight, slope, k):\n    kept = weight.clone()\n"
+            "    for i in torch.topk((weight * slope).flatten(), k).indices:\n"
+            "        kept[i // weight.shape[0], i % weight.shape[0]] = 0\n    return kept\n",
+            "divide by the number of columns",
+        ),
+        (
+            "ffn.salience",
+            "def first_to_go(weight, slope, k):\n    kept = weight.clone()\n"
+            "    where = (weight * slope).topk(k).indices\n    kept.view(-1)[where] = 0\n    return kept\n",
+            "topk without flatten looks along each row",
+        ),
+        (
             "welcome.prepare",
             "def prepare(tokenizer, prompt):\n"
             "    ids = tokenizer.encode(prompt.rstrip())\n"

@@ -308,7 +308,7 @@ def test_an_edit_s_counts_are_those_of_asking_one_by_one(tracer, edited):
         ("says “Rome”, paraphrases", wanted, "held_out"),
         ("says “Paris”, paraphrases", FRANCE, "held_out"),
     ):
-        items = world.asked(fact, wordings)
+        items = editing.asked(fact, wordings)
         assert rows[name] == (count(items), count(items, edit)), name
     assert rows["says “Rome”, told wordings"][0][0] == 0 < rows["says “Rome”, told wordings"][1][0]
     facts = world.true_facts()

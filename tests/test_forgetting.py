@@ -67,6 +67,17 @@ def test_the_first_numbers_take_the_most_to_first_order():
     assert gone.log_probabilities[1] < gone.log_probabilities[0]
 
 
+def test_an_answer_that_is_lost_already_pulls_no_more():
+    model = random_model(TINY["llama"]).double()
+    known, other = known_item(model, "Anna is"), known_item(model, "So is Anna")
+    lost = Item("x", other.prompt, " " if other.answer[0] != " " else "b")
+    alone, both, beside = (
+        forgetting.forget(model, Letters(), items, most=8, at_once=8).numbers
+        for items in ([known], [known, other], [known, lost])
+    )
+    assert beside == alone != both
+
+
 def test_the_numbers_are_found_one_after_another_and_the_model_is_untouched():
     model = random_model(TINY["llama"])
     before = copy.deepcopy(model.state_dict())

@@ -641,10 +641,10 @@ class _Bench:
             "moment", site.layer, site.part,
         )  # fmt: skip
         wanted = replace(fact, answer=answer)
-        item = world.asked(wanted, wordings)[number]
+        item = editing.asked(wanted, wordings)[number]  # an article belongs to the prompt, as where it is traced
         say("finding the value that says the new answer …")
         edit = editing.edit_fact(model, tokenizer, item.prompt, item.answer, site, moment, subject=fact.subject)
-        new, old = ({w: world.asked(one, w) for w in ("told", "held_out")} for one in (wanted, fact))
+        new, old = ({w: editing.asked(one, w) for w in ("told", "held_out")} for one in (wanted, fact))
         with _counted(model, say, "asking the model as it is", N_ITEMS * len(world.EVALUATIONS) + len(_facts())):
             examination = self.once(
                 lambda: editing.Examination(model, tokenizer, n_wordings=1, n=N_ITEMS), "examination"
@@ -687,7 +687,7 @@ class _Bench:
 
     def _item(self, read: dict[str, Any]) -> Item:
         wordings, number = read["wording"]
-        return world.asked(read["fact"], wordings)[number]
+        return editing.asked(read["fact"], wordings)[number]
 
     def _right(self, items: Sequence[Item]) -> int:
         return sum(world.answers(self.model, items, tokenizer=self.tokenizer))

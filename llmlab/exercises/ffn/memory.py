@@ -10,9 +10,14 @@ from ..records import Prediction, Question, exercise
 
 
 def _stories():
-    """Large negative values, so that size and value differ; stories that name too much and too little."""
+    """Large negative values, so that size and value differ; stories that name too much and too little.
+
+    Some with n above the number of positive values; one with a hit and fewer named than excited.
+    """
     yield torch.tensor([0.5, 3.0, -4.0, 2.0, 1.0]), torch.tensor([7, 8, 7, 9, 8]), [8], 2
     yield torch.tensor([2.0, -3.0, 5.0, 1.0]), torch.tensor([1, 2, 3, 1]), [2], 1
+    yield torch.tensor([-1.0, 4.0, -3.0, -2.0, -6.0]), torch.tensor([5, 6, 7, 8, 6]), [5, 8], 4
+    yield torch.tensor([2.0, -5.0, 1.0, -3.0, -2.0]), torch.tensor([4, 3, 2, 1, 3]), [4], 3
     for n_places, n_tokens, length, n in ((12, 5, 2, 3), (30, 6, 1, 4), (40, 8, 3, 10)):
         values = torch.randperm(n_places).float() - n_places / 2 - 0.3
         tokens = torch.randint(n_tokens, (n_places,))
@@ -68,6 +73,19 @@ def _harmonic_parts(hits, named, excited, places):
     return (hits / named if named else 0.0), hits / excited
 
 
+def _positive(values, tokens, story, n):
+    excited = torch.zeros(len(values), dtype=torch.bool)
+    excited[values.topk(n).indices] = True
+    excited &= values > 0
+    named = torch.isin(tokens, torch.tensor(story))
+    return 2 * (excited & named).sum().item() / (named.sum() + excited.sum()).item()
+
+
+def _length_of_story(values, tokens, story, n):
+    hits = _counts(lambda hits, named, excited, places: hits)(values, tokens, story, n)
+    return 2 * hits / (len(story) + n)
+
+
 story_f1.plant({
     "that is the precision alone, hits among the named: a story of one lucky place would be perfect":
         _counts(lambda hits, named, excited, places: hits / named if named else 0.0),
@@ -88,6 +106,16 @@ story_f1.plant({
         _counts(_f1, torch.abs),
     "the smallest values count as excited; take the largest":
         _counts(_f1, torch.neg),
+    "only positive values count as excited, however large n is; take the n largest, whatever their sign":
+        _positive,
+    "every place with a positive value counts as excited; take the n largest":
+        lambda values, tokens, story, n: _counts(_f1)(values, tokens, story, int((values > 0).sum())),
+    "always one place, the most excited: take the n largest":
+        lambda values, tokens, story, n: _counts(_f1)(values, tokens, story, 1),
+    "the length of the story stands in the denominator; it takes the number of places named":
+        _length_of_story,
+    "that is hits divided by the larger of named and excited, the smaller of precision and recall":
+        _counts(lambda hits, named, excited, places: hits / max(named, excited)),
     "that is how many hits there are; asked is the F1":
         _counts(lambda hits, named, excited, places: hits),
 })  # fmt: skip
@@ -200,6 +228,24 @@ def _take(mixed, clean, spoiled, row):
     mixed[row] = spoiled[row]
 
 
+def _shifted(to, of):
+    """Row n + to of the copy gets row n + of of the clean run."""
+
+    def change(mixed, clean, spoiled, row):
+        mixed[row - 1 + to] = clean[row - 1 + of]
+
+    return change
+
+
+def _short_by_one(clean, spoiled, run):
+    low, high, shares = run(spoiled), run(clean), torch.zeros(len(clean) - 1)
+    for n in range(1, len(shares)):
+        mixed = spoiled.clone()
+        mixed[n] = clean[n]
+        shares[n - 1] = (run(mixed) - low) / (high - low)
+    return shares
+
+
 def _not_copied(clean, spoiled, run):
     low, high, shares = run(spoiled), run(clean), torch.zeros(len(clean) - 1)
     for n in range(len(shares)):
@@ -224,7 +270,25 @@ gives_back.plant({
     "the token and all after it are restored; restore it alone":
         _restored(_from),
     "one token is spoiled in the clean run: that asks what its loss takes away, another question. Begin from spoiled":
-        _restored(_take, begin=lambda clean, spoiled: clean),
+        (
+            _restored(_take, begin=lambda clean, spoiled: clean),
+            _restored(
+                _take, lambda got, low, high: (high - got) / (high - low), begin=lambda clean, spoiled: clean
+            ),
+        ),
+    "the row comes from another place than it goes to: n + 1 on both sides":
+        (_restored(_shifted(1, 0)), _restored(_shifted(0, 1))),
+    "the wrong token is restored: row n − 1 lies two places before word n, which stands in row n + 1":
+        _restored(_shifted(-1, -1)),
+    "the last token is never restored: n ends too early. There are T − 1 words, in rows 1 to T − 1":
+        _short_by_one,
+    "two rows are restored at a time; restore row n + 1 alone":
+        (
+            _restored(lambda mixed, clean, spoiled, row: mixed[row - 1 : row + 1].copy_(clean[row - 1 : row + 1])),
+            _restored(lambda mixed, clean, spoiled, row: mixed[row : row + 2].copy_(clean[row : row + 2])),
+        ),
+    "what was lost is high − low; with low − high every share has the wrong sign":
+        _restored(_put, lambda got, low, high: (got - low) / (low - high)),
     "the spoiled run's log-probability is not subtracted, so that nothing restored is not 0":
         (
             _restored(_put, lambda got, low, high: got / (high - low)),
@@ -249,7 +313,7 @@ gives_back.plant({
 
 def _edits():
     """Keys far from length 1, moments far from the identity; one square matrix, so that a transposed change fits."""
-    for n_out, n_in in ((2, 2), (3, 2), (2, 4), (4, 4), (5, 3)):
+    for n_out, n_in in ((3, 2), (2, 2), (2, 4), (4, 4), (5, 3)):
         root = torch.randn(n_in, n_in).double()
         moment = root @ root.T + 0.3 * torch.eye(n_in).double()
         key = torch.randn(n_in).double()
@@ -323,6 +387,12 @@ rank_one.plant({
         ),
     "C stands in place of C⁻¹: the change then lies along what usual texts use most. Solve with C":
         _edit(lambda key, direction, moment: moment @ key / (key @ moment @ key)),
+    "C⁻¹ stands below only; the direction is C⁻¹ k as well":
+        _edit(lambda key, direction, moment: key / (key @ direction)),
+    "C⁻¹ k is divided by kᵀ C k; divide by kᵀ C⁻¹ k":
+        _edit(lambda key, direction, moment: direction / (key @ moment @ key)),
+    "1 / C takes one number at a time; the inverse of a matrix is another: torch.linalg.solve(moment, key)":
+        _edit(lambda key, direction, moment: (1 / moment) @ key / (key @ (1 / moment) @ key)),
     "that is the naive edit, without C: right for this key, and usual keys notice more":
         _edit(lambda key, direction, moment: key / (key @ key)),
     "the product is the wrong way round: its rows belong to the outputs. torch.outer(missing, b)":
@@ -346,6 +416,7 @@ def _facts():
     capital, language, home = "capital", "language", "home"
     france = ("France", capital)
     asked = [france, ("Italy", capital), ("France", language), france, ("Spain", capital), ("Mara Quill", home)]
+    yield france, asked, [True] * 6, [True, True, True, False, False, True]
     yield france, asked, [True, True, True, True, False, True], [False, False, True, False, True, True]
     yield ("Italy", capital), asked, [True] * 6, [True, False, True, True, False, True]
     yield france, asked, [True, True, True, False, True, True], [False, True, False, False, True, True]
@@ -377,7 +448,7 @@ def _facts():
     minutes=6,
 )
 def locality(edited, asked, before, after):
-    """edited: a fact, (subject, relation); asked: a list of N facts -> a share.
+    """edited: a fact, (subject, relation); asked: a list of N facts, some twice -> a share.
 
     before, after (N,): whether the true answer came, before and after the edit.
     """
@@ -399,7 +470,36 @@ def _over(counts, right=lambda n, before, after: after[n]):
     return wrong
 
 
+def _one_left_out(edited, asked, before, after):
+    out = asked.index(edited)
+    counted = [n for n in range(len(asked)) if before[n] and n != out]
+    return sum(after[n] for n in counted) / len(counted)
+
+
+def _numbered_anew(edited, asked, before, after):
+    others = [fact for fact in asked if fact != edited]
+    counted = [n for n in range(len(others)) if before[n]]
+    return sum(after[n] for n in counted) / len(counted)
+
+
 locality.plant({
+    "the edited fact may be asked more than once: leave out each":
+        _one_left_out,
+    "the edited fact is left out only where it changed; leave it out whatever the edit did to it":
+        lambda edited, asked, before, after: _with_the_edited(
+            edited, asked, [b and (f != edited or a) for f, b, a in zip(asked, before, after, strict=True)], after
+        ),
+    "`or` counts too many: a fact counts if it was right before *and* is not the edited one":
+        _over(lambda fact, edited, was: was or fact != edited),
+    "the edited fact is left out of `asked` alone: the numbers of before and after then belong to other facts":
+        _numbered_anew,
+    "what is right after is divided by what was right before, but facts that were wrong before count above":
+        lambda edited, asked, before, after: sum(a for f, a in zip(asked, after, strict=True) if f != edited)
+        / sum(b for f, b in zip(asked, before, strict=True) if f != edited),
+    "the edited fact is left out above only; leave it out of both numbers":
+        lambda edited, asked, before, after: sum(
+            after[n] for n, fact in enumerate(asked) if before[n] and fact != edited
+        ) / sum(before),
     "only the edited fact is counted: that is the opposite of locality":
         _over(lambda fact, edited, was: fact == edited),
     "facts that were wrong before are counted: the edit could not break them":
@@ -478,6 +578,19 @@ def _each_row(weight, slope, k):
     return kept.scatter(1, (weight * slope).topk(n, 1).indices, 0.0)
 
 
+def _by_rows(weight, slope, k):
+    kept = weight.clone()
+    for place in (weight * slope).flatten().topk(k).indices.tolist():
+        kept[place // weight.shape[0], place % weight.shape[0]] = 0
+    return kept
+
+
+def _of_rows(weight, slope, k):
+    kept = weight.clone()
+    kept.view(-1)[(weight * slope).topk(k).indices] = 0
+    return kept
+
+
 def _in_place(weight, slope, k):
     weight.view(-1)[(weight * slope).flatten().topk(k).indices] = 0
     return weight
@@ -502,6 +615,23 @@ first_to_go.plant({
         lambda weight, slope, k: _zeroed(weight, -weight.abs(), k),
     "k of each row go; k of the whole matrix are asked":
         _each_row,
+    "topk without flatten looks along each row":
+        _of_rows,
+    "a flat place is row · columns + column: divide by the number of columns":
+        _by_rows,
+    "only one weight goes; k are asked":
+        lambda weight, slope, k: _zeroed(weight, weight * slope, 1),
+    "one of the two signs is lost: a weight that holds the answer back would go as well":
+        (
+            lambda weight, slope, k: _zeroed(weight, weight.abs() * slope, k),
+            lambda weight, slope, k: _zeroed(weight, weight * slope.abs(), k),
+        ),
+    "all weights whose loss takes something go; k are asked":
+        lambda weight, slope, k: torch.where(weight * slope > 0, 0.0, weight),
+    "the weight is divided by its slope; to first order w · g is lost":
+        lambda weight, slope, k: _zeroed(weight, weight / slope, k),
+    "the weights go that change least, those of the smallest |w · g|":
+        lambda weight, slope, k: _zeroed(weight, -(weight * slope).abs(), k),
     "only the k stay, and all others go":
         lambda weight, slope, k: weight - first_to_go.answer(weight, slope, k),
     "the weights take a step against the slope; they are to be set to 0":
@@ -529,7 +659,7 @@ PREDICTIONS = (
         id="ffn.forget",
         text=(
             "The feed-forward layers have 1,769,472 weights. We set as few of them to 0 as we can, until the model no "
-            "longer says that the capital of France is Paris. How many?"
+            "longer says, after two prompts, that the capital of France is Paris. How many?"
         ),
         unit="weights",
     ),
@@ -581,15 +711,15 @@ QUESTIONS = (
         ),
         options=(
             "The edit failed",
-            "The key of that question is another one, and the edit moves what one key gets",
+            "That question's key has little product with b, and what the edit adds pushes Rome, not France",
             "C forbids it",
             "Rome is no token",
         ),
         answer=1,
         why=(
             "It does what it was made for, in this direction.",
-            "Nothing in W′ says that a fact has two directions.",
-            "C says which keys to hold; no edit of one key would teach another the new fact.",
+            "b · k′ is near 0 there; nothing in W′ says that a fact has two directions.",
+            "C says which keys to hold; it knows no question.",
             "It is one, and the model says it.",
         ),
     ),
