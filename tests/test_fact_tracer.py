@@ -438,3 +438,12 @@ def test_a_page_holds_examples_units_and_edits_and_is_small(edited, tracer, tmp_
     assert traces[f"{EXAMPLES[0]}|exchange"] == tracer.trace
     assert {f"{EXAMPLES[0]}|{layer}|5" for layer in range(6)} <= set(lists)
     assert edits == [edited[0]]
+
+
+def test_an_answer_is_named_with_the_article_that_its_prompts_are_given():
+    owl = next(fact for fact in world.true_facts() if (fact.subject, fact.relation) == ("owl", "young"))
+    assert (
+        ffn._says(owl) == "says “owlet” after “an”" and ffn._says(replace(owl, answer="cub")) == "says “cub” after “a”"
+    )
+    assert all(item.prompt.endswith(" an") for item in editing.asked(owl, "held_out"))
+    assert ffn._says(FRANCE) == "says “Paris”"

@@ -662,9 +662,9 @@ class _Bench:
         skills = {name: ([b.correct, b.total], [a.correct, a.total]) for name, (b, a) in sorted(verdict.skills.items())}
         sums = [[sum(pair[n][m] for pair in skills.values()) for m in (0, 1)] for n in (0, 1)]
         rows = [
-            [f"says “{answer}”, told wordings", [before["told"], verdict.told.total], _pair(verdict.told)],
-            [f"says “{answer}”, paraphrases", [before["held_out"], len(new["held_out"])], _pair(verdict.paraphrases)],
-            [f"says “{fact.answer}”, paraphrases", _pair(verdict.before), [still, verdict.before.total]],
+            [f"{_says(wanted)}, told wordings", [before["told"], verdict.told.total], _pair(verdict.told)],
+            [f"{_says(wanted)}, paraphrases", [before["held_out"], len(new["held_out"])], _pair(verdict.paraphrases)],
+            [f"{_says(fact)}, paraphrases", _pair(verdict.before), [still, verdict.before.total]],
             *([GROUPS[name], [count[1], count[1]], count] for name, count in kept.items() if count[1]),
             ["all of these facts", [every[1], every[1]], every],
             ["all skills", *sums],
@@ -691,6 +691,12 @@ class _Bench:
 
     def _right(self, items: Sequence[Item]) -> int:
         return sum(world.answers(self.model, items, tokenizer=self.tokenizer))
+
+
+def _says(fact: world.Fact) -> str:
+    """Such as: says “owlet” after “an”. The article that its prompts are given is that of the answer."""
+    article = world.asked(fact)[0].answer.split()[0]
+    return f"says “{fact.answer}”" + (f" after “{article}”" if article in ("a", "an") else "")
 
 
 def _pair(score: world.Score) -> list[int]:
