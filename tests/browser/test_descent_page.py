@@ -4,10 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from first_view import first_view
 from test_embedding_explorer_page import SMALL
-from test_fit import APART, BESIDE
+from test_fit import BESIDE, faults
 from test_saved_page import TABLES
 
 from llmlab.widgets.gradients import METHODS, NAMES, Descent, number
@@ -326,8 +325,7 @@ def test_a_phone_and_a_projector_show_all(saved):
 def test_axes_rules_hold(saved, theme):
     widget = Descent("line", method="momentum", batch_size=4, step=30)
     widget.kept = [widget._settings()]
-    found = Axe().run(saved(widget, theme=theme, width=700).page, options={"rules": APART}).response
-    assert [(fault["id"], [node["html"][:120] for node in fault["nodes"]]) for fault in found["violations"]] == []
+    assert faults(saved(widget, theme=theme, width=700).page) == []
 
 
 # With a kernel ------------------------------------------------------------------------------------------------------

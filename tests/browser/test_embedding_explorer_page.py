@@ -5,9 +5,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from first_view import first_view
-from test_fit import APART, BESIDE
+from test_fit import BESIDE, faults
 from test_saved_page import TABLES
 
 from llmlab.plots import visible
@@ -368,8 +367,7 @@ def test_axes_rules_hold(saved, theme):
     explorer = saved(
         EmbeddingExplorer(word="7", query="an", neighbor=1, zoomed=True, step=3600), theme=theme, width=700
     )
-    found = Axe().run(explorer.page, options={"rules": APART}).response
-    assert [(fault["id"], [node["html"][:120] for node in fault["nodes"]]) for fault in found["violations"]] == []
+    assert faults(explorer.page) == []
 
 
 def test_the_focus_can_be_seen(saved):

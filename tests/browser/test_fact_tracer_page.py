@@ -5,10 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from first_view import first_view
 from test_embedding_explorer_page import LATENCY, SMALL
-from test_fit import APART, BESIDE
+from test_fit import BESIDE, faults
 from test_saved_page import TABLES
 
 from llmlab.plots import visible
@@ -234,8 +233,7 @@ def test_axes_rules_hold(saved, theme):
     page = saved(FactTracer(kind="attention.out"), theme=theme, width=700)
     page.root.focus()
     page.press("e")
-    found = Axe().run(page.page, options={"rules": APART}).response
-    assert [(fault["id"], [node["html"][:120] for node in fault["nodes"]]) for fault in found["violations"]] == []
+    assert faults(page.page) == []
 
 
 # With a kernel ------------------------------------------------------------------------------------------------------
