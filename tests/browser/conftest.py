@@ -186,7 +186,11 @@ class OpenNotebook(OpenPage):
         self.run(index)
 
     def said(self, index: int) -> str:
-        """Runs a cell that prints, and returns what it printed."""
+        """Runs a cell that prints, and returns what it printed.
+
+        What it says of a widget's traits is asked with `until`: Jupyter holds a change back while an earlier one is
+        handled, and the cell may overtake it.
+        """
         self.run(index)
         return "".join(self.cells()[index]["outputs"][0]["text"]).strip()
 

@@ -486,7 +486,7 @@ def test_a_notebook_and_its_kernel_agree(live):
     stepper.check()
     assert len(notebook.cells()) == n_cells
     expected = f"{[getattr(widget, name) for name in NAMES]} {widget.x.tolist()} {widget.w_k.tolist()}"
-    notebook.until(lambda: notebook.said(1), expected)  # Jupyter holds a change back while an earlier one is handled
+    notebook.until(lambda: notebook.said(1), expected)
     notebook.run(2)
     stepper.root.locator("[data-stage=scores][aria-pressed=true]").wait_for()
     stepper.set(x=2 * widget.x, stage="scores", row=1, mask="none")

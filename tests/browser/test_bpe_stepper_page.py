@@ -431,7 +431,8 @@ def test_a_typed_corpus_is_learned_and_a_refused_one_keeps_the_picture(live, not
     live.page.get_by_text("merge 0 of 9").wait_for()
     live.widget.corpus = "aaaa aaa banana"
     live.check(0)
-    assert notebook.said(1).startswith("[(b'a', b'a'), (b'n', b'a')]")
+    learned = "[(b'a', b'a'), (b'n', b'a')]"
+    notebook.until(lambda: notebook.said(1).startswith(learned), True)
     field.fill("x" * (LONGEST_CORPUS + 1))
     live.root.get_by_text("expected a corpus of at most 4,000 characters, got 4,001").wait_for()
     live.check(0)
@@ -455,7 +456,7 @@ def test_a_typed_text_is_encoded_and_a_refused_one_keeps_the_picture(live, noteb
     live.root.get_by_text("first differ after “un”").wait_for()
     live.widget.text = "unhappiness 领先"
     live.check_tokens()
-    assert notebook.said(1).endswith(str(live.widget.tokens))
+    notebook.until(lambda: notebook.said(1).endswith(str(live.widget.tokens)), True)
     field.fill("x" * 401)
     live.root.get_by_text("expected a text of at most 400 characters, got 401").wait_for()
     live.check_tokens()

@@ -258,7 +258,7 @@ def test_a_notebook_and_its_kernel_agree(lab, open_notebook):
     calculator.widget.context, calculator.widget.batch_size, calculator.widget.n_kv_heads = 16384, 16, 2
     calculator.check()
     expected = str([getattr(calculator.widget, name) for name in NAMES])
-    notebook.until(lambda: notebook.said(1), expected)  # Jupyter holds a change back while an earlier one is handled
+    notebook.until(lambda: notebook.said(1), expected)
     calculator.check()
     calculator.control("batch_size").fill("24")
     calculator.press("Enter")

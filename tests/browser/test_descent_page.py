@@ -358,7 +358,8 @@ def test_python_reads_what_the_reader_does_and_sets_what_shows(live, notebook):
     live.root.focus()
     live.press("Home", "ArrowRight", "ArrowRight", "Shift+ArrowLeft", "ArrowUp")
     live.check(step=2, start=[2.38], rate=0.11)
-    assert notebook.said(1) == "parabola [2.38] 0.11 2 0 (3, 1)"
+    expected = "parabola [2.38] 0.11 2 0 (3, 1)"
+    notebook.until(lambda: notebook.said(1), expected)
     notebook.run(2)
     live.opened.until(lambda: live.root.locator(".llmlab-desc-step").text_content(), "step 3")
     live.check(landscape="line", step=3)

@@ -427,7 +427,8 @@ def test_a_typed_sum_and_a_typed_sentence_are_computed(live, notebook):
     live.root.focus()
     live.press("ArrowLeft")
     live.check(step=29250)
-    assert notebook.said(1).strip().startswith("king 29250 [' Spain', ' Italy', ' French']")
+    expected = "king 29250 [' Spain', ' Italy', ' French']"
+    notebook.until(lambda: notebook.said(1).startswith(expected), True)
     notebook.run(2)  # Python says another word
     live.root.get_by_text("Of the 8 nearest to “·dog”").wait_for()
     live.check(word=" dog")
