@@ -2,9 +2,11 @@
 
 `optimization`: the loss, the optimizer, clipping and the schedule, written out. `data`: from documents to batches.
 `trainer`: the loop that uses PyTorch's fused versions of the first, can be stopped anywhere and resumes exactly.
+`curve`: what a run says of each step, kept and read again.
 `stream`: an index of all that a model has read, for `world.seen`.
 """
 
+from .curve import Curve
 from .data import IGNORE, Batch, MaskedBatches, WorldBatches, batches, fill, masked, pack, train_tokenizer
 from .optimization import AdamW, clip_gradients, cosine_schedule, cross_entropy
 from .stream import write_stream
@@ -14,6 +16,7 @@ __all__ = [
     "IGNORE",
     "AdamW",
     "Batch",
+    "Curve",
     "MaskedBatches",
     "Trainer",
     "TrainingConfig",
