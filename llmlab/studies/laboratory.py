@@ -102,9 +102,8 @@ class Setting:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values, for JSON."""
-        training = dataclasses.asdict(self.training)
+        training = self.training.to_dict()
         training.pop("seed")
-        training["betas"] = list(training["betas"])
         rest = {"mixture": dict(self.mixture), "lists_first": self.lists_first, "digits": self.digits}
         later = {"apart": True, "start": "drawn", "reading": 1}  # left out where usual, so that recorded keys stay
         rest |= {name: getattr(self, name) for name, usual in later.items() if getattr(self, name) != usual}
