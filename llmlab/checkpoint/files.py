@@ -41,8 +41,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
         part.chmod(0o644)  # safetensors makes files that only their owner can read
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
-        raise OSError(f"could not save {path}: {reason}; what stood there before is as it was") from error
+        reason = (isinstance(error, OSError) and error.strerror) or str(error).rpartition("error: ")[2]
+        raise OSError(
+            f"could not save {path}: {reason}. What stood there before is as it was: mend this or save elsewhere"
+        ) from error
     finally:
         with suppress(OSError):  # where the folder cannot be written to, there is none
             part.unlink(missing_ok=True)

@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             return _read(arguments, recipe, folder, tokenizer, ranks)
         except OSError as error:
-            raise OSError(f"{error}. What the run had saved is whole: the same command goes on from there") from error
+            raise OSError(f"{error}. The same command then goes on from the last state that was saved") from error
 
 
 def _prepare(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> None:
