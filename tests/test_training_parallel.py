@@ -67,7 +67,7 @@ def test_two_processes_of_torchrun_train_as_one(alone, tmp_path):
     assert names[0] == names[1]
     said = done.stdout + done.stderr
     assert said.count("the model is") == said.count("step 10: validation loss") == 1
-    assert len(re.findall(r"20/20 \[[^]]*loss=[^]]*\]\n", said)) == 1  # one bar
+    assert len(re.findall(r" 0/20 \[", said)) == 1  # one bar
 
 
 def curve_of_a_plain_loop(weigh):
@@ -249,7 +249,7 @@ def test_a_state_says_in_how_many_parts_it_was_trained(tmp_path):
         pass
     in_parts.save(tmp_path / "state.safetensors")
     whole = Trainer(new_model(TINY_LLAMA), uneven, CONFIG)
-    with pytest.raises(ValueError, match=r"was made with training setting accumulate=2; this run has None"):
+    with pytest.raises(ValueError, match=r"was made with training setting accumulate=2; this run has 1"):
         whole.resume(tmp_path / "state.safetensors")
     in_parts.resume(tmp_path / "state.safetensors")
 

@@ -29,6 +29,8 @@ from .data import IGNORE, Batch
 from .optimization import cosine_schedule
 from .parallel import Ranks
 
+_LATER = {"accumulate": 1}  # settings that came later, and what is usual
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -61,9 +63,9 @@ class TrainingConfig:
             raise ValueError(f"expected clip above 0, got {self.clip}")
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values. What is usual and came later is left out, so that older files say the same."""
+        """All of it as plain values, without what came later and is as usual, so that older files say the same."""
         values = asdict(self) | {"betas": list(self.betas)}
-        return values if self.accumulate > 1 else {k: v for k, v in values.items() if k != "accumulate"}
+        return {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name]}
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ class Trainer:
         """
         tensors, metadata = load_tensors(path)
         _same("model", metadata.get("config"), self.model.config.to_dict(), path)
-        _same("training", metadata.get("training"), self.config.to_dict(), path)
+        _same("training", metadata.get("training"), _LATER | self.config.to_dict(), path)
         generator = _taken(tensors, "generator", torch.get_rng_state(), path)
         weights, states = {}, {}
         for name, parameter in self.model.named_parameters():
@@ -216,10 +218,9 @@ class Trainer:
 def _same(kind: str, theirs: Any, ours: dict[str, Any], path: str | Path) -> None:
     if not isinstance(theirs, Mapping):
         raise ValueError(f"{path} is not a checkpoint of a training run: it has no {kind} settings")
-    for name in ours | theirs:
-        if theirs.get(name) != ours.get(name):
-            given, expected = theirs.get(name), ours.get(name)
-            raise ValueError(f"{path} was made with {kind} setting {name}={given!r}; this run has {expected!r}")
+    for name, value in ours.items():
+        if (given := theirs.get(name, _LATER.get(name))) != value:
+            raise ValueError(f"{path} was made with {kind} setting {name}={given!r}; this run has {value!r}")
 
 
 def _taken(tensors: Mapping[str, Tensor], name: str, like: Tensor, path: str | Path) -> Tensor:

@@ -19,11 +19,8 @@ A run lives in a folder of its own (`runs/model` by default, outside what git ke
 Starting the same command again goes on from the last state; a run that was killed ends with the same weights as one
 that was not. `--publish` copies the finished model to `data/`, with an index of what it has read (`llmlab stream`).
 
-Several processes train one model together, each on its share of every batch's rows:
-    torchrun --nproc-per-node 2 -m -- llmlab train ...
-(`--` keeps torchrun from reading `--run` as an option of its own). The curve is that of one process but for rounding,
-and a run may go on with another number of processes. All must see the run's folder; only the first one writes there
-and speaks.
+Under `torchrun` several processes train one model together (`TOGETHER`, below). All must see the run's folder; only the
+first one writes there and speaks.
 """
 
 from __future__ import annotations
@@ -66,7 +63,15 @@ LATER_SNAPSHOTS = ((1 / 60, 1 / 15, 0.2, 0.5, 1), (0.5, 1))
 VALIDATION_SEED = 1_000_000  # documents that no run trains on, whatever its seed
 
 
+TOGETHER = (
+    "Several processes train one model together, each on its share of every batch: torchrun --nproc-per-node 2 -m -- "
+    "llmlab train ... (the -- keeps torchrun from reading --run as an option of its own). They give the curve of one "
+    "process but for rounding, and a run may go on with another number of them."
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = TOGETHER
     parser.add_argument("--which", choices=RECIPES, default="model", help="the recipe (model)")
     parser.add_argument("--run", type=Path, help="the run's folder (runs/ and the recipe's name)")
     parser.add_argument("--steps", type=int, help=f"of the first reading ({TRAINING.n_steps}; the small ones fewer)")
