@@ -87,7 +87,7 @@ def test_interrupts_at_any_moment_leave_whole_steps_and_a_state_to_resume(by_ste
     usual = signal.signal(signal.SIGALRM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         for _ in range(40):
-            delay = delay * 1.15 if delay < 0.05 else 0.0005
+            delay *= 1.25
             try:
                 signal.setitimer(signal.ITIMER_REAL, delay)
                 for step in trainer:
@@ -104,7 +104,7 @@ def test_interrupts_at_any_moment_leave_whole_steps_and_a_state_to_resume(by_ste
                 assert torch.equal(weights(again.model), by_step[again.n_done])
             assert [p.name for p in tmp_path.iterdir()] in ([], ["state.safetensors"])
             if trainer.n_done == CONFIG.n_steps:
-                trainer, n_saved = new_trainer(), 0
+                trainer, n_saved, delay = new_trainer(), 0, 0.0005
                 path.unlink(missing_ok=True)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
