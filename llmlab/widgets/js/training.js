@@ -321,7 +321,7 @@ function render({ model, el }) {
   function drawSkills() {
     const [exam, before] = latest(exams, now);
     skillHead.hidden = skills.hidden = !exam;
-    if (!exam) return;
+    if (!exam) return skills.replaceChildren();
     skillHead.textContent = `Right at step ${grouped(exam[0])}${before ? `, change since ${grouped(before[0])}` : ""}`;
     skills.replaceChildren(
       ...Object.entries(exam[1]).flatMap(([name, value]) => [
@@ -335,7 +335,7 @@ function render({ model, el }) {
   function drawTexts() {
     const [sample] = latest(samples, now);
     textHead.hidden = texts.hidden = !sample;
-    if (!sample) return;
+    if (!sample) return texts.replaceChildren();
     textHead.textContent = `Written after step ${grouped(sample[0])}`;
     texts.replaceChildren(...Object.entries(sample[1]).map(([prompt, text]) => h("p", {}, h("b", {}, prompt), " ", h("span", { "data-sample": prompt }, text))));
   }
