@@ -145,7 +145,7 @@ function render({ model, el }) {
     const low = known.length > 1 ? `; lowest: ${name(lowest)} ${share(lowest[1])}` : "";
     const rises = known.map(([skill, value]) => [skill, value - (before?.[1][skill] ?? NaN)]).filter(([, rise]) => isNumber(rise));
     const most = rises.length && rises.reduce((a, b) => (b[1] > a[1] ? b : a));
-    if (most && most[1] > 0) return ` From step ${grouped(before[0])} to ${grouped(exam[0])}, ${name(most)} rose most: ${share(before[1][most[0]])} → ${share(exam[1][most[0]])}${low}.`;
+    if (most && most[1] > 0) return ` From step ${grouped(before[0])} to ${grouped(exam[0])}, ${name(most)} rose${rises.length > 1 ? " most" : ""}: ${share(before[1][most[0]])} → ${share(exam[1][most[0]])}${low}.`;
     const highest = known.reduce((a, b) => (b[1] > a[1] ? b : a));
     return ` ${most ? `No skill rose from step ${grouped(before[0])} to ${grouped(exam[0])}; highest` : `Right at step ${grouped(exam[0])}`}: ${name(highest)} ${share(highest[1])}${low}.`;
   }
@@ -263,7 +263,7 @@ function render({ model, el }) {
         names.push(words(Math.min(x(end[0]) + 5, width - RIGHT + 5), beside, "start", name, { class: "llmlab-dash-name" }));
       }
       const points = spots.map(([step, value]) => [x(step), y(value)]);
-      const dots = spots.length < 60 && kind !== "ghost" && kind !== "raw" ? points.map((point) => `${through([point])}h0`).filter((one) => one !== "h0") : [];
+      const dots = spots.length < 60 && (kind === "loss" || kind === "validation") ? points.map((point) => `${through([point])}h0`).filter((one) => one !== "h0") : [];
       return [
         drawing("path", { class: `llmlab-dash-line llmlab-dash-${kind}`, "data-line": kind, d: through(points) }),
         drawing("path", { class: `llmlab-dash-line llmlab-dash-${kind} llmlab-dash-dots`, d: dots.join("") }),
