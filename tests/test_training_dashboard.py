@@ -131,10 +131,10 @@ def test_the_tables_are_those_of_plain_formatting():
     line = next(line for line in LINES if line["step"] == widget.step)
     assert now.caption == "the course's model: step 3,000 of 31,500" and widget.step == 3000
     assert [cell for _, cell in now.rows[:4]] == [
-        f"{line[name]:.4g}" for name in ("loss", "validation_loss", "lr", "norm")
+        f"{line[name]:.3g}" for name in ("loss", "validation_loss", "lr", "norm")
     ]
     assert [row[0] for row in along.rows] == [f"{LINES[n * 3149 // 11]['step']:,}" for n in range(12)]
-    assert [row[1] for row in along.rows] == [f"{LINES[n * 3149 // 11]['loss']:.4g}" for n in range(12)]
+    assert [row[1] for row in along.rows] == [f"{LINES[n * 3149 // 11]['loss']:.3g}" for n in range(12)]
     before = next(line for line in LINES if line["step"] == 2000)["skills"]
     for (name, share), row in zip(line["skills"].items(), skills.rows, strict=True):
         change = share - before[name]

@@ -566,9 +566,10 @@ def _latest_of(pairs: np.ndarray, step: float) -> float | None:
 
 
 def _said(value: float | None) -> str:
+    """Three digits of a float32; of its seven first, as the number that it stands for may lie between two of three."""
     if value is None or math.isnan(value):
         return "–"
-    return "not finite" if math.isinf(value) else number(float(value))
+    return "not finite" if math.isinf(value) else number(float(f"{value:.7g}"), 3)
 
 
 def _share(share: float | None) -> str:

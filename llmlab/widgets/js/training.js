@@ -24,8 +24,8 @@ const SAYS = {
 
 const label = (name) => name.replaceAll("_", " ");
 const isNumber = Number.isFinite;
-/** A recorded value in words; NaN and null: none was recorded. */
-const said = (value, n = 4) => (value === null || Number.isNaN(value) ? "–" : isNumber(value) ? num(value, n) : "not finite");
+/** A recorded value in words, of its seven digits as float32; NaN and null: none was recorded. */
+const said = (value) => (value === null || Number.isNaN(value) ? "–" : isNumber(value) ? num(Number(value.toPrecision(7)), 3) : "not finite");
 const share = (value) => (isNumber(value) ? (Math.floor(100 * value + 0.5) / 100).toFixed(2) : "–");
 function change(value) {
   if (!isNumber(value)) return "";
@@ -153,8 +153,8 @@ function render({ model, el }) {
     if (!R) return asks ? "Nothing trained yet: press Start." : "This run has no steps.";
     const valid = valueOf(validation, now);
     const loss = cell(at, LOSS);
-    const here = Number.isNaN(loss) ? "no loss recorded" : isNumber(loss) ? `loss ${num(loss, 3)} nats a token` : "the loss is not finite";
-    return `Step ${grouped(now)} of ${grouped(whole)}: ${here}${valid === null ? "" : `, ${said(valid, 3)} on validation texts`}.${ofSkills()}`;
+    const here = Number.isNaN(loss) ? "no loss recorded" : isNumber(loss) ? `loss ${said(loss)} nats a token` : "the loss is not finite";
+    return `Step ${grouped(now)} of ${grouped(whole)}: ${here}${valid === null ? "" : `, ${said(valid)} on validation texts`}.${ofSkills()}`;
   }
 
   // What the reader does ---
