@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from .. import data_path, plots, world
+from ..training import Curve
 from . import records
 from .definitions import STUDIES
 from .measures import NATS, measures
 from .running import Run
 from .statistics import LEVEL, Difference, Mean, by_luck, paired
 from .study import Study
+from .watching import letters, unfolded
 
 Runs = dict[str, dict[int, dict[str, float]]]  # setting → seed → measure → value
 Counts = dict[str, dict[int, dict[str, world.Score]]]
@@ -47,6 +50,32 @@ class Recorded:
     failed: tuple[tuple[str, int, str], ...] = ()
     minutes: float = field(default=0.0)
     counts: Counts = field(default_factory=dict)
+
+    @cached_property
+    def causes(self) -> dict[str, str]:
+        """What is behind the names of `watched`: "run A" and so on to the setting."""
+        return letters(self.study.settings)
+
+    @cached_property
+    def watched(self) -> dict[str, Curve]:
+        """The curves of the runs of the first seed, under names that tell nothing ("run A"); `causes` has the settings.
+        Raises ValueError for a study that watched no run."""
+        if self.study.watch is None:
+            raise ValueError(f"the study {self.study.name!r} watched no run")
+        seed = self.study.seeds[0]
+        found = {run["setting"]: run for run in self.record["runs"] if run["seed"] == seed and "watched" in run}
+        steps = {name: self.study.full[name].training.n_steps for name in found}
+        return {
+            letter: unfolded(found[name]["watched"], letter, steps[name])
+            for letter, name in self.causes.items()
+            if name in found
+        }
+
+    @cached_property
+    def foretold(self) -> dict[str, Any] | None:
+        """What the record says of the runs that came last, made from the others alone; None where it foretells
+        nothing."""
+        return self.record.get("foretold")
 
     @cached_property
     def measures(self) -> tuple[str, ...]:
@@ -199,7 +228,7 @@ def opened(study: Study, folder) -> Recorded:
         if "failed" in found:
             failed.append((setting, seed, found["failed"]))
             continue
-        once = study.seeds_of(setting) != study.seeds  # where nothing is trained, every seed ends with the same
+        once = study.trains_nothing(setting)  # then every seed ends with the same
         for each in study.seeds if once else (seed,):
             runs[setting][each] = measures(found["measured"])
             counts[setting][each] = {
