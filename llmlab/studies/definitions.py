@@ -110,7 +110,7 @@ FAULTS = Study(
         "labels not shifted": {"fault": "unshifted"},
         "a mask that leaks": {"fault": "leak"},
         "no warm-up": {"warmup": 0},
-        "rate too high": {"learning_rate": 0.1},
+        "rate too high": {"learning_rate": 0.3},
         "gradients not zeroed": {"fault": "unzeroed"},
         "validation text in training": {"fault": "validation read"},
         "dropout on in evaluation": {"fault": "dropout on"},
@@ -120,7 +120,7 @@ FAULTS = Study(
     base={
         "d_model": 64, "n_layers": 2, "n_heads": 4, "d_ff": 176, "dropout": 0.1,
         "mixture": {"facts_true": 0.4, "translation": 0.2, "senses": 0.2, "analogies": 0.2}, "lists_first": 0,
-        "n_steps": 600, "learning_rate": 1e-2, "warmup": 60,
+        "n_steps": 600, "learning_rate": 3e-2, "warmup": 60,
     },
     measure=UnseenLoss(skills=("facts_true", "senses"), n=100, rows=48),
     watch=Watch(
