@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from .. import data_path, plots, world
 from ..training import Curve
-from . import records
-from .definitions import STUDIES
-from .measures import NATS, measures
+from . import records, scaling
+from .definitions import STUDIES, numbers_and_tokens
+from .measures import LOSS, NATS, measures
 from .running import Run
 from .statistics import LEVEL, Difference, Mean, by_luck, paired
 from .study import Study
@@ -72,10 +71,25 @@ class Recorded:
         }
 
     @cached_property
-    def foretold(self) -> dict[str, Any] | None:
-        """What the record says of the runs that came last, made from the others alone; None where it foretells
-        nothing."""
-        return self.record.get("foretold")
+    def points(self) -> list[scaling.Point]:
+        """Size, tokens and losses of each setting but those that came last, for `scaling.fit`."""
+        return self._points([name for name in self.study.settings if name not in self.study.then])
+
+    @cached_property
+    def foretold(self) -> dict[str, scaling.Foretold]:
+        """What each form of a scaling law, fitted to `points` alone, said of the run that came last, with what was then
+        measured. Raises ValueError for a study that foretells nothing."""
+        if "foretold" not in self.record:
+            raise ValueError(f"the study {self.study.name!r} foretells nothing")
+        (last,) = self._points(self.study.then)
+        return {
+            form: scaling.Foretold(form, said["loss"], *said["interval"], last, said)
+            for form, said in self.record["foretold"].items()
+        }
+
+    def _points(self, settings: Iterable[str]) -> list[scaling.Point]:
+        sizes = numbers_and_tokens(self.study)
+        return [scaling.Point(name, *sizes[name], tuple(self.values(name, LOSS).values())) for name in settings]
 
     @cached_property
     def measures(self) -> tuple[str, ...]:

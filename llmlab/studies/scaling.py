@@ -220,6 +220,32 @@ class Point:
         return float(np.mean(self.losses))
 
 
+@dataclass(frozen=True)
+class Foretold:
+    """What a form said of a run, fitted to others: a loss with its interval over their seeds; and the run, `measured`.
+
+    `said` holds the law's numbers, the intervals of its exponents and floor, its error on the runs it was fitted to
+    ("error") and on each of these for the law fitted to the others ("left_out"), both of ln L.
+    """
+
+    form: str
+    loss: float
+    low: float
+    high: float
+    measured: Point
+    said: Mapping[str, Any]
+
+    @property
+    def miss(self) -> float:
+        """What was measured less what was foretold, in nats a token."""
+        return self.measured.loss - self.loss
+
+    @property
+    def held(self) -> bool:
+        """Whether what was measured lies in the interval."""
+        return self.low <= self.measured.loss <= self.high
+
+
 def columns(points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """n (P,), d (P,) and the losses (P, S). Raises ValueError where points have other numbers of seeds."""
     if len({len(point.losses) for point in points}) != 1:
