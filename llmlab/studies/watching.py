@@ -16,6 +16,7 @@ from .faults import VALIDATION_ROWS, evaluating
 from .laboratory import Setting
 
 PER_STEP = ("loss", "lr", "norm")
+VALIDATED = "validation_loss"
 AGAIN = " (asked again)"
 
 Line = dict[str, Any]
@@ -31,7 +32,7 @@ class Watch:
     each prompt, greedily, with the first prompt asked a second time.
     """
 
-    every: int = 5
+    every: int = 6
     validate_every: int = 30
     look_every: int = 150
     skills: tuple[str, ...] = ()
@@ -43,13 +44,14 @@ class Watch:
         done, last = step.step + 1, step.step + 1 == trainer.config.n_steps
         line: Line = {"step": done}
         if done == 1 or done % self.every == 0 or last:
-            line |= {"loss": _short(step.loss), "lr": _short(step.learning_rate), "norm": _short(step.gradient_norm)}
+            line |= {"loss": _short(step.loss), "lr": _short(step.learning_rate, 3)}
+            line["norm"] = _short(step.gradient_norm, 3)
         validates = done % self.validate_every == 0 or last
         looks = done % self.look_every == 0 or done == self.look_every // 10 or last
         if validates or looks:
             with evaluating(trainer.model, setting.fault, done):
                 if validates:
-                    line["validation_loss"] = _short(self.validated(trainer, setting))
+                    line[VALIDATED] = _short(self.validated(trainer, setting))
                 if looks:
                     line |= self.looked(trainer, setting)
         return line if len(line) > 1 else None
@@ -82,8 +84,8 @@ class Watch:
         return {"skills": skills, "samples": samples}
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")
+def _short(value: float, digits: int = 4) -> float:
+    return float(f"{value:.{digits}g}")
 
 
 def folded(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -91,8 +93,11 @@ def folded(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     rows = [line for line in lines if "loss" in line]
     found: dict[str, Any] = {"step": [line["step"] for line in rows]}
     found |= {name: [line[name] for line in rows] for name in PER_STEP}
-    for name in ("validation_loss", "skills", "samples"):
-        found[name] = {str(line["step"]): line[name] for line in lines if name in line}
+    found[VALIDATED] = {str(line["step"]): line[VALIDATED] for line in lines if VALIDATED in line}
+    for name in ("skills", "samples"):  # the same names in each
+        asked = [line for line in lines if name in line]
+        found[name] = {"names": list(asked[0][name]) if asked else []}
+        found[name] |= {str(line["step"]): list(line[name].values()) for line in asked}
     return found
 
 
@@ -101,9 +106,14 @@ def unfolded(columns: Mapping[str, Any], name: str, n_steps: int | None = None) 
     lines: dict[int, Line] = {}
     for number, step in enumerate(columns["step"]):
         lines[step] = {"step": step, **{one: columns[one][number] for one in PER_STEP}}
-    for of in ("validation_loss", "skills", "samples"):
-        for step, value in columns[of].items():
-            lines.setdefault(int(step), {"step": int(step)})[of] = value
+    for step, value in columns[VALIDATED].items():
+        lines.setdefault(int(step), {"step": int(step)})[VALIDATED] = value
+    for of in ("skills", "samples"):
+        names = columns[of]["names"]
+        for step, values in columns[of].items():
+            if step != "names":
+                found = dict(zip(names, values, strict=True))
+                lines.setdefault(int(step), {"step": int(step)})[of] = found
     return Curve(name, [lines[step] for step in sorted(lines)], n_steps)
 
 
