@@ -3,7 +3,9 @@
 import dataclasses
 import itertools
 import json
+import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,7 +18,7 @@ from llmlab.studies.reading import DamagedBatches, reading_order
 from llmlab.studies.recorded import opened
 from llmlab.studies.running import Run, Runner, trained
 from llmlab.studies.watching import AGAIN, folded, letters, unfolded
-from llmlab.training import IGNORE, Trainer, WorldBatches, validation_loss
+from llmlab.training import IGNORE, Trainer, WorldBatches, cosine_schedule, validation_loss
 
 SMALL = {
     "d_model": 16, "n_layers": 1, "n_heads": 2, "head_dim": 8, "d_ff": 32, "seq_len": 32, "batch_size": 2,
@@ -278,3 +280,53 @@ def test_noisy_and_clean_read_as_many_tokens_and_the_small_sets_are_read_several
     assert small.training.n_steps % small.repeat == 0 and small.training.n_steps // small.repeat == 8
     assert (large.noise, large.repeat, small.noise) == (0, 0, 0) and full["large, noisy"].noise == 0.5
     assert full["small, noisy"].repeat == small.repeat
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """The shipped curves by their causes, and the record."""
+    recorded = studies.load("faults")
+    return {recorded.causes[letter]: curve for letter, curve in recorded.watched.items()}, recorded
+
+
+def test_shipped_curves_are_whole_and_say_the_rates_of_their_settings(shipped):
+    curves, recorded = shipped
+    assert set(curves) == set(studies.FAULTS.settings) and list(recorded.watched) == [f"run {c}" for c in "ABCDEFGHI"]
+    sound, watch = curves["sound"], studies.FAULTS.watch
+    for cause, curve in curves.items():
+        training = studies.FAULTS.full[cause].training
+        steps, rates = curve.column("lr")
+        assert steps[0] == 1 and steps[-1] == curve.n_steps == training.n_steps and np.diff(steps).max() <= watch.every
+        expected = [
+            cosine_schedule(
+                int(step) - 1, n_steps=training.n_steps, peak=training.learning_rate, warmup=training.warmup,
+                floor=training.floor * training.learning_rate,
+            )
+            for step in steps
+        ]  # fmt: skip
+        np.testing.assert_allclose(rates, expected, rtol=6e-3)
+        assert curve.skills == watch.skills and len(curve.samples) == 5
+        assert len(curve.column("validation_loss")[0]) == training.n_steps // watch.validate_every
+    # equal seeds read the same batch first: the first loss tells of the labels and the mask alone
+    first = {cause: curve.column("loss")[1][0] for cause, curve in curves.items()}
+    alike = set(curves) - {"labels not shifted", "a mask that leaks", "validation text in training", "sorted by skill"}
+    assert {first[cause] for cause in alike} == {first["sound"]}
+    assert len({*first.values()}) == 1 + len(curves) - len(alike)
+    np.testing.assert_array_equal(curves["dropout on in evaluation"].column("loss")[1], sound.column("loss")[1])
+
+
+def test_shipped_faults_deceive_as_they_must(shipped):
+    """What follows from each definition: where the validation is better than what the model is worth, and where not."""
+    curves, recorded = shipped
+    said = {cause: curve.column("validation_loss")[1][-1] for cause, curve in curves.items()}
+    worth = {cause: recorded.mean(cause, "loss").mean for cause in curves}
+    for cause in ("labels not shifted", "a mask that leaks"):  # asked for what they see, and then without it
+        assert said[cause] < 0.2 < math.log(4096) / 2 < worth[cause]
+        assert all(score == 0 for score in (curves[cause].skill(skill)[1][-1] for skill in curves[cause].skills))
+    assert said["validation text in training"] < worth["validation text in training"] - 0.1
+    assert said["dropout on in evaluation"] > worth["dropout on in evaluation"] == worth["sound"]
+    for cause, curve in curves.items():
+        again = [list(texts.values()) for _, texts in curve.samples]
+        assert all(texts[0] == texts[-1] for texts in again) or cause == "dropout on in evaluation"
+    samples = [list(texts.values()) for _, texts in curves["dropout on in evaluation"].samples]
+    assert any(texts[0] != texts[-1] for texts in samples)
