@@ -330,3 +330,14 @@ def test_shipped_faults_deceive_as_they_must(shipped):
         assert all(texts[0] == texts[-1] for texts in again) or cause == "dropout on in evaluation"
     samples = [list(texts.values()) for _, texts in curves["dropout on in evaluation"].samples]
     assert any(texts[0] != texts[-1] for texts in samples)
+
+
+def test_what_is_said_of_clean_and_noisy_texts_is_what_is_recorded():
+    """The sentences in data/README.md."""
+    recorded = studies.load("noisy")
+    assert not recorded.difference("small, clean", "loss", to="large, noisy").found
+    for skill in ("facts_true", "senses", "analogies"):
+        assert recorded.difference("small, clean", skill, to="large, noisy").verdict == "higher"
+        assert not recorded.difference("small, clean", skill).found
+    assert all(recorded.difference(name, "loss").verdict == "higher" for name in list(recorded.runs)[1:])
+    assert "standard error" not in repr(recorded.table()) and len(recorded.mean("small, clean", "loss").values) == 5

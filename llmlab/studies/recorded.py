@@ -10,7 +10,7 @@ from .. import data_path, plots, world
 from ..training import Curve
 from . import records, scaling
 from .definitions import STUDIES, numbers_and_tokens
-from .measures import LOSS, NATS, measures
+from .measures import LOSS, NATS, SPREAD, measures
 from .running import Run
 from .statistics import LEVEL, Difference, Mean, by_luck, paired
 from .study import Study
@@ -135,7 +135,7 @@ class Recorded:
     def _chosen(self, measures: Iterable[str] | None) -> list[str]:
         if measures is not None:
             return [measures] if isinstance(measures, str) else list(measures)
-        return [name for name in self.measures if not name.endswith(NATS)]
+        return [name for name in self.measures if not name.endswith(NATS) and name != SPREAD]
 
     def table(self, measures: Iterable[str] | None = None) -> Table:
         """Settings across, measures down: the mean over seeds and the half width of its 95 % interval."""
