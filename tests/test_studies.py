@@ -156,8 +156,8 @@ def test_equal_seeds_begin_with_the_same_weights_wherever_the_shapes_allow():
 def test_settings_that_came_later_leave_the_keys_of_recorded_runs():
     """The key of the laboratory stands in its record, made before `apart`, `start` and `reading` were settings."""
     assert Setting().key == studies.load("laboratory").record["runs"][0]["key"]
-    changes = ({"apart": False}, {"start": "shipped"}, {"reading": 3, "mixture": {}})
-    assert len({Setting().key, *(Setting().changed(one).key for one in changes)}) == 4
+    changes = ({"apart": False}, {"start": "shipped"}, {"reading": 3, "mixture": {}}, {"noise": 0.5}, {"fault": "leak"})
+    assert len({Setting().key, *(Setting().changed(one).key for one in changes)}) == 6
     with pytest.raises(ValueError, match="start to be one of drawn, shipped; got 'mine'"):
         Setting().changed({"start": "mine"})
 
@@ -216,7 +216,7 @@ def test_parameters_are_those_of_the_model(name):
     assert setting.n_parameters == sum(one.numel() for one in setting.new_model(0).parameters())
 
 
-@pytest.mark.parametrize("name", studies.STUDIES)
+@pytest.mark.parametrize("name", sorted(set(studies.STUDIES) - {"scaling"}))  # which asks what sizes do
 def test_the_settings_of_a_study_have_equal_parameters(name):
     """Within a thousandth; a feed-forward layer that is not there has no norm either, and 331 units are 330⅔."""
     counts = [setting.n_parameters for setting in studies.STUDIES[name].full.values()]
@@ -583,9 +583,11 @@ def test_what_ships_is_recorded_by_this_package(name, repo):
 @pytest.mark.parametrize("name", studies.STUDIES)
 def test_shipped_records_are_small_and_say_what_failed(name):
     recorded = studies.load(name)
-    assert (Path(studies.__file__).parents[2] / "data" / "studies" / f"{name}.json").stat().st_size <= 20_000
+    size = (Path(studies.__file__).parents[2] / "data" / "studies" / f"{name}.json").stat().st_size
+    assert size <= recorded.study.limit <= (40_000 if recorded.study.watch else 20_000)
     for setting in recorded.study.settings:
-        assert len(recorded.runs[setting]) >= len(recorded.study.seeds)
+        once = recorded.study.trains_nothing(setting)
+        assert len(recorded.runs[setting]) >= len(recorded.study.seeds if once else recorded.study.seeds_of(setting))
 
 
 # The command --------------------------------------------------------------------------------------------------------
