@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -387,36 +388,43 @@ def whole(tmp_path_factory):
     return folder
 
 
-def wait_for_a_state(folder, process):
-    while not list(folder.glob("runs/*/state.safetensors")):
+def states(folder):
+    """The saved states of the runs, each with when it was written."""
+    found = {}
+    for path in folder.glob("runs/*/state.safetensors"):
+        with suppress(FileNotFoundError):  # its run has ended in between
+            found[path] = path.stat().st_mtime_ns
+    return found
+
+
+@contextmanager
+def begun(folder):
+    """The tiny study in a process of its own, after a run has saved a state; then it stops and is not at its end."""
+    before = states(folder)
+    process = started(folder)
+    while states(folder).items() <= before.items():
         assert process.poll() is None, "the study ended before it was stopped"
         time.sleep(0.02)
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "asked to stop"])
-def test_a_stopped_study_goes_on_and_ends_with_the_same_numbers(whole, tmp_path, number):
-    process = started(tmp_path)
-    wait_for_a_state(tmp_path, process)
-    if number == signal.SIGKILL:
-        os.killpg(process.pid, number)  # the study and its runs
-        assert process.wait() == -number
-    else:
-        os.kill(process.pid, number)
-        assert process.wait(timeout=60) == 130
-    path = tmp_path / "recorded" / "tiny.json"
+    yield process
+    path = folder / "recorded" / "tiny.json"
     assert not path.exists() or len(records.read(path)["runs"]) < 4
+
+
+def test_a_stopped_study_goes_on_and_ends_with_the_same_numbers(whole, tmp_path):
+    """Stopped in each way that there is, one after the other, and each time begun again."""
+    with begun(tmp_path) as process:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.read()  # its runs stop by themselves: this ends when the last that could write to it is gone
+    with begun(tmp_path) as process:
+        os.killpg(process.pid, signal.SIGKILL)  # the study and its runs
+        assert process.wait() == -signal.SIGKILL
+    with begun(tmp_path) as process:
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(timeout=60) == 130
     process = started(tmp_path)
     assert process.wait(timeout=300) == 0
     assert numbers(tmp_path) == numbers(whole)
-
-
-def test_a_run_whose_study_was_killed_stops_by_itself(tmp_path):
-    process = started(tmp_path)
-    wait_for_a_state(tmp_path, process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.read()  # ends when the last process that could write to it is gone
-    assert not (tmp_path / "recorded" / "tiny.json").exists() or len(numbers(tmp_path)) < 4
 
 
 def test_a_run_equals_the_plain_trainer(whole):
