@@ -141,6 +141,9 @@ def test_what_the_record_foretells_is_what_the_nine_alone_say():
     said = {form: one.said["error"] for form, one in recorded.foretold.items()}
     assert said["floor"] <= said["no floor"] + 1e-6 and said["work, floor"] <= said["work"] + 1e-6
     assert recorded.foretold["floor"].measured.loss < runs.min()
+    # as data/README.md tells it: no form met what was measured, the two laws were too hopeful
+    assert not any(one.held for one in recorded.foretold.values())
+    assert recorded.foretold["no floor"].miss > recorded.foretold["floor"].miss > 0 > recorded.foretold["work"].miss
 
 
 def test_the_losses_are_known_to_less_than_they_differ_by():
