@@ -123,3 +123,32 @@ def test_nothing_is_foretold_before_all_of_the_grid_is_there_and_the_larger_run_
     )
     low, high = found["floor"]["interval"]
     assert low < found["floor"]["loss"] < high and found["no floor"]["left_out"] > found["floor"]["left_out"]
+
+
+def test_what_the_record_foretells_is_what_the_nine_alone_say():
+    recorded = studies.load("scaling")
+    assert len(recorded.points) == 9 and all(len(point.losses) == 3 for point in recorded.points)
+    n, d, runs = scaling.columns(recorded.points)
+    assert set(recorded.foretold) == set(scaling.FORMS)
+    for form, one in recorded.foretold.items():
+        fitted = scaling.fit(form, n, d, runs.mean(1))
+        assert one.loss == pytest.approx(float(fitted(one.measured.n, one.measured.d)), rel=1e-3)
+        assert one.said["error"] == pytest.approx(fitted.error, rel=0.02)
+        assert one.low < one.loss < one.high and one.measured.n > n.max() and one.measured.d > d.max()
+        assert one.miss == pytest.approx(one.measured.loss - one.loss)
+        assert one.held is (one.low <= one.measured.loss <= one.high)
+    # more to fit with fits better, and a larger model that reads more loses less than all of the nine
+    said = {form: one.said["error"] for form, one in recorded.foretold.items()}
+    assert said["floor"] <= said["no floor"] + 1e-6 and said["work, floor"] <= said["work"] + 1e-6
+    assert recorded.foretold["floor"].measured.loss < runs.min()
+    # as data/README.md tells it: no form met what was measured, the two laws were too hopeful
+    assert not any(one.held for one in recorded.foretold.values())
+    assert recorded.foretold["no floor"].miss > recorded.foretold["floor"].miss > 0 > recorded.foretold["work"].miss
+
+
+def test_the_losses_are_known_to_less_than_they_differ_by():
+    """Rows differ a great deal, but models are asked the same ones: what is left is the spread of seeds."""
+    recorded = studies.load("scaling")
+    _, _, runs = scaling.columns(recorded.points)
+    neighbors = np.diff(runs.mean(1).reshape(3, 3), axis=1)
+    assert (runs.std(1, ddof=1) < np.abs(neighbors).min() / 2).all() and (neighbors < 0).all()

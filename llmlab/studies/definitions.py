@@ -181,7 +181,7 @@ SCALING = Study(
     seeds=(0, 1, 2),
     base={"mixture": {}, "lists_first": 0, "warmup": 30},
     measure=UnseenLoss(),
-    then={_grid_name(*_LARGER): (0,)},
+    then={_grid_name(*_LARGER): (0, 1, 2)},
     foretell=foretell_larger,
 )
 
