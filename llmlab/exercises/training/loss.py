@@ -533,7 +533,7 @@ PREDICTIONS = (
         id="training.bigram",
         text=(
             "Counts of which token follows which, from 4,000 documents, are to guess the tokens of unseen documents by "
-            "the one token before. The trained model, which sees all tokens before, has a mean surprise of about 1.2 "
+            "the one token before. The trained model, which sees all tokens before, has a mean surprise of about 1.0 "
             "nats. What has the table?"
         ),
         unit="nats",
@@ -583,7 +583,7 @@ QUESTIONS = (
         id="training.weight",
         text=(
             "A batch has 90 short answers of 2 tokens and 10 long ones of 82 tokens. The loss is the mean over tokens. "
-            "Which share of it do the short answers have?"
+            "Which share of the weight do the short answers have?"
         ),
         options=("90 %", "50 %", "18 %", "2 %"),
         answer=2,
@@ -591,7 +591,7 @@ QUESTIONS = (
             "That is their share among the answers, and what a mean of the answers' means would give them.",
             "That would be so if there were as many tokens in both.",
             "180 of 1,000 tokens.",
-            "That is the share of one of 50 equal answers; here it is 180 tokens of 1,000.",
+            "2 tokens each, but there are 90 of them: 180 tokens of 1,000.",
         ),
     ),
 )
