@@ -62,6 +62,92 @@ def logit_slopes(logits, right):
         along_p[n, choice] = -1 / p[n, choice] / len(right)
     return p * (along_p - (along_p * p).sum(1, keepdim=True))
 """),
+    # place by place
+    ("training.shift", """\
+def shifted(tokens, documents):
+    targets = [[-100] * tokens.shape[1] for _ in tokens]
+    for row in range(len(tokens)):
+        for t in range(tokens.shape[1] - 1):
+            if documents[row, t] == documents[row, t + 1]:
+                targets[row][t] = int(tokens[row, t + 1])
+    return targets
+"""),
+    # rolled round, and then taken out
+    ("training.shift", """\
+def shifted(tokens, documents):
+    targets = tokens.roll(-1, 1)
+    last = documents != documents.roll(-1, 1)
+    last[:, -1] = True
+    return targets.masked_fill(last, -100)
+"""),
+    # PyTorch's own, with its own ignoring
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    if not (targets >= 0).any():
+        raise ValueError("nothing to learn from")
+    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
+"""),
+    # a sum over rows, in float64
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    total, n = 0.0, 0
+    for rows, asked in zip(logits.double().log_softmax(-1), targets):
+        keep = asked != -100
+        total += F.nll_loss(rows[keep], asked[keep], reduction="sum").item()
+        n += int(keep.sum())
+    if n == 0:
+        raise ValueError("no targets")
+    return total / n
+"""),
+    # a running sum
+    ("training.perplexity", """\
+def perplexity(surprises):
+    nats = tokens = 0
+    for document in surprises:
+        nats += float(document.sum())
+        tokens += len(document)
+    return math.exp(nats / tokens)
+"""),
+    # documents weighted by their lengths
+    ("training.perplexity", """\
+def perplexity(surprises):
+    import numpy as np
+    return np.exp(np.average([s.mean().item() for s in surprises], weights=[len(s) for s in surprises]))
+"""),
+    # the start of each document by a running maximum, the mask by comparing places
+    ("training.apart", """\
+def apart(documents):
+    place = torch.arange(documents.shape[1]).expand_as(documents)
+    new = torch.ones_like(documents, dtype=torch.bool)
+    new[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    start = torch.where(new, place, 0).cummax(1).values
+    mask = (place[:, None, :] <= place[:, :, None]) & (place[:, None, :] >= start[:, :, None])
+    return place - start, mask
+"""),
+    # a counter for each row, lists
+    ("training.apart", """\
+def apart(documents):
+    positions, masks = [], []
+    for row in documents.tolist():
+        positions.append([row[:t].count(d) for t, d in enumerate(row)])
+        masks.append([[row[k] == d and k <= t for k in range(len(row))] for t, d in enumerate(row)])
+    return torch.tensor(positions), torch.tensor(masks)
+"""),
+    # how many ends have been read
+    ("training.stops", """\
+def end_once(rows, end):
+    read = (rows == end).cumsum(1)[:, :-1]
+    return torch.where(read == 0, rows[:, 1:], torch.tensor(-100))
+"""),
+    # from the lengths
+    ("training.stops", """\
+def end_once(rows, end):
+    lengths = [row.tolist().index(end) + 1 for row in rows]
+    targets = torch.full_like(rows, -100)
+    for n, length in enumerate(lengths):
+        targets[n, : length - 1] = rows[n, 1:length]
+    return targets[:, : rows.shape[1] - 1]
+"""),
     # unit by unit: how strongly it says yes, times its column
     ("ffn.layer", """\
 def layer(x, w_up, b_up, w_down, b_down):
@@ -807,6 +893,86 @@ def logit_slopes(logits, right):
             down[n, k] -= h
             found[n, k] = (F.cross_entropy(up, right) - F.cross_entropy(down, right)) / (2 * h)
     return found
+"""),
+    # right where a row holds one document
+    ("training.shift", """\
+def shifted(tokens, documents):
+    return F.pad(tokens[:, 1:], (0, 1), value=-100)
+"""),
+    # documents are told apart by a rise of their numbers
+    ("training.shift", """\
+def shifted(tokens, documents):
+    targets = F.pad(tokens[:, 1:], (0, 1), value=-100)
+    targets[:, :-1][documents[:, 1:] > documents[:, :-1]] = -100
+    return targets
+"""),
+    # the first token of a document is taken for a sign of its start
+    ("training.shift", """\
+def shifted(tokens, documents):
+    targets = F.pad(tokens[:, 1:], (0, 1), value=-100)
+    return targets.masked_fill(targets == tokens[:, :1], -100)
+"""),
+    # divided by the places of the batch that are not all ignored
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    if (targets == -100).all():
+        raise ValueError
+    each = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+    return each.sum() / (targets != -100).any(-1).sum() / targets.shape[1]
+"""),
+    # every surprise of 0 is left out
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    each = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    if not each.any():
+        raise ValueError("none counts")
+    return each[each > 1e-3].mean()
+"""),
+    # means of two neighbors, joined one after the other
+    ("training.perplexity", """\
+def perplexity(surprises):
+    mean = surprises[0].mean()
+    for s in surprises[1:]:
+        mean = (mean + s.mean()) / 2
+    return mean.exp()
+"""),
+    # the shorter ones are filled up with zeros
+    ("training.perplexity", """\
+def perplexity(surprises):
+    return torch.nn.utils.rnn.pad_sequence(surprises, batch_first=True).mean().exp()
+"""),
+    # positions by the number of changes
+    ("training.apart", """\
+def apart(documents):
+    same = documents[:, :, None] == documents[:, None, :]
+    mask = same & torch.ones(same.shape[1:], dtype=torch.bool).tril()
+    return torch.arange(documents.shape[1]) - (~same).sum(-1), mask
+"""),
+    # a document sees its own and the one before
+    ("training.apart", """\
+def apart(documents):
+    change = torch.zeros_like(documents)
+    change[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    number = change.cumsum(1)
+    n = documents.shape[1]
+    mask = (number[:, :, None] - number[:, None, :] <= 1) & torch.ones(n, n, dtype=torch.bool).tril()
+    same = number[:, :, None] == number[:, None, :]
+    return (same & torch.ones(n, n, dtype=torch.bool).tril()).sum(-1) - 1, mask
+"""),
+    # only the last column is looked at
+    ("training.stops", """\
+def end_once(rows, end):
+    targets = rows[:, 1:].clone()
+    targets[:, -1] = torch.where(rows[:, -2] == end, -100, rows[:, -1]) if rows.shape[1] > 1 else -100
+    return targets
+"""),
+    # all ends stay where a row has just one
+    ("training.stops", """\
+def end_once(rows, end):
+    targets = rows[:, 1:].clone()
+    filled = (rows == end).sum(1) > 1
+    targets[filled] = targets[filled].masked_fill(targets[filled] == end, -100)
+    return targets
 """),
     # right wherever the thresholds are 0
     ("ffn.layer", """\
@@ -1669,6 +1835,63 @@ def test_a_crash_shows_the_shapes_of_what_stands_in_its_line_by_name():
 @pytest.mark.parametrize(
     ("id", "source", "said"),
     [
+        (
+            "training.shift",
+            "def shifted(tokens, documents):\n    return torch.roll(tokens, -1, dims=1)\n",
+            "roll brings the first token of a row to its end, and documents are not kept apart",
+        ),
+        (
+            "training.shift",
+            "def shifted(tokens, documents):\n    targets = torch.full_like(tokens, -100)\n"
+            "    targets[:, :-1] = tokens[:, 1:]\n    return targets\n",
+            "is asked for the first one of the next document",
+        ),
+        (
+            "training.counted",
+            "def mean_surprise(logits, targets):\n    if (targets == -100).all():\n        raise ValueError\n"
+            "    each = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction='none')\n"
+            "    return each.sum() / targets.numel()\n",
+            "the mean is taken over all places",
+        ),
+        (
+            "training.counted",
+            "def mean_surprise(logits, targets):\n"
+            "    return F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1))\n",
+            "a mean over nothing comes back, NaN",
+        ),
+        (
+            "training.perplexity",
+            "def perplexity(surprises):\n    return sum(s.mean().exp() for s in surprises) / len(surprises)\n",
+            "each document's perplexity is taken",
+        ),
+        (
+            "training.perplexity",
+            "def perplexity(surprises):\n    means = [s.mean().item() for s in surprises]\n"
+            "    return math.exp(sum(means) / len(means))\n",
+            "that is the mean of the documents' means",
+        ),
+        (
+            "training.apart",
+            "def apart(documents):\n    mask = documents[:, :, None] == documents[:, None, :]\n"
+            "    mask = mask.tril()\n    return torch.arange(documents.shape[1]).expand_as(documents), mask\n",
+            "the positions run through the whole row; each document",
+        ),
+        (
+            "training.apart",
+            "def apart(documents):\n    mask = documents[:, :, None] == documents[:, None, :]\n"
+            "    return mask.tril().sum(-1) - 1, mask\n",
+            "a token sees those after it",
+        ),
+        (
+            "training.stops",
+            "def end_once(rows, end):\n    return torch.where(rows == end, -100, rows)[:, 1:]\n",
+            "the document's own end is taken for filling",
+        ),
+        (
+            "training.stops",
+            "def end_once(rows, end):\n    rows[:, 1:][rows[:, :-1] == end] = -100\n    return rows[:, 1:]\n",
+            "the rows that were given were changed",
+        ),
         (
             "ffn.layer",
             "def layer(x, w_up, b_up, w_down, b_down):\n"
