@@ -293,8 +293,7 @@ perplexity.plant({
         lambda surprises: torch.stack([s.mean() for s in surprises]).mean().exp(),
     "each document's perplexity is taken, and then their mean, which the worst document rules; exp comes last":
         lambda surprises: torch.stack([s.mean().exp() for s in surprises]).mean(),
-    "exp is taken of each token's surprise, and then the mean: one token that was held for impossible rules it all; exp "
-    "comes last":
+    "exp is taken of each token's surprise, and then the mean, which the least likely token rules; exp comes last":
         lambda surprises: torch.cat(surprises).exp().mean(),
     "the perplexities of the documents are weighted by length; it is the surprises that are averaged, exp comes last":
         lambda surprises: sum(len(s) * s.mean().exp() for s in surprises) / sum(map(len, surprises)),
