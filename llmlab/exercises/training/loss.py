@@ -166,7 +166,7 @@ def _logits_and_targets():
     minutes=6,
 )
 def mean_surprise(logits, targets):
-    """logits (B, T, V), targets (B, T) -> (): the mean surprise in nats at the targets that are not −100.
+    """logits (B, T, V), targets (B, T) -> (): the mean surprise in nats where a target is not −100.
 
     ValueError where all are −100.
     """
@@ -284,7 +284,9 @@ def _surprise_lists():
     minutes=6,
 )
 def perplexity(surprises):
-    """surprises: a list of tensors, one for each document, with the surprise in nats at each token -> a number."""
+    """surprises: a list of tensors (T,), one for each document, with the surprise in nats at each
+    token -> a number.
+    """
     return torch.cat(surprises).mean().exp()
 
 
@@ -345,8 +347,8 @@ def _rows_of_documents():
 def apart(documents):
     """documents (B, T): a number for each document, whose tokens stand together.
 
-    Returns positions (B, T), which begin at 0 in each document, and the mask (B, T, T), True where a query (row) may
-    look at a key (column).
+    Returns positions (B, T), which begin at 0 in each document, and the mask (B, T, T), True
+    where a query (row) may look at a key (column).
     """
     n = documents.shape[1]
     causal = torch.ones(n, n, dtype=torch.bool).tril()  # (T, T)
@@ -457,9 +459,10 @@ def _padded():
     minutes=6,
 )
 def end_once(rows, end):
-    """rows (B, T): documents that close with the token `end`, filled up with more of it -> targets (B, T - 1).
+    """rows (B, T): documents that close with the token `end`, filled up with more of it.
 
-    Each place is asked for the next token, the document's own end too; −100 where the next one is filling.
+    Returns targets (B, T - 1): each place is asked for the next token, the document's own end
+    too, and has −100 where the next one is filling.
     """
     targets = rows[:, 1:].clone()  # (B, T - 1)
     targets[rows[:, :-1] == end] = -100
