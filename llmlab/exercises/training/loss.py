@@ -18,6 +18,11 @@ def _numbered(rows):
     return torch.tensor([[n for length in row for n in [next(numbers)] * length] for row in rows])
 
 
+def _from_zero(rows):
+    """The same, numbered from 0 in each row, as packing numbers them."""
+    return torch.tensor([[n for n, length in enumerate(row) for _ in range(length)] for row in rows])
+
+
 ROWS = (
     [[3]],
     [[2, 2]],
@@ -25,12 +30,12 @@ ROWS = (
     [[4, 3], [1, 6], [7, 0]],
     [[1, 1, 3], [2, 2, 1], [5, 0, 0], [1, 4, 0]],
 )
+ALIKE = [[7, 0], [4, 3], [1, 6]]  # the last of a row has the number of the first one of the next
 
 
 def _documents():
     """One document that fills the row, two, documents of one token; token 0 among the others, rows that differ."""
-    for rows in ROWS:
-        documents = _numbered(rows)
+    for documents in (*map(_numbered, ROWS), _from_zero(ALIKE)):
         yield torch.randint(9, documents.shape) * (torch.rand(documents.shape) < 0.8), documents
 
 
@@ -49,7 +54,7 @@ def _documents():
     minutes=7,
 )
 def shifted(tokens, documents):
-    """tokens (B, T), documents (B, T): which document each token is of -> targets (B, T).
+    """tokens (B, T), documents (B, T): which document of its row each token is of -> targets (B, T).
 
     A token's target is the next one of its own document, and −100 where there is none.
     """
@@ -99,6 +104,55 @@ def _in_place(tokens, documents):
     return tokens
 
 
+def _rolled_together(tokens, documents):
+    return tokens.roll(-1, 1).masked_fill(documents.roll(-1, 1) != documents, -100)
+
+
+def _rolled_flat(tokens, documents):
+    return (
+        tokens.flatten()
+        .roll(-1)
+        .view_as(tokens)
+        .masked_fill(documents.flatten().roll(-1).view_as(documents) != documents, -100)
+    )
+
+
+def _first_emptied(tokens, documents):
+    targets = _rolled_together(tokens, documents)
+    targets[:, 0] = -100
+    return targets
+
+
+def _rolled_in_documents(tokens, documents):
+    targets = tokens.clone()
+    for row, numbers in zip(targets, documents, strict=True):
+        for number in numbers.unique():
+            row[numbers == number] = row[numbers == number].roll(-1)
+    return targets
+
+
+def _rolled_in_numbers(tokens, documents):
+    targets = tokens.clone()
+    for number in documents.unique():
+        targets[documents == number] = tokens[documents == number].roll(-1)
+    return targets
+
+
+def _over_rows(tokens, documents):
+    """The next token in the flat batch, if it has the same number."""
+    targets = _rolled_flat(tokens, documents)
+    targets[-1, -1] = -100
+    return targets
+
+
+def _gathered(tokens, documents):
+    """The next token of the same number, wherever it stands in the batch."""
+    targets = torch.full_like(tokens, -100)
+    for number in documents.unique():
+        targets[documents == number] = F.pad(tokens[documents == number][1:], (0, 1), value=-100)
+    return targets
+
+
 shifted.plant({
     "not shifted: each token is its own target. A model learns to repeat what it reads, with a loss near 0":
         (
@@ -114,6 +168,17 @@ shifted.plant({
         lambda tokens, documents: _by(tokens, documents, edge=lambda tokens: tokens[:, 0]),
     "roll brings the first token of a row to its end, and documents are not kept apart":
         lambda tokens, documents: tokens.roll(-1, 1),
+    "in a row of one document too, roll brings the first token to the end, as if it were the next one; −100 there":
+        (_rolled_together, _rolled_flat),
+    "the first place is emptied; it is the last one that has no next token":
+        _first_emptied,
+    "two neighboring *tokens* are compared; it is `documents` that says where a document ends":
+        lambda tokens, documents: F.pad(
+            torch.where(tokens[:, 1:] != tokens[:, :-1], tokens[:, 1:], -100), (0, 1), value=-100),
+    "a document's first token is asked for at its end, as if the document were a ring; there is no next one, so −100":
+        (_rolled_in_documents, _rolled_in_numbers),
+    "a target is taken from the next row, where a document has the same number; each row is by itself":
+        (_over_rows, _gathered),
     "shifted the wrong way: the target is the token before, which the model has read already":
         _backwards,
     "the place whose target is taken out is one too late: a document's *last* token has no target, its first one has":
@@ -220,6 +285,28 @@ def _ignored_as_token(logits, targets, token=0):
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten().masked_fill(targets.flatten() == -100, token))
 
 
+def _by_pytorch(logits, targets, of=lambda logits: logits.transpose(1, 2)):
+    """PyTorch's mean of `of(logits)`, where the tokens stand in the second dimension."""
+    _expect_one(targets)
+    return F.cross_entropy(of(logits), targets)
+
+
+def _log_of_shares(logits, targets, shares=lambda logits: logits.softmax(-1)):
+    _expect_one(targets)
+    return -shares(logits)[targets != -100].gather(-1, targets[targets != -100][:, None]).log().mean()
+
+
+def _log_of_exps(logits, targets):
+    _expect_one(targets)
+    z, y = logits[targets != -100], targets[targets != -100]  # (N, V), (N,)
+    return (z.exp().sum(-1).log() - z.gather(-1, y[:, None])[:, 0]).mean()
+
+
+def _shifted_again(logits, targets):
+    _expect_one(targets)
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten())
+
+
 mean_surprise.plant({
     "where all targets are −100 a mean over nothing comes back, NaN, and training would carry on with it; raise "
     "ValueError":
@@ -238,6 +325,36 @@ mean_surprise.plant({
     "the logits are flattened to one long row, flatten(0, -1), so that a place's V numbers are torn apart; keep the "
     "last dimension: flatten(0, 1)":
         _flat_logits,
+    "reshape does not turn dimensions, it cuts the same numbers into other rows: transpose(1, 2), or join B and T with "
+    "flatten(0, 1)":
+        lambda logits, targets: _by_pytorch(logits, targets, lambda z: z.reshape(len(z), z.shape[2], z.shape[1])),
+    "exp of a large logit is infinite, and a softmax so small that it is 0 has the log −∞; logsumexp and log_softmax "
+    "take the largest logit out first":
+        (
+            _log_of_shares,
+            _log_of_exps,
+            lambda logits, targets: _log_of_shares(logits, targets, lambda z: z.exp() / z.exp().sum(-1, keepdim=True)),
+        ),
+    "a surprise that is exactly 0 is not counted; which places count, the targets say":
+        lambda logits, targets: _joined(logits, targets, lambda s, c: s[c].sum() / (s[c] > 0).sum()),
+    "the mean over all places is multiplied by how many count; their sum is divided by it":
+        lambda logits, targets: _joined(logits, targets, lambda s, c: (s * c).mean() * c.sum()),
+    "a mean is taken row by row, and a row without targets gives NaN; join the rows first":
+        lambda logits, targets: (_expect_one(targets), sum(map(F.cross_entropy, logits, targets)) / len(logits))[1],
+    "the probabilities are averaged before the log; the mean is of the surprises, −ln p":
+        lambda logits, targets: _joined(logits, targets, lambda s, c: -(-s[c]).exp().mean().log()),
+    "cross_entropy takes the softmax itself: give it the logits, not probabilities":
+        lambda logits, targets: _by_pytorch(logits, targets, lambda z: z.softmax(-1).transpose(1, 2)),
+    "the softmax runs over the places (dimension 1), not over the vocabulary, the last dimension":
+        lambda logits, targets: (_expect_one(targets), F.nll_loss(logits.log_softmax(1).transpose(1, 2), targets))[1],
+    "these targets are shifted already; they are shifted once more, and a place is asked for the token after the next":
+        _shifted_again,
+    "it is multiplied by the share that counts; divide by it":
+        lambda logits, targets: _joined(logits, targets, lambda s, c: (s * c).mean() * c.float().mean()),
+    "that is the perplexity, exp of the loss; here the mean surprise is asked":
+        lambda logits, targets: _by_pytorch(logits, targets).exp(),
+    "one number for each row comes back; all that counts goes into one mean":
+        lambda logits, targets: _joined(logits, targets, lambda s, c: (s * c).sum(-1) / c.sum(-1)),
     "each row's mean is taken first, and then the mean of these: a row with few targets weighs as much as a full one":
         (
             lambda logits, targets: _joined(logits, targets, lambda s, c: (
@@ -290,7 +407,25 @@ def perplexity(surprises):
     return torch.cat(surprises).mean().exp()
 
 
+def _as_rectangle(surprises):
+    return torch.nn.utils.rnn.pad_sequence(surprises, batch_first=True)
+
+
 perplexity.plant({
+    "the filling counts as tokens of surprise 0; torch.cat puts the documents in a row without any":
+        lambda surprises: _as_rectangle(surprises).mean().exp(),
+    "the first surprise of each document is left out; it is one of the document's tokens":
+        lambda surprises: torch.cat([s[1:] for s in surprises]).mean().exp(),
+    "it is divided by one less than the number of tokens; each surprise counts":
+        lambda surprises: (torch.cat(surprises).sum() / (sum(map(len, surprises)) - 1)).exp(),
+    "the documents' perplexities are multiplied, which adds their means up; all tokens' surprises have one mean":
+        lambda surprises: torch.stack([s.mean() for s in surprises]).sum().exp(),
+    "each token's perplexity comes back; all tokens together have one":
+        lambda surprises: torch.cat(surprises).exp(),
+    "each document's perplexity comes back; all tokens together have one":
+        lambda surprises: [s.mean().exp() for s in surprises],
+    "the surprises are taken for probabilities; they are −ln p already":
+        lambda surprises: (-torch.cat(surprises).log()).mean().exp(),
     "that is the mean of the documents' means: a token of a short document weighs more than one of a long one":
         lambda surprises: torch.stack([s.mean() for s in surprises]).mean().exp(),
     "each document's perplexity is taken, and then their mean, which the worst document rules; exp comes last":
@@ -324,9 +459,9 @@ perplexity.plant({
 
 
 def _rows_of_documents():
-    """Numbers that are not sorted and do not begin at 0; rows that differ; documents of one token."""
-    for rows in ROWS:
-        yield (_numbered(rows),)
+    """Numbers that are not sorted and do not begin at 0, and such that each row begins anew; documents of one token."""
+    for documents in (*map(_numbered, ROWS), _from_zero(ALIKE)):
+        yield (documents,)
 
 
 @exercise(
@@ -345,7 +480,7 @@ def _rows_of_documents():
     minutes=10,
 )
 def apart(documents):
-    """documents (B, T): a number for each document, whose tokens stand together.
+    """documents (B, T): a number for each document of a row, whose tokens stand together.
 
     Returns positions (B, T), which begin at 0 in each document, and the mask (B, T, T), True
     where a query (row) may look at a key (column).
@@ -380,11 +515,29 @@ def _first_row_for_all(documents):
     return positions.expand_as(documents), mask.expand(len(documents), -1, -1)
 
 
-def _fresh_after(documents):
-    """Positions that are set to 0 where a document begins, and count on from the row's start elsewhere."""
+def _begins(documents):
     begins = torch.ones_like(documents, dtype=torch.bool)
     begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
-    return _through(documents).masked_fill(begins, 0)
+    return begins
+
+
+def _fresh_after(documents):
+    """Positions that are set to 0 where a document begins, and count on from the row's start elsewhere."""
+    return _through(documents).masked_fill(_begins(documents), 0)
+
+
+def _counted_on(documents, *, again=False):
+    """Positions counted through the whole batch; again: from 0 wherever the number changes."""
+    positions, seen, last = torch.zeros_like(documents), {}, None
+    for place, number in enumerate(documents.flatten().tolist()):
+        seen[number] = 0 if again and number != last else seen.get(number, -1) + 1
+        positions.view(-1)[place], last = seen[number], number
+    return positions
+
+
+def _from_one_later(documents):
+    later = (documents != documents[:, :1]).long()
+    return _parts(documents, positions=apart.answer(documents)[0] + later)
 
 
 apart.plant({
@@ -411,10 +564,29 @@ apart.plant({
     "a position counts how many tokens of the document are still to come; count those before":
         lambda documents: _parts(
             documents, positions=(_same(documents) & _lower(documents).T).sum(-1) - 1),
+    "positions are counted before the mask is made causal, so that each is its document's length less one":
+        lambda documents: _parts(documents, positions=_same(documents).sum(-1) - 1),
+    "a row's first document counts from 0, and each later one from 1; every document begins at 0":
+        _from_one_later,
+    "a token sees itself and the one before it; it may look at all of its document that stand before":
+        lambda documents: _parts(documents, mask=apart.answer(documents)[1] & _lower(documents).triu(-1)),
+    "a document also sees those before it whose numbers are smaller; numbers are only names, compare with ==":
+        lambda documents: _parts(
+            documents, mask=(documents[:, :, None] >= documents[:, None, :]) & _lower(documents)),
+    "the positions count on from another row, where a document has the same number; each row begins anew":
+        (
+            lambda documents: _parts(documents, positions=_counted_on(documents)),
+            lambda documents: _parts(documents, positions=_counted_on(documents, again=True)),
+        ),
+    "the mask has a dimension for the heads; asked is (B, T, T)":
+        lambda documents: _parts(documents, mask=apart.answer(documents)[1][:, None]),
+    "the mask is a float matrix of 0 and 1; asked is True or False, so & where it is multiplied":
+        lambda documents: _parts(documents, mask=apart.answer(documents)[1].float()),
     "a position is the number of its document; count the tokens in it":
         (
             lambda documents: _parts(documents, positions=documents),
             lambda documents: _parts(documents, positions=documents - documents[:, :1]),
+            lambda documents: _parts(documents, positions=_begins(documents).cumsum(1) - 1),
         ),
     "all rows get the first row's documents; each has its own":
         _first_row_for_all,
@@ -437,6 +609,7 @@ def _padded():
         rows = torch.full((len(lengths), max(lengths)), end)
         for row, length in zip(rows, lengths, strict=True):
             words = torch.randint(8, (length - 1,))
+            words[1:3] = words[:1]  # a word that is said again is no filling
             row[: length - 1] = torch.where(words == end, 8, words)
         yield rows, end
 
@@ -493,9 +666,54 @@ def _overwritten(rows, end):
     return targets
 
 
+def _first_end_of_targets(rows, end):
+    """The first end among the targets stays, not the first one of the row."""
+    targets = rows[:, 1:]
+    is_end = targets == end
+    return targets.masked_fill(is_end & (is_end.cumsum(1) > 1), -100)
+
+
+def _every_second(rows, end):
+    targets = rows[:, 1:].clone()
+    for row in targets:
+        for t in range(1, len(row)):
+            if row[t - 1] == end:
+                row[t] = -100
+    return targets
+
+
+def _every_second_of_rows(rows, end):
+    targets = rows.clone()
+    for row in targets:
+        for t in range(1, len(row)):
+            if row[t - 1] == end and row[t] == end:
+                row[t] = -100
+    return targets[:, 1:]
+
+
+def _first_of_batch(rows, end):
+    is_end = rows[:, 1:] == end
+    return rows[:, 1:].masked_fill(is_end & (is_end.flatten().cumsum(0).view_as(is_end) > 1), -100)
+
+
 end_once.plant({
     "the filling is a target too: most of what the model is asked for is an end after an end, and the loss looks good":
         lambda rows, end: rows[:, 1:],
+    "the words are taken out, and ends stay; turn the choice round":
+        lambda rows, end: rows[:, 1:].masked_fill(rows[:, 1:] != end, -100),
+    "a word that is said twice is taken for filling; only what comes after an *end* token is":
+        lambda rows, end: rows[:, 1:].masked_fill(rows[:, 1:] == rows[:, :-1], -100),
+    "the inputs come back, the token that is read in the place of the next one":
+        lambda rows, end: rows[:, :-1].masked_fill(rows[:, :-1] == end, -100),
+    "where a document is its end token alone, the first filling stays as a target: its end is the first token of the "
+    "row, rows[:, 0], which no place is asked for":
+        _first_end_of_targets,
+    "only the first row is mended; each row has filling of its own":
+        lambda rows, end: torch.cat([end_once.answer(rows[:1], end), rows[1:, 1:]]),
+    "every second end of the filling stays: −100 was written where the next place then looked for an end":
+        (_every_second, _every_second_of_rows),
+    "the first end of the whole batch stays, and the other rows lose theirs; each document has an end":
+        _first_of_batch,
     "the last end token of a row stays, and that is filling in a short document; the first one is the document's own":
         lambda rows, end: _ends_kept(rows, end, lambda number, n: number == n),
     "one end token too many stays: after the document's own end all is filling":
@@ -535,7 +753,7 @@ PREDICTIONS = (
         id="training.bigram",
         text=(
             "Counts of which token follows which, from 4,000 documents, are to guess the tokens of unseen documents by "
-            "the one token before. The trained model, which sees all tokens before, has a mean surprise of about 1.0 "
+            "the one token before. The trained model, which sees all tokens before, has a mean surprise of about 1 "
             "nats. What has the table?"
         ),
         unit="nats",
