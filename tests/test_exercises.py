@@ -695,10 +695,10 @@ def counted_by_pytorch(logits, targets):
     return loss
 
 
-def perplexity_as_a_root(surprises):
+def perplexity_as_a_root(losses, counts):
     """One over the geometric mean of the probabilities."""
-    probabilities = [math.exp(-nats) for document in surprises for nats in document.tolist()]
-    return math.prod(p ** (-1 / len(probabilities)) for p in probabilities)
+    pairs = [(loss, n) for loss, n in zip(losses.tolist(), counts.tolist(), strict=True) if n]
+    return math.prod(math.exp(loss) ** (n / sum(n for _, n in pairs)) for loss, n in pairs)
 
 
 def apart_document_by_document(documents):

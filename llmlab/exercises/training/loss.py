@@ -377,81 +377,103 @@ mean_surprise.plant({
 })  # fmt: skip
 
 
-# Perplexity of a corpus -----------------------------------------------------------------------------------------------
+# Perplexity of many batches -------------------------------------------------------------------------------------------
 
 
-def _surprise_lists():
-    """One document; several of unequal lengths, long ones easier than short ones and the other way round."""
-    yield ([torch.tensor([1.0, 3.0])],)
-    for lengths, sign in (((1, 4), -1), ((6, 2, 3), 1), ((1, 1, 9, 2), -1), ((3, 8), 1)):
-        yield ([torch.rand(n).double() + 2 * n**sign / max(lengths) ** max(sign, 0) for n in lengths],)  # (n,) each
+def _losses_and_counts():
+    """Equal batches, unequal ones, one alone; batches without a target, which come first or among the others."""
+    yield torch.tensor([1.0, 3.0]), torch.tensor([4, 4])
+    for counts in ([5, 1], [2, 9, 3], [0, 3, 8], [6, 1, 0, 2], [7]):
+        counts = torch.tensor(counts)
+        losses = (0.5 + 2 * torch.rand(len(counts))).double()  # (N,)
+        yield losses.masked_fill(counts == 0, math.nan), counts
 
 
 @exercise(
     "training.perplexity",
-    title="The perplexity of a corpus",
-    prompt="Documents of unequal lengths, and the surprise at each of their tokens. How many choices is that?",
+    title="The perplexity of many batches",
+    prompt="Batches with unequal numbers of targets, and the mean surprise of each. How many choices is that in all?",
     hints=(
-        "All tokens count alike, in whichever document they stand: torch.cat(surprises) has them all in one row.",
-        "First the mean of all surprises, then exp of it, once.",
+        "A mean times the number that it is of gives the sum. Add up the sums of the batches, and the numbers.",
+        "NaN times 0 is NaN: take only the batches with counts > 0.",
+        "exp comes last, once.",
     ),
-    inputs=_surprise_lists,
-    keeps=("surprises",),
-    difficulty=1,
+    inputs=_losses_and_counts,
+    keeps=("losses", "counts"),
+    difficulty=2,
     minutes=6,
 )
-def perplexity(surprises):
-    """surprises: a list of tensors (T,), one for each document, with the surprise in nats at each
-    token -> a number.
+def perplexity(losses, counts):
+    """losses (N,), counts (N,): each batch's mean surprise in nats and number of targets -> a number.
+
+    All targets count alike. A batch without a target has the count 0 and the loss NaN.
     """
-    return torch.cat(surprises).mean().exp()
+    some = counts > 0  # (N,)
+    return ((losses[some] * counts[some]).sum() / counts.sum()).exp()
 
 
-def _as_rectangle(surprises):
-    return torch.nn.utils.rnn.pad_sequence(surprises, batch_first=True)
+def _of_some(losses, counts, join):
+    """join(losses, counts) over the batches that have targets."""
+    return join(losses[counts > 0], counts[counts > 0])
+
+
+def _mean(losses, counts):
+    return (losses * counts).sum() / counts.sum()
 
 
 perplexity.plant({
-    "the filling counts as tokens of surprise 0; torch.cat puts the documents in a row without any":
-        lambda surprises: _as_rectangle(surprises).mean().exp(),
-    "the first surprise of each document is left out; it is one of the document's tokens":
-        lambda surprises: torch.cat([s[1:] for s in surprises]).mean().exp(),
-    "it is divided by one less than the number of tokens; each surprise counts":
-        lambda surprises: (torch.cat(surprises).sum() / (sum(map(len, surprises)) - 1)).exp(),
-    "the documents' perplexities are multiplied, which adds their means up; all tokens' surprises have one mean":
-        lambda surprises: torch.stack([s.mean() for s in surprises]).sum().exp(),
-    "each token's perplexity comes back; all tokens together have one":
-        lambda surprises: torch.cat(surprises).exp(),
-    "each document's perplexity comes back; all tokens together have one":
-        lambda surprises: [s.mean().exp() for s in surprises],
-    "the surprises are taken for probabilities; they are −ln p already":
-        lambda surprises: (-torch.cat(surprises).log()).mean().exp(),
-    "that is the mean of the documents' means: a token of a short document weighs more than one of a long one":
-        lambda surprises: torch.stack([s.mean() for s in surprises]).mean().exp(),
-    "each document's perplexity is taken, and then their mean, which the worst document rules; exp comes last":
-        lambda surprises: torch.stack([s.mean().exp() for s in surprises]).mean(),
-    "exp is taken of each token's surprise, and then the mean, which the least likely token rules; exp comes last":
-        lambda surprises: torch.cat(surprises).exp().mean(),
-    "the perplexities of the documents are weighted by length; it is the surprises that are averaged, exp comes last":
-        lambda surprises: sum(len(s) * s.mean().exp() for s in surprises) / sum(map(len, surprises)),
+    "NaN times 0 is NaN: leave the batches without a target out before you add up":
+        (
+            lambda losses, counts: _mean(losses, counts).exp(),
+            lambda losses, counts: losses.mean().exp(),
+            lambda losses, counts: (losses.exp() * counts).sum() / counts.sum(),
+        ),
+    "that is the mean of the batches' means: a target of a small batch weighs more than one of a large one":
+        (
+            lambda losses, counts: losses.nanmean().exp(),
+            lambda losses, counts: (losses.nansum() / counts.count_nonzero()).exp(),
+        ),
+    "the batches without a target are counted among the batches, with the loss 0; and all batches weigh alike":
+        lambda losses, counts: losses.nan_to_num().mean().exp(),
+    "each batch's perplexity is taken, and then their mean, which the worst batch rules; exp comes last":
+        lambda losses, counts: losses.exp().nanmean(),
+    "the perplexities of the batches are weighted by their counts; average the surprises, exp comes last":
+        lambda losses, counts: _of_some(losses.exp(), counts, _mean),
     "the surprises are in nats, so it is e to the mean, not 2":
-        lambda surprises: 2 ** torch.cat(surprises).mean(),
+        lambda losses, counts: 2 ** _of_some(losses, counts, _mean),
     "that is the cross-entropy; exp of it is the perplexity":
-        lambda surprises: torch.cat(surprises).mean(),
-    "that is exp of the sum, which grows with the corpus; take the mean":
-        lambda surprises: torch.cat(surprises).sum().exp(),
-    "the sum is divided by the number of documents; divide by the number of tokens":
-        lambda surprises: (torch.cat(surprises).sum() / len(surprises)).exp(),
+        lambda losses, counts: _of_some(losses, counts, _mean),
+    "that is exp of the sum, which grows with the number of targets; divide by it":
+        lambda losses, counts: (losses * counts).nansum().exp(),
+    "the sum is divided by the number of batches; divide by the number of targets":
+        (
+            lambda losses, counts: ((losses * counts).nansum() / len(losses)).exp(),
+            lambda losses, counts: ((losses * counts).nansum() / counts.count_nonzero()).exp(),
+        ),
+    "the means are added up and divided by the number of targets; a mean times its count is the sum":
+        lambda losses, counts: (losses.nansum() / counts.sum()).exp(),
     "the sign is turned round; surprises are −ln p already":
-        lambda surprises: (-torch.cat(surprises).mean()).exp(),
-    "that is one divided by the mean probability; the mean is of the surprises, −ln p":
-        lambda surprises: 1 / torch.cat([(-s).exp() for s in surprises]).mean(),
-    "only the last document counts":
-        lambda surprises: surprises[-1].mean().exp(),
-    "only the first document counts":
-        lambda surprises: surprises[0].mean().exp(),
+        lambda losses, counts: (-_of_some(losses, counts, _mean)).exp(),
+    "that is one divided by the mean of the batches' shares e^−loss; the mean is of the surprises":
+        (
+            lambda losses, counts: 1 / _of_some((-losses).exp(), counts, _mean),
+            lambda losses, counts: 1 / (-losses).exp().nanmean(),
+        ),
+    "the batches' perplexities are multiplied, which adds their means up; all targets have one mean":
+        lambda losses, counts: losses.nansum().exp(),
+    "each batch's perplexity comes back; all targets together have one":
+        lambda losses, counts: losses.exp(),
+    "the means are weighted by one over their counts; a batch of many targets weighs more, not less":
+        lambda losses, counts: _of_some(
+            losses, counts, lambda losses, counts: (losses / counts).sum() / (1 / counts).sum()).exp(),
+    "only the last batch counts":
+        lambda losses, counts: _of_some(losses, counts, lambda losses, counts: losses[-1].exp()),
+    "only the first batch counts":
+        lambda losses, counts: _of_some(losses, counts, lambda losses, counts: losses[0].exp()),
+    "that is the worst batch alone; all targets count":
+        lambda losses, counts: losses.nan_to_num(-math.inf).max().exp(),
     "that is the median; a perplexity is made of the mean":
-        lambda surprises: torch.cat(surprises).median().exp(),
+        lambda losses, counts: losses.nanmedian().exp(),
 })  # fmt: skip
 
 
@@ -632,7 +654,7 @@ def _padded():
     minutes=6,
 )
 def end_once(rows, end):
-    """rows (B, T): documents that close with the token `end`, filled up with more of it.
+    """rows (B, T): documents that close with the token `end` (some are it alone), filled up with it.
 
     Returns targets (B, T - 1): each place is asked for the next token, the document's own end
     too, and has −100 where the next one is filling.
