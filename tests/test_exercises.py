@@ -1115,6 +1115,9 @@ def test_a_check_that_is_interrupted_stays_interrupted(planted):
             "what is written must have the size of the place",
         ),
         (lambda: torch.zeros(2)[2], "the last of n is n − 1"),
+        (lambda: torch.zeros(2).gather(0, torch.tensor([-100])), "−100 is no token"),
+        (lambda: torch.stack([torch.ones(2), torch.ones(3)]), "torch.cat joins them in one row"),
+        (lambda: torch.tensor([[1.0], [1.0, 2.0]]), "torch.cat joins them in one row"),
         (lambda: unknown, "This name has no value yet"),  # noqa: F821
         (lambda: torch.ones(2).colour, "This value is of a kind that has nothing called `colour`."),
         (lambda: math.ln(2), "The module math has nothing called `ln`."),
