@@ -54,7 +54,7 @@ def _documents():
     minutes=7,
 )
 def shifted(tokens, documents):
-    """tokens (B, T), documents (B, T): which document of its row each token is of -> targets (B, T).
+    """tokens (B, T), documents (B, T): each token's document, numbered by row -> targets (B, T).
 
     A token's target is the next one of its own document, and −100 where there is none.
     """
@@ -404,7 +404,7 @@ def _losses_and_counts():
     minutes=6,
 )
 def perplexity(losses, counts):
-    """losses (N,), counts (N,): each batch's mean surprise in nats and number of targets -> a number.
+    """losses (N,), counts (N,): each batch's mean surprise (nats), number of targets -> a number.
 
     All targets count alike. A batch without a target has the count 0 and the loss NaN.
     """
@@ -654,7 +654,7 @@ def _padded():
     minutes=6,
 )
 def end_once(rows, end):
-    """rows (B, T): documents that close with the token `end` (some are it alone), filled up with it.
+    """rows (B, T): documents that close with `end` (some are it alone), filled up with more of it.
 
     Returns targets (B, T - 1): each place is asked for the next token, the document's own end
     too, and has −100 where the next one is filling.
