@@ -62,6 +62,294 @@ def logit_slopes(logits, right):
         along_p[n, choice] = -1 / p[n, choice] / len(right)
     return p * (along_p - (along_p * p).sum(1, keepdim=True))
 """),
+    # place by place
+    ("training.shift", """\
+def shifted(tokens, documents):
+    targets = [[-100] * tokens.shape[1] for _ in tokens]
+    for row in range(len(tokens)):
+        for t in range(tokens.shape[1] - 1):
+            if documents[row, t] == documents[row, t + 1]:
+                targets[row][t] = int(tokens[row, t + 1])
+    return targets
+"""),
+    # rolled round, and then taken out
+    ("training.shift", """\
+def shifted(tokens, documents):
+    targets = tokens.roll(-1, 1)
+    last = documents != documents.roll(-1, 1)
+    last[:, -1] = True
+    return targets.masked_fill(last, -100)
+"""),
+    # PyTorch's own, with its own ignoring
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    if not (targets >= 0).any():
+        raise ValueError("nothing to learn from")
+    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
+"""),
+    # a sum over rows, in float64
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    total, n = 0.0, 0
+    for rows, asked in zip(logits.double().log_softmax(-1), targets):
+        keep = asked != -100
+        total += F.nll_loss(rows[keep], asked[keep], reduction="sum").item()
+        n += int(keep.sum())
+    if n == 0:
+        raise ValueError("no targets")
+    return total / n
+"""),
+    # the start of each document by a running maximum, the mask by comparing places
+    ("training.apart", """\
+def apart(documents):
+    place = torch.arange(documents.shape[1]).expand_as(documents)
+    new = torch.ones_like(documents, dtype=torch.bool)
+    new[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    start = torch.where(new, place, 0).cummax(1).values
+    mask = (place[:, None, :] <= place[:, :, None]) & (place[:, None, :] >= start[:, :, None])
+    return place - start, mask
+"""),
+    # a counter for each row, lists
+    ("training.apart", """\
+def apart(documents):
+    positions, masks = [], []
+    for row in documents.tolist():
+        positions.append([row[:t].count(d) for t, d in enumerate(row)])
+        masks.append([[row[k] == d and k <= t for k in range(len(row))] for t, d in enumerate(row)])
+    return torch.tensor(positions), torch.tensor(masks)
+"""),
+    # how many ends have been read
+    ("training.stops", """\
+def end_once(rows, end):
+    read = (rows == end).cumsum(1)[:, :-1]
+    return torch.where(read == 0, rows[:, 1:], torch.tensor(-100))
+"""),
+    # from the lengths
+    ("training.stops", """\
+def end_once(rows, end):
+    lengths = [row.tolist().index(end) + 1 for row in rows]
+    targets = torch.full_like(rows, -100)
+    for n, length in enumerate(lengths):
+        targets[n, : length - 1] = rows[n, 1:length]
+    return targets[:, : rows.shape[1] - 1]
+"""),
+    # nested list comprehension with zip_longest
+    ("training.shift", """\
+def shifted(tokens, documents):
+    return [[b if d == e else -100 for b, d, e in zip(r[1:] + [0], ds, ds[1:] + [None])]
+            for r, ds in zip(tokens.tolist(), documents.tolist())]
+"""),
+    # document by document with unique
+    ("training.shift", """\
+def shifted(tokens, documents):
+    out = torch.full_like(tokens, -100)
+    for n in documents.unique():
+        for b in range(len(tokens)):
+            places = (documents[b] == n).nonzero().flatten()
+            out[b, places[:-1]] = tokens[b, places[1:]]
+    return out
+"""),
+    # arithmetic with a 0/1 mask
+    ("training.shift", """\
+def shifted(tokens, documents):
+    same = (documents[:, 1:] == documents[:, :-1]).long()
+    t = tokens[:, 1:] * same - 100 * (1 - same)
+    return torch.hstack([t, -100 * torch.ones(len(t), 1, dtype=torch.long)])
+"""),
+    # pad documents with -1, then where
+    ("training.shift", """\
+def shifted(tokens, documents):
+    nxt = torch.nn.functional.pad(tokens, (0, 1))[:, 1:]
+    doc = torch.nn.functional.pad(documents, (0, 1), value=-1)[:, 1:]
+    return torch.where(doc == documents, nxt, torch.tensor(-100))
+"""),
+    # numpy
+    ("training.shift", """\
+def shifted(tokens, documents):
+    import numpy as np
+    t, d = tokens.numpy(), documents.numpy()
+    out = np.full_like(t, -100)
+    out[:, :-1] = np.where(d[:, 1:] == d[:, :-1], t[:, 1:], -100)
+    return out
+"""),
+    # loop of lists, largest taken out
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    found = []
+    for b in range(len(targets)):
+        for t in range(len(targets[0])):
+            y = int(targets[b, t])
+            if y == -100:
+                continue
+            z = logits[b, t].tolist()
+            top = max(z)
+            found.append(top + math.log(sum(math.exp(v - top) for v in z)) - z[y])
+    if not found:
+        raise ValueError("nothing")
+    return sum(found) / len(found)
+"""),
+    # statistics.mean raises a ValueError itself
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    import statistics
+    keep = targets != -100
+    return statistics.mean(F.cross_entropy(logits[keep], targets[keep], reduction="none").tolist())
+"""),
+    # nanmean
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    each = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    each[targets.flatten() == -100] = float("nan")
+    if each.isnan().all():
+        raise ValueError("no targets")
+    return each.nanmean()
+"""),
+    # ignored set to nothing, einsum with one-hot
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    keep = targets != -100
+    if keep.sum() == 0:
+        raise ValueError("no targets")
+    onehot = F.one_hot(targets.clamp(min=0), logits.shape[-1]) * keep[..., None]
+    return -torch.einsum("btv,btv->", logits.log_softmax(-1), onehot.float()) / keep.sum()
+"""),
+    # F.cross_entropy with the classes second, permute
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    if not (targets != -100).any():
+        raise ValueError
+    return F.cross_entropy(logits.permute(0, 2, 1), targets)
+"""),
+    # numpy
+    ("training.apart", """\
+def apart(documents):
+    import numpy as np
+    d = documents.numpy()
+    T = d.shape[1]
+    mask = (d[:, :, None] == d[:, None, :]) & np.tri(T, dtype=bool)
+    positions = np.arange(T) - mask.argmax(-1)
+    return positions, mask
+"""),
+    # blocks by unique_consecutive
+    ("training.apart", """\
+def apart(documents):
+    B, T = documents.shape
+    pos = torch.empty(B, T, dtype=torch.long)
+    mask = torch.zeros(B, T, T, dtype=torch.bool)
+    for b in range(B):
+        _, lengths = torch.unique_consecutive(documents[b], return_counts=True)
+        pos[b] = torch.cat([torch.arange(n) for n in lengths])
+        mask[b] = torch.block_diag(*[torch.ones(n, n).tril() for n in lengths]).bool()
+    return pos, mask
+"""),
+    # einsum of one-hots
+    ("training.apart", """\
+def apart(documents):
+    values = documents.unique()
+    hot = (documents[..., None] == values).long()
+    same = torch.einsum("bqd,bkd->bqk", hot, hot) > 0
+    i = torch.arange(documents.shape[1])
+    mask = torch.logical_and(same, i[:, None] >= i[None, :])
+    pos = hot.cumsum(1).gather(-1, hot.argmax(-1, keepdim=True))[..., 0] - 1
+    return pos, mask
+"""),
+    # a list of two, not a tuple; mask by ~triu(1)
+    ("training.apart", """\
+def apart(documents):
+    T = documents.shape[1]
+    mask = documents.unsqueeze(2).eq(documents.unsqueeze(1)) & ~torch.ones(T, T).triu(1).bool()
+    return [mask.cumsum(-1).diagonal(dim1=1, dim2=2) - 1, mask]
+"""),
+    # filling is what repeats
+    ("training.stops", """\
+def end_once(rows, end):
+    targets = rows[:, 1:].clone()
+    targets[(rows[:, 1:] == end) & (rows[:, :-1] == end)] = -100
+    return targets
+"""),
+    # the given line kept, the ends put back
+    ("training.stops", """\
+def end_once(rows, end):
+    targets = rows[:, 1:].clone()
+    targets[targets == end] = -100
+    targets[(rows[:, 1:] == end) & (rows[:, :-1] != end)] = end
+    return targets
+"""),
+    # argmax of the first end
+    ("training.stops", """\
+def end_once(rows, end):
+    first = (rows == end).int().argmax(1, keepdim=True)
+    place = torch.arange(1, rows.shape[1])
+    return rows[:, 1:].masked_fill(place > first, -100)
+"""),
+    # loop with a flag
+    ("training.stops", """\
+def end_once(rows, end):
+    out = []
+    for row in rows.tolist():
+        done, new = row[0] == end, []
+        for token in row[1:]:
+            new.append(-100 if done else token)
+            if token == end:
+                done = True
+        out.append(new)
+    return torch.tensor(out)
+"""),
+    # numpy
+    ("training.stops", """\
+def end_once(rows, end):
+    import numpy as np
+    r = rows.numpy()
+    return np.where(r[:, :-1] == end, -100, r[:, 1:])
+"""),
+    # a running sum
+    ("training.perplexity", """\
+def perplexity(losses, counts):
+    nats = targets = 0
+    for loss, n in zip(losses, counts):
+        if n:
+            nats += float(loss) * int(n)
+            targets += int(n)
+    return math.exp(nats / targets)
+"""),
+    # NaN made 0, where its count is 0 too
+    ("training.perplexity", """\
+def perplexity(losses, counts):
+    return torch.exp((losses.nan_to_num() * counts).sum() / counts.sum())
+"""),
+    # numpy's weighted mean
+    ("training.perplexity", """\
+def perplexity(losses, counts):
+    import numpy as np
+    keep = counts.numpy() > 0
+    return np.exp(np.average(losses.numpy()[keep], weights=counts.numpy()[keep]))
+"""),
+    # each mean as often as it has targets
+    ("training.perplexity", """\
+def perplexity(losses, counts):
+    return losses.repeat_interleave(counts).mean().exp()
+"""),
+    # a product of roots
+    ("training.perplexity", """\
+def perplexity(losses, counts):
+    total = counts.sum().item()
+    return math.prod(math.exp(x) ** (n / total) for x, n in zip(losses.tolist(), counts.tolist()) if n > 0)
+"""),
+    # nansum, in bits
+    ("training.perplexity", """\
+def perplexity(losses, counts):
+    return 2 ** ((losses / math.log(2) * counts).nansum() / counts.sum())
+"""),
+    # means joined one after the other
+    ("training.perplexity", """\
+def perplexity(losses, counts):
+    mean, n = 0.0, 0
+    for loss, k in zip(losses.tolist(), counts.tolist()):
+        if k == 0:
+            continue
+        mean, n = (mean * n + loss * k) / (n + k), n + k
+    return math.exp(mean)
+"""),
     # unit by unit: how strongly it says yes, times its column
     ("ffn.layer", """\
 def layer(x, w_up, b_up, w_down, b_down):
@@ -807,6 +1095,267 @@ def logit_slopes(logits, right):
             down[n, k] -= h
             found[n, k] = (F.cross_entropy(up, right) - F.cross_entropy(down, right)) / (2 * h)
     return found
+"""),
+    # right where a row holds one document
+    ("training.shift", """\
+def shifted(tokens, documents):
+    return F.pad(tokens[:, 1:], (0, 1), value=-100)
+"""),
+    # documents are told apart by a rise of their numbers
+    ("training.shift", """\
+def shifted(tokens, documents):
+    targets = F.pad(tokens[:, 1:], (0, 1), value=-100)
+    targets[:, :-1][documents[:, 1:] > documents[:, :-1]] = -100
+    return targets
+"""),
+    # the first token of a document is taken for a sign of its start
+    ("training.shift", """\
+def shifted(tokens, documents):
+    targets = F.pad(tokens[:, 1:], (0, 1), value=-100)
+    return targets.masked_fill(targets == tokens[:, :1], -100)
+"""),
+    # divided by the places of the batch that are not all ignored
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    if (targets == -100).all():
+        raise ValueError
+    each = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+    return each.sum() / (targets != -100).any(-1).sum() / targets.shape[1]
+"""),
+    # every surprise of 0 is left out
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    each = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    if not each.any():
+        raise ValueError("none counts")
+    return each[each > 1e-3].mean()
+"""),
+    # positions by the number of changes
+    ("training.apart", """\
+def apart(documents):
+    same = documents[:, :, None] == documents[:, None, :]
+    mask = same & torch.ones(same.shape[1:], dtype=torch.bool).tril()
+    return torch.arange(documents.shape[1]) - (~same).sum(-1), mask
+"""),
+    # a document sees its own and the one before
+    ("training.apart", """\
+def apart(documents):
+    change = torch.zeros_like(documents)
+    change[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    number = change.cumsum(1)
+    n = documents.shape[1]
+    mask = (number[:, :, None] - number[:, None, :] <= 1) & torch.ones(n, n, dtype=torch.bool).tril()
+    same = number[:, :, None] == number[:, None, :]
+    return (same & torch.ones(n, n, dtype=torch.bool).tril()).sum(-1) - 1, mask
+"""),
+    # only the last column is looked at
+    ("training.stops", """\
+def end_once(rows, end):
+    targets = rows[:, 1:].clone()
+    targets[:, -1] = torch.where(rows[:, -2] == end, -100, rows[:, -1]) if rows.shape[1] > 1 else -100
+    return targets
+"""),
+    # all ends stay where a row has just one
+    ("training.stops", """\
+def end_once(rows, end):
+    targets = rows[:, 1:].clone()
+    filled = (rows == end).sum(1) > 1
+    targets[filled] = targets[filled].masked_fill(targets[filled] == end, -100)
+    return targets
+"""),
+    # flat row with the borders dropped
+    ("training.shift", """\
+def shifted(tokens, documents):
+    out = torch.full(tokens.shape, -100).flatten()
+    t, d = tokens.flatten(), documents.flatten()
+    for n in range(len(t) - 2):
+        if d[n] == d[n + 1]:
+            out[n] = t[n + 1]
+    return out.view(tokens.shape)
+"""),
+    # list without the last place
+    ("training.shift", """\
+def shifted(tokens, documents):
+    out = []
+    for row, docs in zip(tokens.tolist(), documents.tolist()):
+        new = []
+        for t in range(len(row) - 1):
+            if docs[t] == docs[t + 1]:
+                new.append(row[t + 1])
+        out.append(new + [-100])
+    return out
+"""),
+    # where with an input of the wrong size
+    ("training.shift", """\
+def shifted(tokens, documents):
+    return torch.where(documents[:, 1:] == documents[:, :-1], tokens[:, 1:], tokens)
+"""),
+    # ignores the value: nan
+    ("training.shift", """\
+def shifted(tokens, documents):
+    targets = torch.full(tokens.shape, float("nan"))
+    same = documents[:, 1:] == documents[:, :-1]
+    targets[:, :-1][same] = tokens[:, 1:][same].float()
+    return targets
+"""),
+    # IndexError: t + 1 at the end
+    ("training.shift", """\
+def shifted(tokens, documents):
+    targets = torch.full_like(tokens, -100)
+    for b in range(len(tokens)):
+        for t in range(tokens.shape[1]):
+            if documents[b, t] == documents[b, t + 1]:
+                targets[b, t] = tokens[b, t + 1]
+    return targets
+"""),
+    # logits averaged first
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    rows, right = logits.flatten(0, 1), targets.flatten()
+    counted = right != -100
+    if not counted.any():
+        raise ValueError("no target counts")
+    at_right = rows.gather(-1, right.clamp(min=0)[:, None])[:, 0]
+    return rows[counted].mean(0).logsumexp(-1) - at_right[counted].mean()
+"""),
+    # targets -100 read from the end by numpy style index
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    if (targets == -100).all():
+        raise ValueError
+    y = targets % logits.shape[-1]
+    return -logits.log_softmax(-1).gather(-1, y[..., None]).mean()
+"""),
+    # raises if any target is ignored
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    rows, right = logits.flatten(0, 1), targets.flatten()
+    counted = right != -100
+    if not counted.all():
+        raise ValueError("no target counts")
+    return F.cross_entropy(rows, right)
+"""),
+    # returns ValueError instead of raising
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    if (targets == -100).all():
+        return ValueError("no target counts")
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+"""),
+    # gather on -100 without clamp
+    ("training.counted", """\
+def mean_surprise(logits, targets):
+    rows, right = logits.flatten(0, 1), targets.flatten()
+    surprises = rows.logsumexp(-1) - rows.gather(-1, right[:, None])[:, 0]
+    return surprises[right != -100].mean()
+"""),
+    # positions by cumsum with the first row of the mask
+    ("training.apart", """\
+def apart(documents):
+    same = documents[:, :, None] == documents[:, None, :]
+    return same.cumsum(-1)[:, 0] - 1, same.tril()
+"""),
+    # documents by unique, positions mod length
+    ("training.apart", """\
+def apart(documents):
+    T = documents.shape[1]
+    length = (documents[:, :, None] == documents[:, None, :]).sum(-1)
+    return torch.arange(T) % length, (documents[:, :, None] == documents[:, None, :]).tril()
+"""),
+    # mask (T, T): all rows any
+    ("training.apart", """\
+def apart(documents):
+    mask = (documents[:, :, None] == documents[:, None, :]).tril().all(0)
+    return (documents[:, :, None] == documents[:, None, :]).tril().sum(-1) - 1, mask
+"""),
+    # unsqueeze the wrong way: broadcast over batch
+    ("training.apart", """\
+def apart(documents):
+    same = documents[:, None] == documents[None, :]
+    return same.sum(-1) - 1, same.tril()
+"""),
+    # only the mask
+    ("training.apart", """\
+def apart(documents):
+    return (documents[:, :, None] == documents[:, None, :]).tril()
+"""),
+    # end may be the largest id: > comparison
+    ("training.stops", """\
+def end_once(rows, end):
+    targets = rows[:, 1:].clone()
+    targets[rows[:, :-1] >= end] = -100
+    return targets
+"""),
+    # walks back from the end of the row, stops one too early (right for no filling)
+    ("training.stops", """\
+def end_once(rows, end):
+    targets = rows[:, 1:].clone()
+    for row in targets:
+        t = len(row) - 1
+        while t > 0 and row[t] == end:
+            row[t] = -100
+            t -= 1
+    return targets
+"""),
+    # a break at the end: rest of the row left alone
+    ("training.stops", """\
+def end_once(rows, end):
+    targets = rows[:, 1:].clone()
+    for row in targets:
+        for t in range(len(row)):
+            if row[t] == end:
+                row[t + 1] = -100
+                break
+    return targets
+"""),
+    # the filling removed: ragged list
+    ("training.stops", """\
+def end_once(rows, end):
+    out = []
+    for row in rows.tolist():
+        out.append(row[1:row.index(end) + 1])
+    return out
+"""),
+    # neighbors' means are joined without weights
+    ("training.perplexity", """\
+def perplexity(losses, counts):
+    some = losses[counts > 0]
+    mean = some[0]
+    for loss in some[1:]:
+        mean = (mean + loss) / 2
+    return mean.exp()
+"""),
+    # tens in the place of e
+    ("training.perplexity", """\
+def perplexity(losses, counts):
+    return 10 ** ((losses * counts).nansum() / counts.sum())
+"""),
+    # shares of the largest batch
+    ("training.perplexity", """\
+def perplexity(losses, counts):
+    share = counts / counts.max()
+    return ((losses * share).nansum() / len(losses)).exp()
+"""),
+    # the last batch is left out
+    ("training.perplexity", """\
+def perplexity(losses, counts):
+    return ((losses * counts)[:-1].nansum() / counts[:-1].sum()).exp()
+"""),
+    # stopped at the first batch without a target
+    ("training.perplexity", """\
+def perplexity(losses, counts):
+    nats, n = 0.0, 0
+    for loss, k in zip(losses, counts):
+        if k == 0:
+            break
+        nats, n = nats + loss * k, n + k
+    return math.exp(nats / n)
+"""),
+    # the count of an empty batch is taken for 1
+    ("training.perplexity", """\
+def perplexity(losses, counts):
+    counts = counts.clamp(min=1)
+    return ((losses.nan_to_num() * counts).sum() / counts.sum()).exp()
 """),
     # right wherever the thresholds are 0
     ("ffn.layer", """\
@@ -1670,6 +2219,52 @@ def test_a_crash_shows_the_shapes_of_what_stands_in_its_line_by_name():
     ("id", "source", "said"),
     [
         (
+            "training.shift",
+            "def shifted(tokens, documents):\n    return torch.roll(tokens, -1, dims=1)\n",
+            "roll brings the first token of a row to its end, and documents are not kept apart",
+        ),
+        (
+            "training.shift",
+            "def shifted(tokens, documents):\n    targets = torch.full_like(tokens, -100)\n"
+            "    targets[:, :-1] = tokens[:, 1:]\n    return targets\n",
+            "is asked for the first one of the next document",
+        ),
+        (
+            "training.counted",
+            "def mean_surprise(logits, targets):\n    if (targets == -100).all():\n        raise ValueError\n"
+            "    each = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction='none')\n"
+            "    return each.sum() / targets.numel()\n",
+            "the mean is taken over all places",
+        ),
+        (
+            "training.counted",
+            "def mean_surprise(logits, targets):\n"
+            "    return F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1))\n",
+            "a mean over nothing comes back, NaN",
+        ),
+        (
+            "training.apart",
+            "def apart(documents):\n    mask = documents[:, :, None] == documents[:, None, :]\n"
+            "    mask = mask.tril()\n    return torch.arange(documents.shape[1]).expand_as(documents), mask\n",
+            "the positions run through the whole row; each document",
+        ),
+        (
+            "training.apart",
+            "def apart(documents):\n    mask = documents[:, :, None] == documents[:, None, :]\n"
+            "    return mask.tril().sum(-1) - 1, mask\n",
+            "a token sees those after it",
+        ),
+        (
+            "training.stops",
+            "def end_once(rows, end):\n    return torch.where(rows == end, -100, rows)[:, 1:]\n",
+            "the document's own end is taken for filling",
+        ),
+        (
+            "training.stops",
+            "def end_once(rows, end):\n    rows[:, 1:][rows[:, :-1] == end] = -100\n    return rows[:, 1:]\n",
+            "the rows that were given were changed",
+        ),
+        (
             "ffn.layer",
             "def layer(x, w_up, b_up, w_down, b_down):\n"
             "    return F.relu(F.linear(F.linear(x, w_up, b_up), w_down, b_down))\n",
@@ -2361,4 +2956,316 @@ def test_what_is_said_of_an_answer_on_costs_is_true(name, body, said):
     exercise = catalog.find("exercise", f"tokenization.{name}")
     body += MEASURED if name == "compression" else ""
     head = f"def {name}({', '.join(exercise.parameters)}):\n"
+    assert said in judge(exercise, define(head + indent(body, "    "), "answer")).reason
+
+
+TRAINING_LOSS = [
+    ("shift", """
+targets = torch.roll(tokens, -1)
+targets[documents != torch.roll(documents, -1)] = -100
+return targets
+""", "in a row of one document too, roll brings the first token to the end"),
+    ("shift", """
+t = tokens.roll(-1, 1)
+t[documents != documents.roll(-1, 1)] = -100
+t[:, 0] = -100
+return t
+""", "the first place is emptied"),
+    ("shift", """
+targets = torch.full_like(tokens, -100)
+targets[:, :-1] = torch.where(tokens[:, 1:] != tokens[:, :-1], tokens[:, 1:], -100)
+return targets
+""", "two neighboring *tokens* are compared"),
+    ("shift", """
+targets = torch.roll(tokens, -1)
+targets[documents != torch.roll(documents, -1)] = -100
+targets[-1, -1] = -100
+return targets
+""", "a target is taken from the next row"),
+    ("shift", """
+targets = torch.full_like(tokens, -100)
+for d in documents.unique():
+    mine = documents == d
+    found = tokens[mine]
+    targets[mine] = torch.cat([found[1:], torch.tensor([-100])])
+return targets
+""", "a target is taken from the next row"),
+    ("shift", """
+out = torch.full_like(tokens, -100)
+for n in documents.unique():
+    place = documents == n
+    out[place] = tokens[place].roll(-1)
+return out
+""", "as if the document were a ring"),
+    ("shift", """
+targets = torch.full_like(tokens, -100)
+targets[:, :-1] = tokens[:, 1:]
+for b in range(len(tokens)):
+    for t in range(1, tokens.shape[1]):
+        if documents[b, t] != documents[b, t - 1]:
+            targets[b, t] = -100
+return targets
+""", "is one too late"),
+    ("shift", """
+out = torch.full_like(tokens, -100)
+for b in range(len(tokens)):
+    for t in range(tokens.shape[1] - 1):
+        if documents[b, t] != documents[b, t + 1]:
+            break
+        out[b, t] = tokens[b, t + 1]
+return out
+""", "all of a document that is not the row's first is left out"),
+    ("counted", """
+keep = targets != -100
+if not keep.any():
+    raise ValueError("none")
+z, y = logits[keep], targets[keep]
+return (z.exp().sum(-1).log() - z[range(len(y)), y]).mean()
+""", "exp of a large logit is infinite"),
+    ("counted", """
+rows, right = logits.flatten(0, 1), targets.flatten()
+counted = right != -100
+if not counted.any():
+    raise ValueError("no target counts")
+p = rows.exp() / rows.exp().sum(-1, keepdim=True)
+return -p[counted].gather(-1, right[counted][:, None]).log().mean()
+""", "exp of a large logit is infinite"),
+    ("counted", """
+if (targets == -100).all():
+    raise ValueError
+return F.cross_entropy(logits.softmax(-1).flatten(0, 1), targets.flatten())
+""", "cross_entropy takes the softmax itself"),
+    ("counted", """
+keep = targets != -100
+if not keep.any():
+    raise ValueError
+return -logits.log_softmax(1)[keep].gather(-1, targets[keep][:, None]).mean()
+""", "the softmax runs over the places"),
+    ("counted", """
+if (targets == -100).all():
+    raise ValueError
+return F.cross_entropy(logits.flatten(0, 1), targets.flatten()).exp()
+""", "that is the perplexity, exp of the loss"),
+    ("counted", """
+if (targets == -100).all():
+    raise ValueError
+keep = targets != -100
+p = logits.softmax(-1)[keep].gather(-1, targets[keep][:, None])[:, 0]
+return -p.mean().log()
+""", "the probabilities are averaged before the log"),
+    ("counted", """
+if (targets == -100).all():
+    raise ValueError
+return F.cross_entropy(logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten())
+""", "they are shifted once more"),
+    ("counted", """
+rows, right = logits.flatten(0, 1), targets.flatten()
+counted = right != -100
+if not counted.any():
+    raise ValueError("no target counts")
+at_right = rows.gather(-1, right.clamp(min=0)[:, None])[:, 0]
+surprises = (rows.logsumexp(-1) - at_right) * counted
+return surprises.sum() / (surprises > 0).sum()
+""", "a surprise that is exactly 0 is not counted"),
+    ("counted", """
+rows, right = logits.flatten(0, 1), targets.flatten()
+counted = right != -100
+if not counted.any():
+    raise ValueError("no target counts")
+at_right = rows.gather(-1, right.clamp(min=0)[:, None])[:, 0]
+surprises = rows.logsumexp(-1) - at_right
+return (surprises * counted).mean() * counted.sum()
+""", "is multiplied by how many count"),
+    ("counted", """
+if (targets == -100).all():
+    raise ValueError
+return sum(F.cross_entropy(z, y) for z, y in zip(logits, targets)) / len(logits)
+""", "a row without targets gives NaN"),
+    ("counted", """
+found = [F.cross_entropy(z, y) for z, y in zip(logits, targets) if (y != -100).any()]
+if not found:
+    raise ValueError("no target counts")
+return sum(found) / len(found)
+""", "each row's mean is taken first"),
+    ("counted", """
+if (targets == -100).all():
+    raise ValueError
+return torch.stack([F.cross_entropy(z, y) for z, y in zip(logits, targets)])
+""", "one number for each row comes back"),
+    ("apart", """
+mask = documents[:, :, None] == documents[:, None, :]
+return mask.sum(-1) - 1, mask.tril()
+""", "before the mask is made causal"),
+    ("apart", """
+T = documents.shape[1]
+mask = (documents[:, :, None] == documents[:, None, :]) * torch.ones(T, T).tril()
+return mask.sum(-1) - 1, mask
+""", "the mask is a float matrix"),
+    ("apart", """
+T = documents.shape[1]
+mask = torch.eye(T, dtype=torch.bool).repeat(len(documents), 1, 1)
+for b in range(len(documents)):
+    for t in range(1, T):
+        if documents[b, t] == documents[b, t - 1]:
+            mask[b, t, t - 1] = True
+positions = torch.zeros_like(documents)
+for b in range(len(documents)):
+    for t in range(1, T):
+        if documents[b, t] == documents[b, t - 1]:
+            positions[b, t] = positions[b, t - 1] + 1
+return positions, mask
+""", "sees itself and the one before"),
+    ("apart", """
+positions = torch.zeros_like(documents)
+for b in range(len(documents)):
+    n = 0
+    for t in range(1, documents.shape[1]):
+        if documents[b, t] != documents[b, t - 1]:
+            n = 0
+        n += 1
+        positions[b, t] = n
+mask = (documents[:, :, None] == documents[:, None, :]).tril()
+return positions, mask
+""", "each later one from 1"),
+    ("apart", """
+mask = (documents[:, :, None] == documents[:, None, :]).tril()
+return mask.sum(-1) - 1, mask[:, None]
+""", "has a dimension for the heads"),
+    ("apart", """
+mask = (documents[:, :, None] >= documents[:, None, :]).tril()
+same = (documents[:, :, None] == documents[:, None, :]).tril()
+return same.sum(-1) - 1, mask
+""", "whose numbers are smaller"),
+    ("apart", """
+seen, positions = {}, torch.zeros_like(documents)
+for b in range(documents.shape[0]):
+    for t in range(documents.shape[1]):
+        d = int(documents[b, t])
+        positions[b, t] = seen.get(d, 0)
+        seen[d] = seen.get(d, 0) + 1
+return positions, (documents[:, :, None] == documents[:, None, :]).tril()
+""", "count on from another row"),
+    ("apart", """
+positions, n, last = torch.zeros_like(documents), 0, None
+for b in range(len(documents)):
+    for t in range(documents.shape[1]):
+        n = n + 1 if documents[b, t] == last else 0
+        positions[b, t] = n
+        last = documents[b, t]
+return positions, (documents[:, :, None] == documents[:, None, :]).tril()
+""", "count on from another row"),
+    ("apart", """
+flat = documents.flatten()
+positions = torch.tensor([(flat[:n] == d).sum() for n, d in enumerate(flat)]).view_as(documents)
+return positions, (documents[:, :, None] == documents[:, None, :]).tril()
+""", "count on from another row"),
+    ("apart", """
+mask = (documents[:, :, None] == documents[:, None, :]).triu()
+return mask.sum(-2) - 1, mask
+""", "the mask is turned round"),
+    ("stops", """
+targets = rows[:, 1:].clone()
+for b in range(len(targets)):
+    for t in range(1, targets.shape[1]):
+        if targets[b, t - 1] == end:
+            targets[b, t] = -100
+return targets
+""", "every second end of the filling stays"),
+    ("stops", """
+targets = rows.clone()
+for b in range(len(targets)):
+    for t in range(1, targets.shape[1]):
+        if targets[b, t - 1] == end and targets[b, t] == end:
+            targets[b, t] = -100
+return targets[:, 1:]
+""", "every second end of the filling stays"),
+    ("stops", """
+targets = rows[:, 1:].clone()
+targets[rows[:, 1:] == rows[:, :-1]] = -100
+return targets
+""", "a word that is said twice is taken for filling"),
+    ("stops", """
+targets = rows[:, 1:].clone()
+targets[targets != end] = -100
+return targets
+""", "the words are taken out, and ends stay"),
+    ("stops", """
+targets = rows[:, :-1].clone()
+targets[rows[:, :-1] == end] = -100
+return targets
+""", "the inputs come back"),
+    ("stops", """
+targets = rows[:, 1:].clone()
+targets[0][rows[0, :-1] == end] = -100
+return targets
+""", "only the first row is mended"),
+    ("stops", """
+targets = rows[:, 1:].clone()
+seen = False
+for b in range(len(targets)):
+    for t in range(targets.shape[1]):
+        if targets[b, t] == end:
+            if seen:
+                targets[b, t] = -100
+            seen = True
+return targets
+""", "the first end of the whole batch stays"),
+    ("stops", """
+targets = rows[:, 1:].clone()
+for n in range(len(targets)):
+    at = (targets[n] == end).nonzero()[0, 0]
+    targets[n, at + 1:] = -100
+return targets
+""", "where a document is its end token alone"),
+    ("stops", """
+targets = rows[:, 1:].clone()
+targets[:, 1:][rows[:, :-2] == end] = -100
+return targets
+""", "one end token too many stays"),
+    ("perplexity", """
+return ((losses * counts).sum() / counts.sum()).exp()
+""", "NaN times 0 is NaN"),
+    ("perplexity", """
+return losses.mean().exp()
+""", "NaN times 0 is NaN"),
+    ("perplexity", """
+return torch.exp(losses[~losses.isnan()].mean())
+""", "that is the mean of the batches' means"),
+    ("perplexity", """
+return losses.nan_to_num().mean().exp()
+""", "counted among the batches, with the loss 0"),
+    ("perplexity", """
+each = [math.exp(x) for x, n in zip(losses.tolist(), counts.tolist()) if n]
+return sum(each) / len(each)
+""", "each batch's perplexity is taken"),
+    ("perplexity", """
+return (losses.exp() * counts).nansum() / counts.sum()
+""", "the perplexities of the batches are weighted by their counts"),
+    ("perplexity", """
+return (losses * counts).nansum() / counts.sum()
+""", "that is the cross-entropy"),
+    ("perplexity", """
+some = counts > 0
+return ((losses * counts)[some].sum() / len(losses[some])).exp()
+""", "divided by the number of batches"),
+    ("perplexity", """
+return (losses.nansum() / counts.sum()).exp()
+""", "a mean times its count is the sum"),
+    ("perplexity", """
+return math.prod(math.exp(x) for x in losses.tolist() if x == x)
+""", "the batches' perplexities are multiplied"),
+    ("perplexity", """
+total = 0
+for loss, n in zip(losses, counts):
+    if n > 0:
+        total += loss * n
+        return (total / n).exp()
+""", "only the first batch counts"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "body", "said"), TRAINING_LOSS)
+def test_what_is_said_of_an_answer_on_the_training_loss_is_true(name, body, said):
+    exercise = catalog.find("exercise", f"training.{name}")
+    head = f"def {exercise.function}({', '.join(exercise.parameters)}):\n"
     assert said in judge(exercise, define(head + indent(body, "    "), "answer")).reason

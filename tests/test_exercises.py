@@ -679,6 +679,48 @@ def slopes_by_autograd(logits, right):
     return torch.autograd.grad(F.cross_entropy(logits, right), logits)[0]
 
 
+def shifted_token_by_token(tokens, documents):
+    rows = []
+    for row, numbers in zip(tokens.tolist(), documents.tolist(), strict=True):
+        pairs = zip(itertools.pairwise(row), itertools.pairwise(numbers), strict=True)
+        rows.append([after if of == of_next else -100 for (_, after), (of, of_next) in pairs] + [-100])
+    return torch.tensor(rows)
+
+
+def counted_by_pytorch(logits, targets):
+    """PyTorch's own ignoring, over the vocabulary in the second place; its NaN is made an error."""
+    loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets)
+    if loss.isnan():
+        raise ValueError("a mean over nothing")
+    return loss
+
+
+def perplexity_as_a_root(losses, counts):
+    """One over the geometric mean of the probabilities."""
+    pairs = [(loss, n) for loss, n in zip(losses.tolist(), counts.tolist(), strict=True) if n]
+    return math.prod(math.exp(loss) ** (n / sum(n for _, n in pairs)) for loss, n in pairs)
+
+
+def apart_document_by_document(documents):
+    positions, mask = torch.zeros_like(documents), torch.zeros(*documents.shape, documents.shape[1], dtype=torch.bool)
+    for row, numbers in enumerate(documents.tolist()):
+        place = 0
+        for _, of_one in itertools.groupby(numbers):
+            n = len(list(of_one))
+            positions[row, place : place + n] = torch.arange(n)
+            mask[row, place : place + n, place : place + n] = torch.ones(n, n).tril().bool()
+            place += n
+    return positions, mask
+
+
+def ended_row_by_row(rows, end):
+    targets = []
+    for row in rows.tolist():
+        said = row[: row.index(end) + 1]
+        targets.append((said[1:] + [-100] * len(row))[: len(row) - 1])
+    return torch.tensor(targets).view(len(rows), -1)
+
+
 def states_by_pytorch(lists, W, U, b):
     rnn = torch.nn.RNN(W.shape[1], W.shape[0], batch_first=True).double()
     for parameter, value in zip(rnn.parameters(), (W, U, b, torch.zeros_like(b)), strict=True):
@@ -856,6 +898,11 @@ OTHERS = {
     "kv_cache.padding": in_one_batch,
     "kv_cache.reuse": to_the_common_prefix,
     "kv_cache.fastest_step": in_exact_fractions,
+    "training.shift": shifted_token_by_token,
+    "training.counted": counted_by_pytorch,
+    "training.perplexity": perplexity_as_a_root,
+    "training.apart": apart_document_by_document,
+    "training.stops": ended_row_by_row,
     "tokenization.count_pairs": counted_by_place,
     "tokenization.merge": joined_in_a_text,
     "tokenization.encode_piece": encoded_by_tokenizers,
@@ -1068,6 +1115,9 @@ def test_a_check_that_is_interrupted_stays_interrupted(planted):
             "what is written must have the size of the place",
         ),
         (lambda: torch.zeros(2)[2], "the last of n is n − 1"),
+        (lambda: torch.zeros(2).gather(0, torch.tensor([-100])), "−100 is no token"),
+        (lambda: torch.stack([torch.ones(2), torch.ones(3)]), "torch.cat joins them in one row"),
+        (lambda: torch.tensor([[1.0], [1.0, 2.0]]), "torch.cat joins them in one row"),
         (lambda: unknown, "This name has no value yet"),  # noqa: F821
         (lambda: torch.ones(2).colour, "This value is of a kind that has nothing called `colour`."),
         (lambda: math.ln(2), "The module math has nothing called `ln`."),

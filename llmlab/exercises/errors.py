@@ -67,7 +67,12 @@ MEANINGS = (
     ),
     (r"iteration over a 0-d tensor", "This tensor is a single number, which cannot be gone through."),
     (r"has no setter|can't set attribute", "This can be read and not set; look for a function that changes it."),
+    (
+        r"stack expects each tensor|inhomogeneous shape|expected sequence of length",
+        "These are of unequal lengths, so they make no table; torch.cat joins them in one row.",
+    ),
     (r"selected index k out of range", "topk was asked for more numbers than there are along that dimension."),
+    (r"index -100 is out of", "−100 is no token: leave these places out before you look up, or clamp them."),
     (r"index .* out of (range|bounds)|IndexError", "An index counts from 0, so the last of n is n − 1, or −1."),
     (r"name '(\w+)' is not defined|cannot access local variable '(\w+)'", "This name has no value yet at that line."),
     (r"takes \d+ positional argument|missing \d+ required", "A function is called with another number of arguments."),
