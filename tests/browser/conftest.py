@@ -66,8 +66,6 @@ OPEN = """async path => {
     app.shell.activateById(panel.id);
 }"""
 CLOSE = "() => window.llmlabPanel?.sessionContext.shutdown()"
-OPEN_ANOTHER = "async path => { await window.jupyterapp.commands.execute('docmanager:open', {path}); }"
-DISPOSE = "() => window.llmlabPanel.dispose()"  # unlike `close`, it does not ask about what was never saved
 RUN_ALL = "() => window.jupyterapp.commands.execute('notebook:run-all-cells')"
 RUN = """async indices => {
     for (const index of indices) {
@@ -353,27 +351,21 @@ def _wait_until_it_answers(url: str, server: subprocess.Popen, log: Path, second
 
 
 @contextmanager
-def opening(lab: Lab, browser: Browser, idle: list[Page] | None = None) -> Iterator[Callable[[str], OpenNotebook]]:
-    """A function that opens notebooks by their file names; at the end they are closed and their kernels end.
-
-    A page of `idle`, where JupyterLab shows no notebook, is taken if there is one, and what was opened goes there.
-    """
+def opening(lab: Lab, browser: Browser) -> Iterator[Callable[[str], OpenNotebook]]:
+    """A function that opens notebooks by their file names; at the end they are closed and their kernels end."""
     opened: list[OpenNotebook] = []
 
     def open_it(name: str, *, seconds: float = 180) -> OpenNotebook:
         if not (lab.root / name).is_file():
             pytest.fail(f"there is no notebook {name} to open")
-        is_new = not idle
-        page = browser.new_context(viewport=WINDOW).new_page() if is_new else idle.pop()
-        page.context.set_default_timeout(60_000)
+        context = browser.new_context(viewport=WINDOW)
+        context.set_default_timeout(60_000)
+        page = context.new_page()
         notebook = OpenNotebook(page, name)
         opened.append(notebook)
         notebook.watch(own=lab.url)
-        if is_new:
-            page.goto(f"{lab.url}/lab/tree/{name}?token={lab.token}&reset", timeout=1000 * seconds)
-            page.wait_for_function("() => window.jupyterapp", timeout=1000 * seconds)
-        else:
-            notebook.within(seconds, f"JupyterLab did not open {name}", OPEN_ANOTHER, name)
+        page.goto(f"{lab.url}/lab/tree/{name}?token={lab.token}&reset", timeout=1000 * seconds)
+        page.wait_for_function("() => window.jupyterapp", timeout=1000 * seconds)
         notebook.within(seconds, f"JupyterLab did not open {name}", OPEN, name)
         return notebook
 
@@ -382,11 +374,7 @@ def opening(lab: Lab, browser: Browser, idle: list[Page] | None = None) -> Itera
     finally:
         for notebook in opened:
             notebook.within(60, "the kernel did not end", CLOSE)
-            if idle is None:
-                notebook.page.context.close()
-            else:
-                notebook.page.evaluate(DISPOSE)
-                idle.append(notebook.unwatch())
+            notebook.page.context.close()
 
 
 @pytest.fixture
@@ -394,31 +382,6 @@ def open_notebook(lab: Lab, browser: Browser) -> Iterator[Callable[[str], OpenNo
     """Opens a notebook of the course, or one that the test wrote into `lab.root`, by its file name."""
     with opening(lab, browser) as open_it:
         yield open_it
-
-
-@pytest.fixture(scope="module")
-def idle_labs(browser: Browser) -> Iterator[list[Page]]:
-    """Pages where JupyterLab is loaded and shows no notebook."""
-    pages: list[Page] = []
-    yield pages
-    for page in pages:
-        page.context.close()
-
-
-@pytest.fixture
-def open_another_notebook(
-    request: pytest.FixtureRequest, lab: Lab, browser: Browser, idle_labs: list[Page]
-) -> Iterator[Callable[[str], OpenNotebook]]:
-    """The same in a JupyterLab that is loaded already, for tests that leave its theme and its panels as they are.
-
-    Loading it takes most of the time to open a notebook. After a test that failed it is loaded anew.
-    """
-    n_failed = request.session.testsfailed
-    with opening(lab, browser, idle_labs) as open_it:
-        yield open_it
-    if request.session.testsfailed != n_failed:
-        while idle_labs:
-            idle_labs.pop().context.close()
 
 
 @pytest.fixture(scope="module")
