@@ -1,9 +1,10 @@
 """What training holds in memory, counted from the config: weights, gradients, moments, and activations.
 
 Activations are the numbers that the forward pass keeps for the backward pass. They are counted product by product, as
-PyTorch keeps them for `transformer.Transformer` with its fused attention and norms; `autograd.graph.saved_tensors_hooks`
-finds the same bytes in float32. Checkpointing: Chen et al. 2016, "Training deep nets with sublinear memory cost",
-section 3. The 16 bytes a parameter of mixed precision: Rajbhandari et al. 2020 (ZeRO), section 3.1.
+PyTorch keeps them for `transformer.Transformer` with its fused attention and norms;
+`autograd.graph.saved_tensors_hooks` finds the same bytes in float32. Checkpointing: Chen et al. 2016, "Training deep
+nets with sublinear memory cost", section 3. The 16 bytes a parameter of mixed precision: Rajbhandari et al. 2020
+(ZeRO), section 3.1.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ def _patterns():
     hints=(
         "Cut the pattern with shifts and masks: fraction = pattern & ((1 << n_fraction) - 1), then "
         "exponent = (pattern >> n_fraction) & ((1 << n_exponent) - 1), and the sign is what is left above.",
-        "The bias is 2**(n_exponent - 1) - 1. A normal number is (1 + fraction / 2**n_fraction) * 2**(exponent - bias).",
+        "The bias is 2**(n_exponent - 1) - 1. A normal number is (1 + fraction / 2**n_fraction) * "
+        "2**(exponent - bias).",
         "With the exponent 0 there is no leading 1, and the power is that of exponent 1: "
         "fraction / 2**n_fraction * 2**(1 - bias).",
     ),
@@ -69,8 +70,8 @@ def _decoded(
 def _complement(pattern, n_exponent, n_fraction):
     width = 1 + n_exponent + n_fraction
     negative = pattern >> (width - 1)
-    return (-1.0 if negative else 1.0) * _decoded((1 << width) - pattern if negative else pattern, n_exponent, n_fraction,
-        sign=lambda negative: 1.0)  # fmt: skip
+    size = (1 << width) - pattern if negative else pattern
+    return (-1.0 if negative else 1.0) * _decoded(size, n_exponent, n_fraction, sign=lambda negative: 1.0)
 
 
 def _turned(pattern, n_exponent, n_fraction):
@@ -91,7 +92,8 @@ decode.plant({
     "an exponent of 0 is decoded like the others; there the leading 1 is missing, and the power is 2**(1 − bias). "
     "Without that there would be no zero":
         lambda pattern, n_exponent, n_fraction: _decoded(pattern, n_exponent, n_fraction, below=None),
-    "below the normal numbers the power is 2**(1 − bias), as for the exponent 1, and not 2**(0 − bias): the steps go on "
+    "below the normal numbers the power is 2**(1 − bias), as for the exponent 1, and not 2**(0 − "
+    "bias): the steps go on "
     "at the same size":
         lambda pattern, n_exponent, n_fraction: _decoded(
             pattern, n_exponent, n_fraction, below=lambda bias, f: f * 2.0**-bias),
@@ -149,12 +151,14 @@ def _rounded(x, add):
     "training.to_bfloat16",
     title="To the nearest bfloat16",
     prompt=(
-        "This keeps the left 16 bits of a float32, which is a bfloat16. But all numbers come out too near to zero: 1.01 "
+        "This keeps the left 16 bits of a float32, which is a bfloat16. But all numbers come out too "
+        "near to zero: 1.01 "
         "is nearer to 1.0078 than 1.0117 is to it, and still 1.0117 becomes 1.0078. Mend it; in the middle between two "
         "the one whose last bit is 0 wins."
     ),
     hints=(
-        "Cutting rounds towards zero. Who adds half a step before cutting rounds to the nearest: half a step is the bit "
+        "Cutting rounds towards zero. Who adds half a step before cutting rounds to the nearest: "
+        "half a step is the bit "
         "below the last one that is kept, 0x8000.",
         "In the middle that always goes up. Add 0x7FFF, and 1 more where the last bit that is kept is 1: "
         "(pattern >> 16) & 1.",
@@ -174,7 +178,8 @@ def to_bfloat16(x):
 
 
 @to_bfloat16.mend(
-    "the right half is cut off, so that each number moves towards zero; go to the nearest: add half a step before you cut"
+    "the right half is cut off, so that each number moves towards zero; go to the nearest: add half "
+    "a step before you cut"
 )
 def _cut(x):
     pattern = x.view(torch.int32)
@@ -182,7 +187,8 @@ def _cut(x):
 
 
 to_bfloat16.plant({
-    "in the middle between two it always goes away from zero; add 0x7FFF, and 1 only where the last bit that is kept is "
+    "in the middle between two it always goes away from zero; add 0x7FFF, and 1 only where the last "
+    "bit that is kept is "
     "1":
         lambda x: _rounded(x, lambda pattern: 0x8000),
     "in the middle between two it always goes towards zero; add 1 more where the last bit that is kept is 1":
@@ -212,7 +218,8 @@ to_bfloat16.plant({
 
 
 def _halves():
-    """Ordinary rows; one whose squares overflow; a long one whose sum does; one whose squares are below the smallest."""
+    """Ordinary rows; one whose squares overflow; a long one whose sum does; one whose squares are "
+    "below the smallest."""
     for rows, width, scale in ((1, 3, 1.0), (2, 4, 300.0), (2, 300, 30.0), (3, 5, 1e-4)):
         yield ((torch.randn(rows, width) * scale).clamp(-6e4, 6e4).to(torch.float16),)
     yield (torch.tensor([[300.0, -300.0, 299.0], [0.5, -2.0, 1e-3], [1e-4, 2e-4, -1e-4]]).to(torch.float16),)
@@ -221,7 +228,9 @@ def _halves():
 @exercise(
     "training.mean_square",
     title="A mean of squares of halves",
-    prompt="The root of the mean square of each row, the number that RMSNorm divides by, without its rounding or its ∞.",
+    prompt=(
+        "The root of the mean square of each row, the number that RMSNorm divides by, without its rounding or its ∞."
+    ),
     hints=(
         "300² = 90,000 is beyond float16, 0.0001² = 10⁻⁸ below half of its smallest number. Which operation has to be "
         "done in another format?",
@@ -296,7 +305,8 @@ def _scaled():
         "twice the scale."
     ),
     hints=(
-        "torch.isfinite tells inf and nan from numbers. If one is not finite, give back the weights as they are, scale / "
+        "torch.isfinite tells inf and nan from numbers. If one is not finite, give back the weights "
+        "as they are, scale / "
         "2, and 0 good steps.",
         "The gradient of the loss is scaled / scale. Clip that one: times max_norm / length if its length is above "
         "max_norm.",
@@ -369,15 +379,18 @@ def _zeroed(weights, scaled, scale, n_good, rate, max_norm, patience):
 scaled_step.plant({
     "the gradient is not divided by the scale: what came in is scale times the loss's gradient":
         _with(gradient=lambda g, scale, limit: _clipped(g, limit)),
-    "it is clipped before it is unscaled: against the limit stands a length that is scale times too long. Unscale first":
+    "it is clipped before it is unscaled: against the limit stands a length that is scale times too "
+    "long. Unscale first":
         _with(gradient=lambda g, scale, limit: _clipped(g, limit) / scale),
     "the gradient is multiplied by the scale; it has been already, so divide":
         _with(gradient=lambda g, scale, limit: _clipped(g * scale, limit)),
     "clipping is missing":
         _with(gradient=lambda g, scale, limit: g / scale),
-    "a step is taken with a gradient that is not finite; the weights are lost. Leave them as they are and halve the scale":
+    "a step is taken with a gradient that is not finite; the weights are lost. Leave them as they "
+    "are and halve the scale":
         _with(bad=lambda g: False),
-    "where a number is not finite it is set to 0 and the others are used; that is another gradient. Skip the whole step":
+    "where a number is not finite it is set to 0 and the others are used; that is another gradient. "
+    "Skip the whole step":
         _zeroed,
     "the step is skipped, but the scale stays, and the next one will overflow as well; halve it":
         _with(skip=lambda w, scale, n: (w.clone(), scale, 0)),
@@ -418,7 +431,8 @@ def _sizes():
     "training.bytes",
     title="What training holds",
     prompt=(
-        "AdamW in mixed precision: weights, gradients and activations in 16 bits, the master weights and the two moments "
+        "AdamW in mixed precision: weights, gradients and activations in 16 bits, the master weights "
+        "and the two moments "
         "in 32 bits. How many bytes?"
     ),
     hints=(
@@ -444,7 +458,8 @@ def _bytes_of(parameter=16, activation=2):
 
 
 training_bytes.plant({
-    "2 bytes a parameter are missing: weights (2), their gradients (2), master weights (4) and two moments (4 each) are "
+    "2 bytes a parameter are missing: weights (2), their gradients (2), master weights (4) and two "
+    "moments (4 each) are "
     "there at the same time":
         _bytes_of(14),
     "4 bytes a parameter are missing: the second moment, or the master weights; or moments are counted as 16 bits":
@@ -489,8 +504,10 @@ PREDICTIONS = (
     Prediction(
         id="training.largest",
         text=(
-            "The course's model is trained on batches of 8 rows of 256 tokens, all in float32. Besides the weights (12.6 "
-            "MB) memory holds gradients, Adam's averages, and what the forward pass keeps for the way back. The largest "
+            "The course's model is trained on batches of 8 rows of 256 tokens, all in float32. "
+            "Besides the weights (12.6 "
+            "MB) memory holds gradients, Adam's averages, and what the forward pass keeps for the "
+            "way back. The largest "
             "part is …"
         ),
         options=(
@@ -506,7 +523,7 @@ PREDICTIONS = (
 QUESTIONS = (
     Question(
         id="training.which_format",
-        text="Most of a gradient's numbers are near 10⁻⁹, and you may not scale them. Which format of 16 bits keeps them?",
+        text="Most numbers of a gradient are near 10⁻⁹, and you may not scale them. Which of these formats keeps them?",
         options=(
             "float16: with 10 bits of fraction it is the more exact one",
             "bfloat16: it has the exponents of float32",
@@ -516,7 +533,7 @@ QUESTIONS = (
         answer=1,
         why=(
             "Its smallest number is 6 · 10⁻⁸, and half of that is rounded to 0. Exactness is of no use without range.",
-            "8 exponent bits reach down to 10⁻³⁸. The 7 bits of fraction keep two to three digits, which a gradient can do with.",
+            "8 exponent bits reach down to 10⁻³⁸. 7 bits of fraction keep two to three digits, enough for a gradient.",
             "float16's smallest, below the normal ones, is 6 · 10⁻⁸: 10⁻⁹ is rounded to 0.",
             "How the 16 bits are shared between exponent and fraction decides.",
         ),
