@@ -807,13 +807,19 @@ def step_by_pytorchs_scaler(weights, scaled, scale, n_good, rate, max_norm, pati
     return place.detach().clone(), scaler.get_scale(), scaler._get_growth_tracker()
 
 
-def bytes_of_tensors(n_parameters, n_layers, batch_size, seq_len, numbers_per_token):
+def rows_added_one_by_one(n_bytes, n_parameters, n_layers, d_model, numbers_per_token, seq_len):
+    """Rows are added until the bytes of PyTorch's own (empty) tensors are more than there are."""
+
     def empty(*shape, dtype):
         return torch.empty(*shape, dtype=dtype, device="meta").nbytes
 
     half, wide = torch.bfloat16, torch.float32
-    kept = sum(empty(batch_size, seq_len, numbers_per_token, dtype=half) for _ in range(n_layers))
-    return kept + sum(empty(n_parameters, dtype=dtype) for dtype in (half, half, wide, wide, wide))
+    taken, rows = sum(empty(n_parameters, dtype=dtype) for dtype in (half, half, wide, wide, wide)), -1
+    row = sum(empty(seq_len, d_model, dtype=half) for _ in range(n_layers - 1))
+    row += empty(seq_len, numbers_per_token, dtype=half)  # the layer that is rerun, its input among them
+    while taken <= n_bytes:
+        taken, rows = taken + row, rows + 1
+    return max(0, rows)
 
 
 OTHERS = {
@@ -821,7 +827,7 @@ OTHERS = {
     "training.to_bfloat16": lambda x: x.to(torch.bfloat16).float(),
     "training.mean_square": lambda x: torch.from_numpy(np.sqrt((x.double().numpy() ** 2).mean(1))),
     "training.loss_scale": step_by_pytorchs_scaler,
-    "training.bytes": bytes_of_tensors,
+    "training.most_rows": rows_added_one_by_one,
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
     "welcome.prepare": prepared_by_hand,

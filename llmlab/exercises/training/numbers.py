@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from ..records import Prediction, Question, exercise
@@ -22,6 +24,25 @@ def _patterns():
                 yield pattern + sign * (1 - place % 2), n_exponent, n_fraction
 
 
+def _value(arguments, found):
+    """The number that a pattern stands for, and what was found, as floats; None where it is no number."""
+    found = found.item() if isinstance(found, torch.Tensor) and found.numel() == 1 else found
+    return decode.answer(*arguments), float(found) if isinstance(found, int | float) else None
+
+
+def _close_only(arguments, found):
+    """A symptom: a number that is near the right one, and not it."""
+    exact, found = _value(arguments, found)
+    if found is None or exact == found or not math.isclose(exact, found, rel_tol=1e-4, abs_tol=1e-5):
+        return ""
+    return f"expected {exact:.9g}, got {found:.9g}. A float has every one of these numbers exactly, small ones too"
+
+
+def _is_exact(arguments, found):
+    exact, found = _value(arguments, found)
+    return {"a float has every one of these numbers exactly": math.isclose(exact, found, rel_tol=1e-9)}
+
+
 @exercise(
     "training.decode",
     title="A number from its bits",
@@ -37,6 +58,8 @@ def _patterns():
     inputs=_patterns,
     difficulty=2,
     minutes=8,
+    facts=_is_exact,
+    symptoms=(_close_only,),
 )
 def decode(pattern, n_exponent, n_fraction):
     """pattern: a whole number, whose bits from the left are 1 of the sign, n_exponent, n_fraction. Returns the number
@@ -54,7 +77,7 @@ def decode(pattern, n_exponent, n_fraction):
 def _decoded(
     pattern, n_exponent, n_fraction, *,
     bias=lambda bits: (1 << (bits - 1)) - 1, lead=1.0, parts=None, below=lambda bias, f: f * 2.0 ** (1 - bias),
-    sign=lambda negative: -1.0 if negative else 1.0,
+    sign=lambda negative: -1.0 if negative else 1.0, power=lambda e, bias: e - bias,
 ):  # fmt: skip
     """`decode` with one part replaced; below(bias, fraction) -> the number where the exponent is 0."""
     fraction = (pattern & ((1 << n_fraction) - 1)) / (1 << n_fraction)
@@ -64,7 +87,7 @@ def _decoded(
     minus = sign(pattern >> (n_exponent + n_fraction))
     if exponent == 0 and below:
         return minus * below(bias(n_exponent), fraction)
-    return minus * (lead + fraction) * 2.0 ** (exponent - bias(n_exponent))
+    return minus * (lead + fraction) * 2.0 ** power(exponent, bias(n_exponent))
 
 
 def _complement(pattern, n_exponent, n_fraction):
@@ -88,13 +111,59 @@ def _fraction_first(pattern, n_exponent, n_fraction):
     return _decoded(sign | exponent << n_fraction | fraction, n_exponent, n_fraction)
 
 
+def _sign_in_exponent(pattern, n_exponent, n_fraction):
+    exponent, minus = pattern >> n_fraction, -1.0 if pattern >> (n_exponent + n_fraction) else 1.0
+    fraction, bias = (pattern & ((1 << n_fraction) - 1)) / (1 << n_fraction), (1 << (n_exponent - 1)) - 1
+    return minus * (fraction * 2.0 ** (1 - bias) if exponent == 0 else (1 + fraction) * 2.0 ** (exponent - bias))
+
+
+def _without_zeros(pattern, n_exponent, n_fraction):
+    text = bin(pattern)[2:]
+    exponent, bias = int(text[1 : 1 + n_exponent], 2), (1 << (n_exponent - 1)) - 1
+    fraction = int(text[1 + n_exponent :], 2) / (1 << n_fraction)
+    value = fraction * 2.0 ** (1 - bias) if exponent == 0 else (1 + fraction) * 2.0 ** (exponent - bias)
+    return (-1.0) ** int(text[0]) * value
+
+
 decode.plant({
+    "every number is negative: -1 ** s is −(1 ** s) in Python; write (-1) ** s":
+        lambda pattern, n_exponent, n_fraction: _decoded(pattern, n_exponent, n_fraction, sign=lambda negative: -1.0),
+    "the numbers with the exponent 0 have a sign too":
+        lambda pattern, n_exponent, n_fraction: abs(_decoded(pattern, n_exponent, n_fraction))
+        if pattern >> n_fraction & ((1 << n_exponent) - 1) == 0 else _decoded(pattern, n_exponent, n_fraction),
+    "the sign's bit stays in the exponent: mask it off, & ((1 << n_exponent) - 1)":
+        _sign_in_exponent,
+    "only 0 itself is treated apart; no number with the exponent 0 has a leading 1, and the power is 2**(1 − bias)":
+        (
+            lambda pattern, n_exponent, n_fraction: _decoded(
+                pattern, n_exponent, n_fraction, below=lambda bias, f: (1 + f) * 2.0**-bias if f else 0.0),
+            lambda pattern, n_exponent, n_fraction: _decoded(
+                pattern, n_exponent, n_fraction, below=lambda bias, f: (1 + f) * 2.0 ** (1 - bias) if f else 0.0),
+        ),
+    "bin leaves out the zeros on the left, so that the other bits move: fill them up, "
+    "bin(pattern)[2:].zfill(1 + n_exponent + n_fraction)":
+        _without_zeros,
+    "the fraction of normal numbers is lost; f // 2**n_fraction is 0, divide with /":
+        lambda pattern, n_exponent, n_fraction: _decoded(
+            pattern, n_exponent, n_fraction, parts=lambda e, f: (e, f if e == 0 else 0.0)),
+    "the fraction is lost everywhere; f // 2**n_fraction is 0, divide with /":
+        lambda pattern, n_exponent, n_fraction: _decoded(
+            pattern, n_exponent, n_fraction, parts=lambda e, f: (e, 0.0)),
+    "the exponent 1 is read as 0 is; the leading 1 is missing only with the exponent 0":
+        lambda pattern, n_exponent, n_fraction: _decoded(
+            pattern, n_exponent, n_fraction, parts=lambda e, f: (0 if e == 1 else e, f)),
+    "with the exponent 0 there is a power too, 2**(1 − bias)":
+        lambda pattern, n_exponent, n_fraction: _decoded(pattern, n_exponent, n_fraction, below=lambda bias, f: f),
+    "5 bits of exponent and 10 of fraction are those of float16; take n_exponent and n_fraction":
+        lambda pattern, n_exponent, n_fraction: _decoded(pattern, 5, 10),
+    "the power is exponent − bias, not bias − exponent":
+        lambda pattern, n_exponent, n_fraction: _decoded(
+            pattern, n_exponent, n_fraction, power=lambda e, bias: bias - e),
     "an exponent of 0 is decoded like the others; there the leading 1 is missing, and the power is 2**(1 − bias). "
     "Without that there would be no zero":
         lambda pattern, n_exponent, n_fraction: _decoded(pattern, n_exponent, n_fraction, below=None),
-    "below the normal numbers the power is 2**(1 − bias), as for the exponent 1, and not 2**(0 − "
-    "bias): the steps go on "
-    "at the same size":
+    "below the normal numbers the power is 2**(1 − bias), as for the exponent 1, and not 2**(0 − bias): the steps go "
+    "on at the same size":
         lambda pattern, n_exponent, n_fraction: _decoded(
             pattern, n_exponent, n_fraction, below=lambda bias, f: f * 2.0**-bias),
     "all numbers with the exponent 0 come out as 0; only the fraction 0 is zero there":
@@ -117,8 +186,14 @@ decode.plant({
         lambda pattern, n_exponent, n_fraction: _decoded(
             pattern, n_exponent, n_fraction, parts=lambda e, f: (e, f * (1 << n_fraction))),
     "the fraction is divided by 2**n_fraction − 1; there are 2**n_fraction steps from one power of two to the next":
-        lambda pattern, n_exponent, n_fraction: _decoded(
-            pattern, n_exponent, n_fraction, parts=lambda e, f: (e, f * (1 << n_fraction) / ((1 << n_fraction) - 1))),
+        (
+            lambda pattern, n_exponent, n_fraction: _decoded(
+                pattern, n_exponent, n_fraction,
+                parts=lambda e, f: (e, f * (1 << n_fraction) / ((1 << n_fraction) - 1))),
+            lambda pattern, n_exponent, n_fraction: _decoded(
+                pattern, n_exponent, n_fraction,
+                parts=lambda e, f: (e, f * (1 << n_fraction) / ((1 << n_fraction) - 1) if e else f)),
+        ),
     "negative numbers are read as a two's complement, like whole numbers; here the sign is one bit, and the others are "
     "the same for x and −x":
         _complement,
@@ -134,11 +209,37 @@ decode.plant({
 
 def _float32():
     """Exact ones, values around the middle between two steps, both signs, very large and very small ones."""
-    yield (torch.tensor([1.0, 1.00390625, 1.01171875, 1.005, -1.01171875]).float(),)  # two of them in the middle
+    yield (torch.tensor([1.0, 1.00390625, 1.01171875, 1.014, -1.01171875, 0.0]).float(),)  # three in the middle
     for scale in (1.0, 1e-30, 1e30):
         yield ((torch.randn(2, 5) * scale).float(),)
     near = torch.randint(0x3F80, 0x4100, (3, 4)) << 16  # the left half of a pattern
     yield ((near + torch.tensor([0x7FFF, 0x8000, 0x8001, 0])).to(torch.int32).view(torch.float32),)
+
+
+def _bfloat16_facts(arguments, found):
+    """Exactly the nearest ones, in a format of its own right: float32, or wider."""
+    right = to_bfloat16.answer(*arguments).double()
+    return {
+        "the numbers are right, but the tensor is bfloat16; give them back as float32, .float()":
+            getattr(found, "dtype", None) != torch.bfloat16,
+        "a number is not the nearest bfloat16; very small and very large ones are rounded by the same rule":
+            torch.equal(torch.as_tensor(found).double(), right),
+    }  # fmt: skip
+
+
+def _bits_misread(arguments, found):
+    """A symptom: bits taken for the number that they would be as a whole number, or two numbers made of each."""
+    pattern = arguments[0].view(torch.int32).double()
+    if not isinstance(found, torch.Tensor):
+        return ""
+    if found.shape[:-1] == pattern.shape[:-1] and found.shape[-1] == 2 * pattern.shape[-1]:
+        return (
+            "two numbers come back for each: 64 bits were read as two float32. Stay in int32; torch.where with two "
+            "plain numbers, as in torch.where(…, 0x8000, 0), is int64"
+        )
+    if found.shape == pattern.shape and bool(((found.double() - pattern).abs() <= 2**17).all()):
+        return "the pattern came back as a number: .float() and .to(…) convert it, view(torch.float32) reads its bits"
+    return ""
 
 
 def _rounded(x, add):
@@ -151,26 +252,26 @@ def _rounded(x, add):
     "training.to_bfloat16",
     title="To the nearest bfloat16",
     prompt=(
-        "This keeps the left 16 bits of a float32, which is a bfloat16. But all numbers come out too "
-        "near to zero: 1.01 "
-        "is nearer to 1.0078 than 1.0117 is to it, and still 1.0117 becomes 1.0078. Mend it; in the middle between two "
-        "the one whose last bit is 0 wins."
+        "This keeps the left 16 bits of a float32, which is a bfloat16, but always the one nearer to zero: 1.014 "
+        "becomes 1.0078, although 1.0156 is nearer. Mend it; in the middle between two the one whose last bit is 0 "
+        "wins."
     ),
     hints=(
-        "Cutting rounds towards zero. Who adds half a step before cutting rounds to the nearest: "
-        "half a step is the bit "
-        "below the last one that is kept, 0x8000.",
+        "Cutting rounds towards zero. Who adds half a step before cutting rounds to the nearest: half a step is the "
+        "bit below the last one that is kept, 0x8000.",
         "In the middle that always goes up. Add 0x7FFF, and 1 more where the last bit that is kept is 1: "
-        "(pattern >> 16) & 1.",
+        "(pattern >> 16) & 1. Stay in int32: torch.where(…, 1, 0) would be int64.",
     ),
     inputs=_float32,
     keeps=("x",),
     difficulty=2,
-    minutes=7,
+    minutes=8,
+    facts=_bfloat16_facts,
+    symptoms=(_bits_misread,),
 )
 def to_bfloat16(x):
-    """x: float32, finite, any shape. Returns float32 of the same shape: each number's nearest bfloat16, in the middle
-    that whose last bit is 0.
+    """x: float32, any shape, 0 or of sizes that are normal in bfloat16. Returns the nearest bfloat16 of each number, as
+    float32; in the middle that whose last bit is 0.
     """
     pattern = x.view(torch.int32)
     last = (pattern >> 16) & 1  # the last bit that is kept
@@ -178,18 +279,21 @@ def to_bfloat16(x):
 
 
 @to_bfloat16.mend(
-    "the right half is cut off, so that each number moves towards zero; go to the nearest: add half "
-    "a step before you cut"
+    "the right half is cut off, so that a number moves towards zero; go to the nearest: add half a step before you cut"
 )
 def _cut(x):
     pattern = x.view(torch.int32)
     return (pattern >> 16 << 16).view(torch.float32)
 
 
+def _cut_or_rounded(pattern, *, rounds, back=16):
+    pattern = pattern + 0x7FFF + ((pattern >> 16) & 1) if rounds else pattern
+    return (pattern >> 16 << back).view(torch.float32)
+
+
 to_bfloat16.plant({
-    "in the middle between two it always goes away from zero; add 0x7FFF, and 1 only where the last "
-    "bit that is kept is "
-    "1":
+    "in the middle between two it always goes away from zero; add 0x7FFF, and 1 only where the last bit that is kept "
+    "is 1":
         lambda x: _rounded(x, lambda pattern: 0x8000),
     "in the middle between two it always goes towards zero; add 1 more where the last bit that is kept is 1":
         lambda x: _rounded(x, lambda pattern: 0x7FFF),
@@ -209,6 +313,24 @@ to_bfloat16.plant({
         lambda x: x.clone(),
     "the step is the same for all sizes, 2**−7; it is 2**−7 of the power of two below the number":
         lambda x: (x.double() * 128).round().float() / 128,
+    "the sign is lost":
+        lambda x: to_bfloat16.answer(x.abs()),
+    "x.to(torch.int32) cuts each number to a whole one; x.view(torch.int32) reads its bits":
+        lambda x: _cut_or_rounded(x.to(torch.int32), rounds=False),
+    "all numbers come out as 0, or nearly. x.to(torch.int32) would do that, which cuts each to a whole number where view "
+    "reads its bits; or an order of operations: + comes before >>, and >> before &":
+        lambda x: _cut_or_rounded(x.to(torch.int32), rounds=True),
+    "the bits that are kept still stand at the right end; shift them back, << 16, before view":
+        (
+            lambda x: _cut_or_rounded(x.view(torch.int32), rounds=True, back=0),
+            lambda x: _cut_or_rounded(x.view(torch.int32), rounds=False, back=0),
+        ),
+    "half a step is taken away from negative patterns; the sign is a bit of its own, so that adding moves away from "
+    "zero for both signs":
+        (
+            lambda x: _rounded(x, lambda pattern: torch.where(pattern < 0, -0x8000, 0x8000).int()),
+            lambda x: _rounded(x, lambda pattern: torch.where(x > 0, 0x8000, -0x8000).int()),
+        ),
     "the half step goes towards plus infinity: negative numbers are cut where they should be rounded":
         lambda x: _rounded(x, lambda pattern: torch.where(pattern < 0, 0, 0x7FFF + ((pattern >> 16) & 1))),
 })  # fmt: skip
@@ -218,18 +340,19 @@ to_bfloat16.plant({
 
 
 def _halves():
-    """Ordinary rows; one whose squares overflow; a long one whose sum does; one whose squares are "
-    "below the smallest."""
+    """Ordinary rows; rows whose squares overflow, or only their sum, or one square and not the mean; tiny squares."""
     for rows, width, scale in ((1, 3, 1.0), (2, 4, 300.0), (2, 300, 30.0), (3, 5, 1e-4)):
         yield ((torch.randn(rows, width) * scale).clamp(-6e4, 6e4).to(torch.float16),)
     yield (torch.tensor([[300.0, -300.0, 299.0], [0.5, -2.0, 1e-3], [1e-4, 2e-4, -1e-4]]).to(torch.float16),)
+    yield (torch.tensor([[300.0, 1.0, -1.0, 1.0], [0.25, -0.5, 2.0, 1.0]]).to(torch.float16),)
 
 
 @exercise(
     "training.mean_square",
-    title="A mean of squares of halves",
+    title="A mean of squares of float16",
     prompt=(
-        "The root of the mean square of each row, the number that RMSNorm divides by, without its rounding or its ∞."
+        "The root of the mean square of each row (RMSNorm's divisor, without its ε), without float16's rounding or "
+        "its ∞."
     ),
     hints=(
         "300² = 90,000 is beyond float16, 0.0001² = 10⁻⁸ below half of its smallest number. Which operation has to be "
@@ -239,7 +362,7 @@ def _halves():
     inputs=_halves,
     keeps=("x",),
     difficulty=1,
-    minutes=6,
+    minutes=3,
 )
 def root_mean_square(x):
     """x (B, D) float16 -> (B,) float32: the root of the mean of each row's squares, as exact as float32 allows."""
@@ -255,8 +378,30 @@ root_mean_square.plant({
         (lambda x: x.pow(2).mean(dim=1).sqrt(), lambda x: x.pow(2).mean(dim=1).sqrt().float()),
     "the squares are taken in float16 and converted afterwards; by then they are ∞ or 0. Convert x first":
         lambda x: _wide_mean(x.pow(2)),
-    "the sum of the squares is put back into float16 before the root; stay in float32 to the end":
-        lambda x: x.float().pow(2).mean(dim=1).half().float().sqrt(),
+    "the mean of the squares is put back into float16 before the root; stay in float32 to the end":
+        (
+            lambda x: x.float().pow(2).mean(dim=1).half().float().sqrt(),
+            lambda x: x.float().pow(2).mean(dim=1).half().sqrt(),
+        ),
+    "an ε is added; RMSNorm has one, but here the plain root of the mean square is asked for":
+        (
+            lambda x: (x.float().pow(2).mean(dim=1) + 1e-5).sqrt(),
+            lambda x: (x.float().pow(2).mean(dim=1) + 1e-6).sqrt(),
+            lambda x: (x.float().pow(2).mean(dim=1) + 1e-8).sqrt(),
+        ),
+    "the norm is added up in float32, but comes back rounded to float16; convert x first":
+        (
+            lambda x: x.norm(dim=1).float() / x.shape[1] ** 0.5,
+            lambda x: x.norm(dim=1) / x.shape[1] ** 0.5,
+        ),
+    "the root is below the line: that is what RMSNorm multiplies by; give back the root itself":
+        lambda x: x.float().pow(2).mean(dim=1).rsqrt(),
+    "the mean is taken before the square; square each number first":
+        lambda x: x.float().mean(dim=1).pow(2).sqrt(),
+    "it is divided by D − 1; a mean divides by the number of members, D":
+        lambda x: (x.float().pow(2).sum(dim=1) / (x.shape[1] - 1)).sqrt(),
+    "that is the standard deviation with D − 1: the mean is taken away first. Square the numbers as they are":
+        lambda x: x.float().std(dim=1),
     "the result is rounded to float16; give back float32":
         lambda x: x.float().pow(2).mean(dim=1).sqrt().half(),
     "the root is missing":
@@ -282,32 +427,38 @@ root_mean_square.plant({
 
 
 def _scaled():
-    """A step within the limit and one beyond, the last of a streak, one with inf, one with nan, at other scales."""
+    """A step within the limit and one beyond, the last of a streak, one with inf, one with nan, at other scales.
+
+    At a scale of 1 half of it is no whole number; 65,536 times 2 is beyond float16; at a scale of 2 a gradient that was
+    multiplied by it is not clipped yet.
+    """
     nan, inf = float("nan"), float("inf")
-    for gradient, scale, n_good, limit, patience in (
-        ([0.3, -0.2], 8.0, 0, 10.0, 3),
-        ([3.0, -4.0, 1.0], 1024.0, 1, 1.0, 5),
-        ([0.5, 0.1, -0.7, 0.2], 64.0, 2, 0.5, 3),
-        ([0.5, inf], 32.0, 1, 1.0, 3),
-        ([nan, 0.25, -1.0], 256.0, 0, 1.0, 4),
-        ([-inf, 0.25, -1.0], 16.0, 3, 1.0, 4),
-        ([0.0, 0.02], 2.0, 0, 0.01, 1),
+    for gradient, scale, n_good, rate, limit, patience in (
+        ([0.3, -0.2], 8.0, 0, 0.1, 10.0, 3),
+        ([0.3, -0.2], 2.0, 0, 0.1, 10.0, 3),
+        ([3.0, -4.0, 1.0], 1024.0, 1, 0.3, 1.0, 5),
+        ([0.5, 0.1, -0.7, 0.2], 64.0, 2, 0.1, 0.5, 3),
+        ([0.5, inf], 32.0, 1, 0.1, 1.0, 3),
+        ([0.5, inf], 1.0, 1, 0.1, 1.0, 3),
+        ([nan, 0.25, -1.0], 256.0, 0, 0.1, 1.0, 4),
+        ([-inf, 0.25, -1.0], 16.0, 3, 0.1, 1.0, 4),
+        ([2.0, -1.0], 65536.0, 2, 0.2, 10.0, 3),
+        ([0.0, 0.02], 2.0, 0, 0.5, 0.01, 1),
     ):
         gradient = torch.tensor(gradient)
-        yield torch.randn(len(gradient)), gradient * scale, scale, n_good, 0.1, limit, patience
+        yield torch.randn(len(gradient)), gradient * scale, scale, n_good, rate, limit, patience
 
 
 @exercise(
     "training.loss_scale",
     title="A step of dynamic loss scaling",
     prompt=(
-        "Unscale, clip, step. If a number is not finite: no step, half the scale. After `patience` good steps in a row "
-        "twice the scale."
+        "Unscale, clip, step. If a number is not finite: no step, half the scale, and count from 0 again. After "
+        "`patience` good steps in a row: twice the scale, and count from 0 again. The weights that came stay as given."
     ),
     hints=(
-        "torch.isfinite tells inf and nan from numbers. If one is not finite, give back the weights "
-        "as they are, scale / "
-        "2, and 0 good steps.",
+        "torch.isfinite tells inf and nan from numbers. If one is not finite, give back the weights as they are, "
+        "scale / 2, and 0 good steps.",
         "The gradient of the loss is scaled / scale. Clip that one: times max_norm / length if its length is above "
         "max_norm.",
         "Count the good step. If there are `patience` of them, the scale is doubled and the count is 0 again.",
@@ -315,10 +466,10 @@ def _scaled():
     inputs=_scaled,
     keeps=("weights", "scaled"),
     difficulty=3,
-    minutes=9,
+    minutes=10,
 )
 def scaled_step(weights, scaled, scale, n_good, rate, max_norm, patience):
-    """weights (P,); scaled (P,): gradient of scale · loss; n_good: good steps in a row so far.
+    """weights (P,); scaled (P,) float32: gradient of scale · loss; n_good: good steps in a row so far.
     Returns new weights (P,) after a step of plain descent, the new scale, the new n_good.
     """
     if not torch.isfinite(scaled).all():
@@ -376,21 +527,114 @@ def _zeroed(weights, scaled, scale, n_good, rate, max_norm, patience):
     return (new, grown, n) if torch.isfinite(scaled).all() else (new, scale / 2, 0)
 
 
+def _limited(length):
+    """A gradient rule that takes another length for that of the gradient."""
+    return lambda g, scale, limit: (g / scale) * min(1.0, limit / float(length(g / scale)))
+
+
+def _stepped_first(weights, scaled, scale, n_good, rate, max_norm, patience, *, factor=_clipped, step=lambda g, ok: g):
+    finite = torch.isfinite(scaled).all()
+    new = weights - rate * step(factor(scaled / scale, max_norm), finite)
+    if not finite:
+        return new, scale / 2, 0
+    return (new, scale * 2, 0) if n_good + 1 == patience else (new, scale, n_good + 1)
+
+
+def _first(**parts):
+    """A version of the step that is taken before the look at the gradient."""
+
+    def version(weights, scaled, scale, n_good, rate, max_norm, patience):
+        return _stepped_first(weights, scaled, scale, n_good, rate, max_norm, patience, **parts)
+
+    return version
+
+
+def _by_least(g, limit):
+    return g * (limit / g.norm()).clamp(max=1.0)  # nan stays nan
+
+
+def _long_skipped(weights, scaled, scale, n_good, rate, max_norm, patience):
+    if not torch.isfinite(scaled).all() or (scaled / scale).norm() > max_norm:
+        return weights.clone(), scale / 2, 0
+    return _step_of(weights, scaled, scale, n_good, rate, max_norm, patience)
+
+
+def _forgetful(weights, scaled, scale, n_good, rate, max_norm, patience):
+    return _step_of(weights, scaled, scale, 0, rate, max_norm, patience)
+
+
+def _exchanged(weights, scaled, scale, n_good, rate, max_norm, patience):
+    new, scale, n_good = _step_of(weights, scaled, scale, n_good, rate, max_norm, patience)
+    return new, n_good, scale
+
+
+def _twice_unscaled(weights, scaled, scale, n_good, rate, max_norm, patience):
+    new, later, n = _step_of(weights, scaled, scale, n_good, rate, max_norm, patience)
+    if not torch.isfinite(scaled).all():
+        return new, later, n
+    return weights - rate * _clipped(scaled / scale, max_norm) / later, later, n
+
+
 scaled_step.plant({
+    "a short gradient is brought to the limit's length too; shorten only one that is longer":
+        _with(gradient=lambda g, scale, limit: g / scale * (limit / (g / scale).norm())),
+    "it is unscaled in float16, where what the scale has saved is lost again; stay in float32":
+        _with(gradient=lambda g, scale, limit: _clipped((g.half() / scale).float(), limit)),
+    "each number is cut at ±max_norm, which turns the arrow; multiply all by max_norm / length":
+        _with(gradient=lambda g, scale, limit: (g / scale).clamp(-limit, limit)),
+    "the largest number is taken for the length; the length is the root of the sum of squares":
+        _with(gradient=_limited(lambda g: g.abs().max())),
+    "the sizes are added for the length; the length is the root of the sum of squares":
+        _with(gradient=_limited(lambda g: g.abs().sum())),
+    "the root is missing in the length: the root of the sum of squares":
+        _with(gradient=_limited(lambda g: g.pow(2).sum())),
+    "the length is the root of the sum of squares, not of their mean":
+        _with(gradient=_limited(lambda g: g.pow(2).mean().sqrt())),
+    "the step is taken before the look: what is not finite is in the weights by then. Look first, and give them back "
+    "as they came":
+        (_first(), _first(factor=_by_least)),
+    "0 · ∞ and 0 · NaN are NaN, so that multiplying a step by 0 does not leave it out; take if, or torch.where":
+        _first(step=lambda g, ok: g * ok),
+    "a gradient that is only too long is skipped; shorten it to max_norm":
+        _long_skipped,
+    "the n_good that comes in is not used; count on from it":
+        _forgetful,
+    "for a skipped step zeros come back; give back the weights as they came":
+        _with(skip=lambda w, scale, n: (torch.zeros_like(w), scale / 2, 0)),
+    "for a skipped step None comes back; give back the weights as they came":
+        _with(skip=lambda w, scale, n: (None, scale / 2, 0)),
+    "the scale and n_good have changed places: weights, scale, n_good":
+        (
+            _exchanged,
+            lambda weights, scaled, scale, n_good, rate, max_norm, patience: (
+                _exchanged if torch.isfinite(scaled).all() else _step_of
+            )(weights, scaled, scale, n_good, rate, max_norm, patience),
+        ),
+    "the gradient is divided by the scale twice":
+        (
+            _with(gradient=lambda g, scale, limit: _clipped(g / scale, limit) / scale),
+            _twice_unscaled,
+        ),
+    "the half of the scale is rounded down, //, and half of 1 is then 0; divide with /":
+        _with(skip=lambda w, scale, n: (w.clone(), scale // 2, 0)),
+    "the scale is held at 1 at least; halve it, whatever it is":
+        _with(skip=lambda w, scale, n: (w.clone(), max(scale / 2, 1.0), 0)),
+    "the scale is held at 65,536 at most; double it, whatever it is":
+        _with(grow=lambda scale, n: (min(scale * 2, 65536.0), 0)),
     "the gradient is not divided by the scale: what came in is scale times the loss's gradient":
         _with(gradient=lambda g, scale, limit: _clipped(g, limit)),
-    "it is clipped before it is unscaled: against the limit stands a length that is scale times too "
-    "long. Unscale first":
+    "it is clipped before it is unscaled: against the limit stands a length that is scale times too long. Unscale "
+    "first":
         _with(gradient=lambda g, scale, limit: _clipped(g, limit) / scale),
     "the gradient is multiplied by the scale; it has been already, so divide":
         _with(gradient=lambda g, scale, limit: _clipped(g * scale, limit)),
     "clipping is missing":
         _with(gradient=lambda g, scale, limit: g / scale),
-    "a step is taken with a gradient that is not finite; the weights are lost. Leave them as they "
-    "are and halve the scale":
+    "a step is taken with a gradient that is not finite; the weights are lost. Leave them as they are and halve the "
+    "scale":
         _with(bad=lambda g: False),
-    "where a number is not finite it is set to 0 and the others are used; that is another gradient. "
-    "Skip the whole step":
+    "where a number is not finite it is set to 0 and the others are used; that is another gradient. Skip the whole "
+    "step":
         _zeroed,
     "the step is skipped, but the scale stays, and the next one will overflow as well; halve it":
         _with(skip=lambda w, scale, n: (w.clone(), scale, 0)),
@@ -406,7 +650,7 @@ scaled_step.plant({
         _with(bad=lambda g: bool(torch.isinf(g).any())),
     "only +∞ and nan are looked for; a gradient can overflow to −∞ as well":
         _with(bad=lambda g: bool((torch.isnan(g) | (g == float("inf"))).any())),
-    "the scale never grows: after `patience` good steps in a row it is doubled":
+    "at the `patience`-th good step in a row the scale is not doubled":
         _with(grow=lambda scale, n: (scale, n)),
     "after doubling, the count of good steps begins at 0 again":
         _with(grow=lambda scale, n: (scale * 2, n)),
@@ -417,83 +661,115 @@ scaled_step.plant({
 })  # fmt: skip
 
 
-# What training holds --------------------------------------------------------------------------------------------------
+# How many rows fit ----------------------------------------------------------------------------------------------------
 
 
 def _sizes():
-    yield 10, 1, 1, 1, 1
-    yield 100, 2, 3, 5, 7
-    yield 3_148_224, 6, 8, 256, 3720
-    yield 1_235_814_400, 16, 4, 2048, 60_000
+    """One layer; room to the byte, and one byte less; none fits; parameters alone do not; a model of 1.2 billion."""
+    yield 200, 10, 1, 2, 5, 1
+    row = 2 * 3 * (4 * 8 + 30 - 8)
+    for n_bytes in (16_000 + 25 * row, 16_000 + 25 * row - 1, 16_000 + row - 1, 9_000, 30_000):
+        yield n_bytes, 1000, 4, 8, 30, 3
+    yield 1_000_000, 20_000, 6, 16, 300, 7
+    yield 24_000_000_000, 1_235_814_400, 16, 2048, 60_000, 512
 
 
 @exercise(
-    "training.bytes",
-    title="What training holds",
+    "training.most_rows",
+    title="How many rows fit",
     prompt=(
-        "AdamW in mixed precision: weights, gradients and activations in 16 bits, the master weights "
-        "and the two moments "
-        "in 32 bits. How many bytes?"
+        "With checkpointing: how many rows of a batch fit in n_bytes? AdamW in mixed precision: weights, gradients and "
+        "activations in 16 bits, master weights and two moments in 32. Only what the layers keep counts as activations."
     ),
     hints=(
-        "What there is of each parameter: 2 bytes of weight, 2 of gradient, 4 of master weight, 4 + 4 of moments.",
-        "Activations are kept for every row, every token and every layer: batch_size * seq_len * n_layers * "
-        "numbers_per_token numbers of 2 bytes.",
+        "Of each parameter there are 2 bytes of weight, 2 of gradient, 4 of master weight, 4 + 4 of moments, however "
+        "many rows there are. What is left of n_bytes is for the rows.",
+        "Of each token every layer keeps its input, d_model numbers. One layer at a time is rerun, and has all of its "
+        "numbers_per_token; its input is among them and was counted already.",
+        "Whole rows only, so divide with //; and if the parameters alone do not fit, the answer is 0.",
     ),
     inputs=_sizes,
-    difficulty=1,
-    minutes=5,
+    difficulty=2,
+    minutes=6,
 )
-def training_bytes(n_parameters, n_layers, batch_size, seq_len, numbers_per_token):
-    """numbers_per_token: activations that each layer keeps of each token. Returns bytes, a whole number."""
-    activations = batch_size * seq_len * n_layers * numbers_per_token
-    return 16 * n_parameters + 2 * activations
+def most_rows(n_bytes, n_parameters, n_layers, d_model, numbers_per_token, seq_len):
+    """numbers_per_token: what a layer that runs keeps of each token, with its input of d_model numbers among it.
+    Returns a whole number, 0 if none fits.
+    """
+    kept = n_layers * d_model  # of each token: the layers' inputs
+    rerun = numbers_per_token - d_model  # and the rest of one layer
+    row = 2 * seq_len * (kept + rerun)  # bytes
+    return max(0, (n_bytes - 16 * n_parameters) // row)
 
 
-def _bytes_of(parameter=16, activation=2):
-    """A version of the count with other bytes for a parameter and an activation."""
-    return lambda n_parameters, n_layers, batch_size, seq_len, numbers_per_token: (
-        parameter * n_parameters + activation * batch_size * seq_len * n_layers * numbers_per_token
-    )
+def _rows_of(
+    parameter=16, number=2, numbers=lambda n_layers, d, a: n_layers * d + a - d, tokens=lambda t: t,
+    fit=lambda left, row: max(0, left // row),
+):  # fmt: skip
+    """A version with other bytes, another count of numbers a token, or another division."""
+
+    def version(n_bytes, n_parameters, n_layers, d_model, numbers_per_token, seq_len):
+        row = number * tokens(seq_len) * numbers(n_layers, d_model, numbers_per_token)
+        return fit(n_bytes - parameter * n_parameters, row)
+
+    return version
 
 
-training_bytes.plant({
-    "2 bytes a parameter are missing: weights (2), their gradients (2), master weights (4) and two "
-    "moments (4 each) are "
-    "there at the same time":
-        _bytes_of(14),
-    "4 bytes a parameter are missing: the second moment, or the master weights; or moments are counted as 16 bits":
-        _bytes_of(12),
+most_rows.plant({
+    "2 bytes a parameter are missing: weights (2), their gradients (2), master weights (4) and two moments (4 each) "
+    "are there at the same time":
+        _rows_of(14),
+    "4 bytes a parameter are missing: a moment, the master weights, or both weights and gradients; or moments are "
+    "counted as 16 bits":
+        _rows_of(12),
     "8 bytes a parameter are missing: the two moments take 4 each":
-        _bytes_of(8),
-    "that is only weights and gradients: master weights and two moments are kept too":
-        _bytes_of(4),
-    "each number of a parameter is counted with 4 bytes; weights and gradients of the passes take 2":
-        _bytes_of(20),
-    "gradients are counted with 4 bytes; here they are of 16 bits":
-        _bytes_of(18),
+        _rows_of(8),
+    "4 bytes a parameter are too many: weights and gradients of the passes take 2 each":
+        _rows_of(20),
+    "2 bytes a parameter are too many: are gradients counted with 4, or the weights of the passes twice?":
+        _rows_of(18),
+    "only weights and gradients are counted: master weights and two moments are kept too":
+        _rows_of(4),
+    "what the parameters take is not taken away from n_bytes":
+        _rows_of(0),
     "activations are counted with 4 bytes; here they are of 16 bits":
-        _bytes_of(activation=4),
+        _rows_of(number=4),
     "activations are counted as numbers; each takes 2 bytes":
-        _bytes_of(activation=1),
-    "the activations are forgotten":
-        _bytes_of(activation=0),
-    "the activations are those of one row; each row of the batch keeps its own":
-        lambda n_parameters, n_layers, batch_size, seq_len, numbers_per_token:
-            16 * n_parameters + 2 * seq_len * n_layers * numbers_per_token,
-    "the activations are those of one token; each of the seq_len tokens keeps its own":
-        lambda n_parameters, n_layers, batch_size, seq_len, numbers_per_token:
-            16 * n_parameters + 2 * batch_size * n_layers * numbers_per_token,
-    "the activations are those of one layer; all n_layers keep theirs until the backward pass":
-        lambda n_parameters, n_layers, batch_size, seq_len, numbers_per_token:
-            16 * n_parameters + 2 * batch_size * seq_len * numbers_per_token,
-    "the parameters are multiplied by the batch too; all rows share the weights, and their gradients are added up":
-        lambda n_parameters, n_layers, batch_size, seq_len, numbers_per_token:
-            batch_size * (16 * n_parameters + 2 * seq_len * n_layers * numbers_per_token),
+        _rows_of(number=1),
+    "that is without checkpointing: each layer keeps only its input, d_model numbers, and one at a time is rerun":
+        _rows_of(numbers=lambda n_layers, d, a: n_layers * a),
+    "the layer that is rerun is forgotten: while it is, all its numbers are there":
+        _rows_of(numbers=lambda n_layers, d, a: n_layers * d),
+    "the input of the layer that is rerun is counted twice: it is among numbers_per_token":
+        _rows_of(numbers=lambda n_layers, d, a: n_layers * d + a),
+    "the inputs of the other layers are forgotten: all n_layers keep theirs":
+        (
+            _rows_of(numbers=lambda n_layers, d, a: a),
+            _rows_of(numbers=lambda n_layers, d, a: d + a),
+        ),
+    "those are the activations of one token; each of the seq_len tokens has its own":
+        _rows_of(tokens=lambda t: 1),
+    "the tokens of a row are counted squared; fused attention keeps no table of them":
+        _rows_of(tokens=lambda t: t * t),
+    "where the parameters alone do not fit the number is negative; give back 0":
+        _rows_of(fit=lambda left, row: left // row),
+    "half a row is no row: divide with //":
+        (_rows_of(fit=lambda left, row: max(0, left / row)), _rows_of(fit=lambda left, row: left / row)),
+    "it is rounded to the nearest; a row that does not fit whole does not fit: //":
+        _rows_of(fit=lambda left, row: max(0, round(left / row))),
+    "it is rounded up; the last row does not fit: //":
+        _rows_of(fit=lambda left, row: max(0, -(-left // row))),
+    "a row has to fit even where n_bytes is just enough for it: rows · bytes of a row may be equal to what is left":
+        _rows_of(fit=lambda left, row: max(0, (left - 1) // row)),
+    "each row is given weights, gradients and moments of its own; the rows share them":
+        lambda n_bytes, n_parameters, n_layers, d_model, numbers_per_token, seq_len: n_bytes // (
+            16 * n_parameters + 2 * seq_len * (n_layers * d_model + numbers_per_token - d_model)),
+    "bits are counted; n_bytes are bytes, of 8 bits":
+        _rows_of(128, 16),
 })  # fmt: skip
 
 
-EXERCISES = (decode, to_bfloat16, root_mean_square, scaled_step, training_bytes)
+EXERCISES = (decode, to_bfloat16, root_mean_square, scaled_step, most_rows)
 
 PREDICTIONS = (
     Prediction(
@@ -504,11 +780,9 @@ PREDICTIONS = (
     Prediction(
         id="training.largest",
         text=(
-            "The course's model is trained on batches of 8 rows of 256 tokens, all in float32. "
-            "Besides the weights (12.6 "
-            "MB) memory holds gradients, Adam's averages, and what the forward pass keeps for the "
-            "way back. The largest "
-            "part is …"
+            "The course's model is trained on batches of 8 rows of 256 tokens, all in float32. Besides the weights "
+            "(12.6 MB) memory holds gradients, Adam's averages, and what the forward pass keeps for the way back. The "
+            "largest part is …"
         ),
         options=(
             "the weights",
