@@ -3,7 +3,7 @@
 Activations are the numbers that the forward pass keeps for the backward pass. They are counted product by product, as
 PyTorch keeps them for `transformer.Transformer` with its fused attention and norms;
 `autograd.graph.saved_tensors_hooks` finds the same bytes in float32. Checkpointing: Chen et al. 2016, "Training deep
-nets with sublinear memory cost", section 3. The 16 bytes a parameter of mixed precision: Rajbhandari et al. 2020
+nets with sublinear memory cost". The 16 bytes a parameter of mixed precision: Rajbhandari et al. 2020
 (ZeRO), section 3.1.
 """
 

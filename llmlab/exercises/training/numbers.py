@@ -317,8 +317,8 @@ to_bfloat16.plant({
         lambda x: to_bfloat16.answer(x.abs()),
     "x.to(torch.int32) cuts each number to a whole one; x.view(torch.int32) reads its bits":
         lambda x: _cut_or_rounded(x.to(torch.int32), rounds=False),
-    "all numbers come out as 0, or nearly. x.to(torch.int32) would do that, which cuts each to a whole number where view "
-    "reads its bits; or an order of operations: + comes before >>, and >> before &":
+    "all numbers come out as 0, or nearly. x.to(torch.int32) would do that, which cuts each to a whole number where "
+    "view reads its bits; or an order of operations: + comes before >>, and >> before &":
         lambda x: _cut_or_rounded(x.to(torch.int32), rounds=True),
     "the bits that are kept still stand at the right end; shift them back, << 16, before view":
         (
