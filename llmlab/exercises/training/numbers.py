@@ -651,7 +651,7 @@ scaled_step.plant({
     "only +∞ and nan are looked for; a gradient can overflow to −∞ as well":
         _with(bad=lambda g: bool((torch.isnan(g) | (g == float("inf"))).any())),
     "at the `patience`-th good step in a row the scale is not doubled":
-        _with(grow=lambda scale, n: (scale, n)),
+        (_with(grow=lambda scale, n: (scale, n)), _with(grow=lambda scale, n: (scale, 0))),
     "after doubling, the count of good steps begins at 0 again":
         _with(grow=lambda scale, n: (scale * 2, n)),
     "the scale was doubled before the gradient was divided by it; it came with the old one":
