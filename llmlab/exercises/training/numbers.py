@@ -62,8 +62,8 @@ def _is_exact(arguments, found):
     symptoms=(_close_only,),
 )
 def decode(pattern, n_exponent, n_fraction):
-    """pattern: a whole number, whose bits from the left are 1 of the sign, n_exponent, n_fraction. Returns the number
-    that they stand for.
+    """pattern: a whole number, whose bits from the left are 1 of the sign, n_exponent, n_fraction.
+    Returns the number that they stand for.
     """
     fraction = (pattern & ((1 << n_fraction) - 1)) / (1 << n_fraction)
     exponent = (pattern >> n_fraction) & ((1 << n_exponent) - 1)
@@ -270,8 +270,8 @@ def _rounded(x, add):
     symptoms=(_bits_misread,),
 )
 def to_bfloat16(x):
-    """x: float32, any shape, 0 or of sizes that are normal in bfloat16. Returns the nearest bfloat16 of each number, as
-    float32; in the middle that whose last bit is 0.
+    """x: float32, any shape, 0 or of sizes that are normal in bfloat16.
+    Returns each number's nearest bfloat16, as float32; in the middle that whose last bit is 0.
     """
     pattern = x.view(torch.int32)
     last = (pattern >> 16) & 1  # the last bit that is kept
@@ -365,7 +365,7 @@ def _halves():
     minutes=3,
 )
 def root_mean_square(x):
-    """x (B, D) float16 -> (B,) float32: the root of the mean of each row's squares, as exact as float32 allows."""
+    """x (B, D) float16 -> (B,) float32: the root of the mean of each row's squares, as float32 has it."""
     return x.float().pow(2).mean(dim=1).sqrt()
 
 
@@ -693,7 +693,7 @@ def _sizes():
     minutes=6,
 )
 def most_rows(n_bytes, n_parameters, n_layers, d_model, numbers_per_token, seq_len):
-    """numbers_per_token: what a layer that runs keeps of each token, with its input of d_model numbers among it.
+    """numbers_per_token: what a layer that runs keeps of each token, its input (d_model) among it.
     Returns a whole number, 0 if none fits.
     """
     kept = n_layers * d_model  # of each token: the layers' inputs
