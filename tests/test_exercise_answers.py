@@ -3269,3 +3269,235 @@ def test_what_is_said_of_an_answer_on_the_training_loss_is_true(name, body, said
     exercise = catalog.find("exercise", f"training.{name}")
     head = f"def {exercise.function}({', '.join(exercise.parameters)}):\n"
     assert said in judge(exercise, define(head + indent(body, "    "), "answer")).reason
+
+
+TEXT = """
+text = format(pattern, f"0{1 + n_exponent + n_fraction}b")
+s, e, f = text[0], int(text[1 : 1 + n_exponent], 2), text[1 + n_exponent :]
+bias = 2 ** (n_exponent - 1) - 1
+x = sum(2.0 ** -(i + 1) for i, bit in enumerate(f) if bit == "1")
+value = x * 2.0 ** (1 - bias) if e == 0 else (1 + x) * 2.0 ** (e - bias)
+return -value if s == "1" else value
+"""
+STEPS = """
+m, k = 2**n_fraction, 2**n_exponent
+rest, f = divmod(pattern, m)
+s, e = divmod(rest, k)
+bias = k // 2 - 1
+value = (f if e == 0 else m + f) * 2.0 ** (max(e, 1) - bias - n_fraction)
+return (-1) ** s * value
+"""
+NEAREST = """
+bits = x.view(torch.int32).long()
+low, kept = bits & 0xFFFF, bits - (bits & 0xFFFF)
+up = (low > 0x8000) | ((low == 0x8000) & ((kept >> 16) % 2 == 1))
+return (kept + up * 0x10000).to(torch.int32).view(torch.float32)
+"""
+CANDIDATES = """
+down = (x.view(torch.int32) >> 16 << 16).view(torch.float32)
+up = ((x.view(torch.int32) + 0x10000) >> 16 << 16).view(torch.float32)
+wide = x.double()
+nearer = (up.double() - wide).abs() < (down.double() - wide).abs()
+same = (up.double() - wide).abs() == (down.double() - wide).abs()
+odd = (down.view(torch.int32) >> 16) & 1 == 1
+return torch.where(nearer | (same & odd), up, down)
+"""
+SCALED = """
+if not all(math.isfinite(g) for g in scaled.tolist()):
+    return weights, scale * 0.5, 0
+g = scaled.double() / scale
+g = g * min(1.0, max_norm / max(float(g.norm()), 1e-12))
+n_good += 1
+return weights - rate * g, scale * (2 if n_good == patience else 1), 0 if n_good == patience else n_good
+"""
+MEMORY = """
+per_parameter = {"weight": 2, "gradient": 2, "master": 4, "m": 4, "v": 4}
+inputs, rerun = n_layers * d_model, numbers_per_token - d_model
+left = n_bytes - n_parameters * sum(per_parameter.values())
+row = (inputs + rerun) * seq_len * 2
+return left // row if left > 0 else 0
+"""
+
+FORMATS_RIGHT = [  # (exercise, body of the function)
+    ("decode", TEXT),
+    ("decode", STEPS),
+    ("decode", STEPS.replace("(-1) ** s", "[1, -1][s]")),
+    ("decode", "import numpy as np" + STEPS.replace("* 2.0 **", "* np.float64(2.0) **")),
+    ("decode", STEPS.replace("(-1) ** s * value", "torch.tensor(value * (1 - 2 * s), dtype=torch.float64)")),
+    ("to_bfloat16", NEAREST),
+    ("to_bfloat16", CANDIDATES),
+    ("to_bfloat16", "return x.bfloat16().float()"),
+    ("to_bfloat16",
+     "b = x.view(torch.int32)\nb = b + 0x7FFF + ((b >> 16) & 1)\nreturn (b & -0x10000).view(torch.float32)"),
+    ("to_bfloat16", "m, e = torch.frexp(x.double())\nreturn (torch.ldexp((m * 256).round(), e - 8)).float()"),
+    ("mean_square", "return (x.double() ** 2).mean(-1).sqrt()"),
+    ("mean_square", "return x.float().norm(dim=1) / x.shape[1] ** 0.5"),
+    ("mean_square", "w = x.float()\nreturn torch.einsum('bd,bd->b', w, w).div(w.shape[1]).pow(0.5)"),
+    ("mean_square", "import numpy as np\nreturn np.sqrt((x.numpy().astype(np.float64) ** 2).mean(1))"),
+    ("mean_square", "return torch.stack([(row.float() @ row.float() / len(row)) ** 0.5 for row in x])"),
+    ("loss_scale", SCALED),
+    ("loss_scale", SCALED.replace("not all(math.isfinite(g) for g in scaled.tolist())", "not scaled.sum().isfinite()")),
+    ("loss_scale", SCALED.replace("g = scaled.double() / scale", "g = scaled * (1 / scale)")),
+    ("loss_scale",
+     SCALED.replace("if not all(math.isfinite(g) for g in scaled.tolist())", "if (scaled - scaled != 0).any()")),
+    ("loss_scale", SCALED.replace("weights - rate * g", "torch.add(weights, g, alpha=-rate)")),
+    ("most_rows", MEMORY),
+    ("most_rows", """
+taken = 16 * n_parameters
+rows = 0
+per = sum([2 * seq_len * d_model] * (n_layers - 1)) + 2 * seq_len * numbers_per_token
+while taken + per <= n_bytes:
+    taken, rows = taken + per, rows + 1
+return rows
+"""),
+    ("most_rows", """
+row = 2 * seq_len * ((n_layers - 1) * d_model + numbers_per_token)
+return max(math.floor((n_bytes - 16 * n_parameters) / row), 0)
+"""),
+    ("most_rows", """
+row = 16 * seq_len * (n_layers * d_model + numbers_per_token - d_model)
+bits = range(128 * n_parameters, 8 * n_bytes + 1, row)
+return max(len(bits) - 1, 0)
+"""),
+    ("most_rows", """
+left = max(n_bytes / 2 - 8 * n_parameters, 0)
+return left // (seq_len * (d_model * (n_layers - 1) + numbers_per_token))
+"""),
+]  # fmt: skip
+
+FORMATS_WRONG = [  # (exercise, body of the function, what is said)
+    ("decode", TEXT.replace("if e == 0 else", "if False else"), "an exponent of 0 is decoded like the others"),
+    ("decode", TEXT.replace("x * 2.0 ** (1 - bias) if", "x * 2.0 ** (0 - bias) if"), "the power is 2**(1 − bias)"),
+    ("decode", TEXT.replace("x * 2.0 ** (1 - bias) if", "0.0 if"), "only the fraction 0 is zero"),
+    ("decode", TEXT.replace("enumerate(f)", "enumerate(f[::-1])"), "read from the right"),
+    ("decode", TEXT.replace('if s == "1"', 'if s == "0"'), "the sign is turned around"),
+    ("decode", TEXT.replace("- 1\n", "\n", 1), "the bias is 2**(n_exponent − 1) − 1"),
+    ("decode", TEXT.replace("bias = 2 ** (n_exponent - 1) - 1", "bias = 127"), "127 is the bias for 8 exponent bits"),
+    ("decode", TEXT.replace("(1 + x)", "x"), "the leading 1 is missing"),
+    ("decode", STEPS.replace("m + f", "m * (1 + f)").replace("f if", "m * f if"), "divide it by 2**n_fraction"),
+    ("decode", STEPS.replace("return (-1) ** s * value", "return value"), "the sign is not used"),
+    ("to_bfloat16", NEAREST.replace("low > 0x8000", "low >= 0x8000"), "it always goes away from zero"),
+    ("to_bfloat16", NEAREST.replace("== 1)", "== 5)"), "it always goes towards zero"),
+    ("to_bfloat16", NEAREST.replace("== 1)", "== 0)"), "that with the last bit 1 wins"),
+    ("to_bfloat16", NEAREST.replace("low > 0x8000", "low > 0"), "a whole step is added before cutting"),
+    ("to_bfloat16", NEAREST.replace("low > 0x8000", "low >= 0"), "even to numbers that are exact"),
+    ("to_bfloat16", "return x.half().float()", "that is float16"),
+    ("to_bfloat16", "return x", "the numbers come back as they are"),
+    ("to_bfloat16", "return (x * 128).round() / 128", "the step is the same for all sizes"),
+    ("to_bfloat16", "y = x.clone()\ny.view(torch.int16)[..., ::2] = 0\nreturn y", "the right half is cut off"),
+    ("to_bfloat16", NEAREST.replace("up = (", "up = (x > 0) & ((").replace("== 1)", "== 1))"), "towards plus infinity"),
+    ("mean_square", "return (x * x).mean(1).sqrt()", "all is done in float16"),
+    ("mean_square", "return (x * x).float().mean(1).sqrt()", "the squares are taken in float16"),
+    ("mean_square", "return ((x.float() ** 2).mean(1)).half().sqrt()", "the mean of the squares is put back"),
+    ("mean_square", "return (x.float() ** 2).mean(1).sqrt().to(x.dtype)", "the result is rounded to float16"),
+    ("mean_square", "return (x.float() ** 2).mean(1)", "the root is missing"),
+    ("mean_square", "return x.float().abs().mean(1)", "the mean of the sizes"),
+    ("mean_square", "return (x.float() ** 2).mean().sqrt()", "one number for all rows"),
+    ("mean_square", "return x.float().norm(dim=1)", "not divided by their number"),
+    ("mean_square", "return x.float().var(1, correction=0).sqrt()", "the standard deviation"),
+    ("mean_square", "return x.float().abs().max(1).values", "the size of the largest number"),
+    ("mean_square", "s = x.abs().amax(1, keepdim=True)\nreturn ((x / s) ** 2).mean(1).sqrt() * s[:, 0]", ""),
+    ("loss_scale", SCALED.replace(" / scale\n", "\n", 1), "not divided by the scale"),
+    ("loss_scale", SCALED.replace("max_norm / max(", "max_norm / scale / max("), ""),
+    ("loss_scale", SCALED.replace("max(float(g.norm())", "max(float(scaled.norm())"),
+     "it is clipped before it is unscaled"),
+    ("loss_scale", SCALED.replace("min(1.0, max_norm / max(float(g.norm()), 1e-12))", "1"), "clipping is missing"),
+    ("loss_scale", SCALED.replace("scale * 0.5", "scale"), "the scale stays"),
+    ("loss_scale", SCALED.replace("scale * 0.5", "scale * 2"), "the scale is doubled where it was too large"),
+    ("loss_scale", SCALED.replace("scale * 0.5, 0", "scale * 0.5, n_good"), "they are to be in a row"),
+    ("loss_scale", SCALED.replace("all(math.isfinite(g)", "all(g == g"), "only nan is looked for"),
+    ("loss_scale", SCALED.replace("math.isfinite(g)", "not math.isinf(g)"), "only inf is looked for"),
+    ("loss_scale", SCALED.replace("weights - rate", "weights + rate"), "uphill"),
+    ("loss_scale", SCALED.replace("scale * (2 if n_good == patience else 1)", "scale"),
+     "at the `patience`-th good step in a row the scale is not doubled"),
+    # what was accepted before numbers were compared exactly, or was told a false reason
+    ("decode", STEPS.replace("return (-1) ** s", "return 0.0 if abs(value) < 6e-8 else (-1) ** s"), "got 0. A float"),
+    ("decode", STEPS.replace("* value", "* float(torch.tensor(value).half()) if value < 6e4 else (-1) ** s * value"),
+     "exactly, small ones too"),
+    ("decode", STEPS.replace("* value", "* round(value, 6)"), "exactly, small ones too"),
+    ("decode", STEPS.replace("* value", "* value * (1.0001 if value > 1000 else 1)"), "exactly, small ones too"),
+    ("decode", STEPS.replace("(-1) ** s * value", "-1 ** s * value"), "every number is negative"),
+    ("decode", STEPS.replace("s, e = divmod(rest, k)", "s, e = rest // k, rest"), "stays in the exponent"),
+    ("decode", TEXT.replace('format(pattern, f"0{1 + n_exponent + n_fraction}b")', "bin(pattern)[2:]")
+     .replace("x = sum(", 'x = int(f, 2) / 2**n_fraction or sum('), "bin leaves out the zeros"),
+    ("decode", STEPS.replace("e == 0", "e <= 1"), "the exponent 1 is read as 0 is"),
+    ("decode", STEPS.replace("e == 0", "e == f == 0"), "only 0 itself is treated apart"),
+    ("decode", "n_exponent, n_fraction = 5, 10" + STEPS, "are those of float16"),
+    ("to_bfloat16", "y = x.bfloat16().float()\nreturn torch.where(x.abs() < 1e-6, -y, y)", "a number is not the near"),
+    ("to_bfloat16", "y = x.bfloat16().float()\nreturn torch.where(x.abs() < 1e-6, x, y)", "a number is not the near"),
+    ("to_bfloat16", "y = x.bfloat16().float()\nreturn torch.where(x.abs() < 1e-6, 0.0, y)", "a number is not the near"),
+    ("to_bfloat16", "return x.bfloat16()", "the tensor is bfloat16"),
+    ("to_bfloat16", "return x.abs().bfloat16().float()", "the sign is lost"),
+    ("to_bfloat16", NEAREST.replace(".view(torch.float32)", ".float()"), "the pattern came back as a number"),
+    ("to_bfloat16", NEAREST.replace(".to(torch.int32)", ""), "two numbers come back for each"),
+    ("to_bfloat16", "p = x.to(torch.int32)\nreturn (p + 0x7FFF + (p >> 16 & 1) >> 16 << 16).view(torch.float32)",
+     "x.to(torch.int32) would do that"),
+    ("to_bfloat16", "p = x.view(torch.int32)\nreturn (p + 0x7FFF + p >> 16 & 1 << 16).view(torch.float32)",
+     "or an order of operations"),
+    ("to_bfloat16", "p = x.view(torch.int32)\nreturn (p + 0x7FFF + (p >> 16 & 1) >> 16).view(torch.float32)",
+     "shift them back"),
+    ("mean_square", "return (x.float() ** 2).mean(1).half().sqrt().float()", "the mean of the squares is put back"),
+    ("mean_square", "return F.rms_norm(x.float(), x.shape[-1:]) / x.float()", "expected a tensor of shape (B)"),
+    ("mean_square", "return torch.sqrt(x.float().pow(2).mean(-1) + 1e-5)", "an ε is added"),
+    ("mean_square", "return torch.linalg.vector_norm(x, dim=1).float() / math.sqrt(x.shape[1])", "comes back rounded"),
+    ("mean_square", "return torch.linalg.vector_norm(x.float(), dim=1) / math.sqrt(x.shape[1] - 1)",
+     "divided by D − 1"),
+    ("loss_scale", SCALED.replace("min(1.0, ", "(").replace("1e-12))", "1e-12))"), "brought to the limit's length too"),
+    ("loss_scale", SCALED.replace("scaled.double() / scale", "(scaled.half() / scale).float()"), "unscaled in float16"),
+    ("loss_scale", SCALED.replace("scale * 0.5", "scale // 2"), "half of 1 is then 0"),
+    ("loss_scale", SCALED.replace("scale * 0.5", "max(scale / 2, 1.0)"), "held at 1 at least"),
+    ("loss_scale", SCALED.replace("scale * (2 if n_good == patience else 1)",
+                                  "min(scale * (2 if n_good == patience else 1), 65536)"), "held at 65,536"),
+    ("loss_scale", SCALED.replace("== patience", "> patience"), "at the `patience`-th good step"),
+    ("loss_scale", SCALED.replace("g = g * min(1.0, max_norm / max(float(g.norm()), 1e-12))",
+                                  "g = g.clamp(-max_norm, max_norm)"), "which turns the arrow"),
+    ("loss_scale", SCALED.replace("return weights, scale", "return weights * 0, scale"), "zeros come back"),
+    ("loss_scale", SCALED.replace("n_good += 1", "n_good = 1"), "the n_good that comes in is not used"),
+    ("loss_scale", """
+good = scaled.isfinite().all()
+g = scaled / scale
+g = g * min(1, max_norm / g.norm())
+new = weights - rate * g * good
+n_good += 1
+if not good:
+    return new, scale / 2, 0
+return (new, scale * 2, 0) if n_good == patience else (new, scale, n_good)
+""", "multiplying a step by 0 does not leave it out"),
+    ("most_rows", MEMORY.replace('"gradient": 2, ', ""), "2 bytes a parameter are missing"),
+    ("most_rows", MEMORY.replace(', "v": 4', ""), "4 bytes a parameter are missing"),
+    ("most_rows", MEMORY.replace('"m": 4, "v": 4', '"m": 2, "v": 2'), "4 bytes a parameter are missing"),
+    ("most_rows", MEMORY.replace(', "m": 4, "v": 4', ""), "8 bytes a parameter are missing"),
+    ("most_rows", MEMORY.replace('"gradient": 2', '"gradient": 4'), "2 bytes a parameter are too many"),
+    ("most_rows", MEMORY.replace('"m": 4', '"m": 4, "weight again": 2'), "or the weights of the passes twice"),
+    ("most_rows", MEMORY.replace("(inputs + rerun)", "n_layers * numbers_per_token"), "that is without checkpointing"),
+    ("most_rows", MEMORY.replace("(inputs + rerun)", "inputs"), "the layer that is rerun is forgotten"),
+    ("most_rows", MEMORY.replace("- d_model", ""), "counted twice"),
+    ("most_rows", MEMORY.replace("n_layers * d_model", "d_model"), "all n_layers keep theirs"),
+    ("most_rows", MEMORY.replace(" * seq_len * 2", " * 2"), "each of the seq_len tokens"),
+    ("most_rows", MEMORY.replace(" * seq_len * 2", " * seq_len * 4"), "counted with 4 bytes"),
+    ("most_rows", MEMORY.replace(" * seq_len * 2", " * seq_len"), "counted as numbers"),
+    ("most_rows", MEMORY.replace(" if left > 0 else 0", ""), "give back 0"),
+    ("most_rows", MEMORY.replace("left // row", "round(left / row)"), "rounded to the nearest"),
+    ("most_rows", MEMORY.replace("left // row", "-(-left // row)"), "it is rounded up"),
+    ("most_rows", "row = (n_layers * d_model + numbers_per_token - d_model) * seq_len * 2\n"
+     "return n_bytes // (16 * n_parameters + row)", "the rows share them"),
+    ("most_rows", MEMORY.replace("left = n_bytes -", "left = n_bytes + 0 *"), "not taken away from n_bytes"),
+]  # fmt: skip
+
+
+def of_formats(name, body):
+    exercise = catalog.find("exercise", f"training.{name}")
+    head = f"def {exercise.function}({', '.join(exercise.parameters)}):\n"
+    return judge(exercise, define(head + indent(body, "    "), "answer"))
+
+
+@pytest.mark.parametrize(("name", "body"), FORMATS_RIGHT)
+def test_a_right_answer_on_training_in_another_form_passes(name, body):
+    verdict = of_formats(name, body)
+    assert verdict.status == "right", verdict
+
+
+@pytest.mark.parametrize(("name", "body", "said"), FORMATS_WRONG)
+def test_what_is_said_of_an_answer_on_training_is_true(name, body, said):
+    verdict = of_formats(name, body)
+    assert verdict.status == "wrong" and said in verdict.reason, verdict

@@ -823,7 +823,53 @@ def first_to_go_one_by_one(weight, slope, k):
     return kept
 
 
+def number_by_walking_up(pattern, n_exponent, n_fraction):
+    """Step by step from 0: the patterns of positive numbers stand in the order of their sizes."""
+    step, value = Fraction(2) ** (2 - 2 ** (n_exponent - 1) - n_fraction), Fraction(0)
+    for place in range(pattern % 2 ** (n_exponent + n_fraction)):
+        if place and place % 2**n_fraction == 0 and place > 2**n_fraction:
+            step *= 2
+        value += step
+    return float(value) * (-1) ** (pattern // 2 ** (n_exponent + n_fraction))
+
+
+def step_by_pytorchs_scaler(weights, scaled, scale, n_good, rate, max_norm, patience):
+    """PyTorch's own loop: unscale, clip, step, update; good steps before this one are taken with a gradient of 0."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=patience)
+    place = torch.nn.Parameter(torch.zeros_like(weights))
+    optimizer = torch.optim.SGD([place], lr=rate)
+    for gradient in [torch.zeros_like(scaled)] * n_good + [scaled]:
+        scaler.scale(torch.zeros(()))
+        place.data.copy_(weights)
+        place.grad = gradient.clone()
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_([place], max_norm)
+        scaler.step(optimizer)
+        scaler.update()
+    return place.detach().clone(), scaler.get_scale(), scaler._get_growth_tracker()
+
+
+def rows_added_one_by_one(n_bytes, n_parameters, n_layers, d_model, numbers_per_token, seq_len):
+    """Rows are added until the bytes of PyTorch's own (empty) tensors are more than there are."""
+
+    def empty(*shape, dtype):
+        return torch.empty(*shape, dtype=dtype, device="meta").nbytes
+
+    half, wide = torch.bfloat16, torch.float32
+    taken, rows = sum(empty(n_parameters, dtype=dtype) for dtype in (half, half, wide, wide, wide)), -1
+    row = sum(empty(seq_len, d_model, dtype=half) for _ in range(n_layers - 1))
+    row += empty(seq_len, numbers_per_token, dtype=half)  # the layer that is rerun, its input among them
+    while taken <= n_bytes:
+        taken, rows = taken + row, rows + 1
+    return max(0, rows)
+
+
 OTHERS = {
+    "training.decode": number_by_walking_up,
+    "training.to_bfloat16": lambda x: x.to(torch.bfloat16).float(),
+    "training.mean_square": lambda x: torch.from_numpy(np.sqrt((x.double().numpy() ** 2).mean(1))),
+    "training.loss_scale": step_by_pytorchs_scaler,
+    "training.most_rows": rows_added_one_by_one,
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
     "welcome.prepare": prepared_by_hand,

@@ -1,7 +1,16 @@
 """Exercises, questions and predictions of the chapter on training, a module for each of its notebooks."""
 
-from . import loss
+from . import loss, numbers
 
-EXERCISES = (*loss.EXERCISES,)
-PREDICTIONS = (*loss.PREDICTIONS,)
-QUESTIONS = (*loss.QUESTIONS,)
+EXERCISES = (
+    *loss.EXERCISES,
+    *numbers.EXERCISES,
+)
+PREDICTIONS = (
+    *loss.PREDICTIONS,
+    *numbers.PREDICTIONS,
+)
+QUESTIONS = (
+    *loss.QUESTIONS,
+    *numbers.QUESTIONS,
+)
