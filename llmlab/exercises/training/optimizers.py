@@ -48,7 +48,7 @@ def _late():
     difficulty=3,
     minutes=10,
 )
-def adamw(params, gradients, rate, betas, eps, decay):
+def adamw_steps(params, gradients, rate, betas, eps, decay):
     """params: a list of tensors; gradients: for each step a list with a tensor or None for each
     of params; betas: (beta1, beta2). Returns a list of new tensors: params after all steps.
     """
@@ -72,7 +72,7 @@ def _moved(
     own_count=True, skip="all", decays=lambda p: p.dim() >= 2, shrink=lambda rate, decay: 1 - rate * decay,
     inside=False, after=False, corrected=True, idle_decay=False, first=1, shared=False, grows=lambda t: t,
 ):  # fmt: skip
-    """`adamw` with one part replaced. `skip`: "all" where there is no gradient, or nothing ("zeros" count as one);
+    """`adamw_steps` with one part replaced. `skip`: "all" without a gradient, or nothing ("zeros" count as one);
     `own_count`: a tensor counts its own steps; `idle_decay`: it decays without a gradient as well."""
     beta1, beta2 = betas
     moved, m, v = [], None, None
@@ -102,10 +102,10 @@ def _moved(
 
 def _stopped(params, gradients, *more):
     kept = [step for step in gradients if all(g is not None for g in step)]
-    return adamw.answer(params, kept, *more)
+    return adamw_steps.answer(params, kept, *more)
 
 
-adamw.plant({
+adamw_steps.plant({
     "the bias correction counts all steps of the loop; a tensor whose gradients come late has averages that began with "
     "its own first gradient, so count its own":
         lambda *given: _moved(*given, own_count=False),
@@ -194,7 +194,7 @@ def _named():
     difficulty=2,
     minutes=7,
 )
-def groups(named):
+def groups_of(named):
     """named: a list of pairs (name, tensor); a tied tensor is there under each of its names.
     Returns two lists of names, in the given order, each parameter under its first name:
     those with two dimensions or more, which decay, and the others.
@@ -235,7 +235,7 @@ def _never_tied(named):
     return [(name, p) for name, p in named if times.count(id(p)) == 1]
 
 
-groups.plant({
+groups_of.plant({
     "a tied tensor is in it under both names: the optimizer would move it twice in a step. Take it once":
         _split,
     "a tied tensor has its last name; take its first":
@@ -607,7 +607,7 @@ dropout.plant({
 })  # fmt: skip
 
 
-EXERCISES = (adamw, groups, rate_of, accumulate, dropout)
+EXERCISES = (adamw_steps, groups_of, rate_of, accumulate, dropout)
 PREDICTIONS = (
     Prediction(
         id="training.pulled",
@@ -621,8 +621,8 @@ PREDICTIONS = (
     Prediction(
         id="training.gap",
         text=(
-            "A small model reads the same 2,000 letters until it nearly knows them by heart. How large is its loss on "
-            "other stories of the same world, as a multiple of its loss on those letters?"
+            "A small model reads the same 2,000 letters again and again, for 300 steps. How large is its loss on other "
+            "stories of the same world then, as a multiple of its loss on those letters?"
         ),
         unit="times",
     ),
