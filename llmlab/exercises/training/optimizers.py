@@ -621,7 +621,7 @@ PREDICTIONS = (
     Prediction(
         id="training.gap",
         text=(
-            "A small model reads the same 2,000 letters again and again, for 300 steps. How large is its loss on other "
+            "A small model reads the same 1,000 letters again and again, for 200 steps. How large is its loss on other "
             "stories of the same world then, as a multiple of its loss on those letters?"
         ),
         unit="times",
