@@ -66,8 +66,11 @@ def write(
         "model": {"type": "BPE", "ignore_merges": ignore_merges, "vocab": tokens, "merges": pairs},
     }
     unfinished = Path(f"{os.fspath(path)}.part")  # if the disk is full, an older file stays as it was
-    unfinished.write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:

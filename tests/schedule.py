@@ -1,8 +1,8 @@
 """How the tests are shared between the workers, and how long each part took.
 
 What belongs together stays on one worker, in its order: a file, be it tests or the cells of a notebook, which meet one
-kernel. Only the file that runs the notebooks in a browser is a unit for each chapter. The longest units begin first,
-so that the workers end together.
+kernel. Only the file that runs the notebooks in a browser is a unit for each chapter, and two files that compute the
+same are one. The longest units begin first, so that the workers end together.
 """
 
 import re
@@ -12,8 +12,11 @@ from collections.abc import Iterable
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-LONGEST = ("notebooks/", "tests/browser/test_notebooks", "tests/test_training.py", "tests/browser/")
+LONGEST = ("notebooks/", "tests/browser/test_notebooks", "tests/browser/test_fact_tracer_page.py")
+LONGEST += ("tests/browser/test_fit.py", "tests/test_studies.py", "tests/test_training.py", "tests/browser/")
 LONGEST += ("tests/test_notebooks.py", "tests/test_launcher.py", "tests/test_world.py", "tests/test_model_card.py")
+# They save pages of the fact tracer, whose edits of the model take a process 20 seconds, once.
+RECORDS_EDITS = ("tests/browser/test_fact_tracer_page.py", "tests/browser/test_fit.py")
 IN_BROWSER = re.compile(r"^tests/browser/.*\[((\d\d)[^\]]*)\.ipynb\]$")
 
 
@@ -23,8 +26,10 @@ def rank(test: str) -> int:
 
 
 def unit(test: str) -> str:
-    """What a test shares its worker with: its file, or the notebooks of one chapter in the browser."""
+    """What a test shares its worker with: its file, at times one more, or a chapter's notebooks in the browser."""
     file, match = test.partition("::")[0], IN_BROWSER.match(test)
+    if file in RECORDS_EDITS:
+        return RECORDS_EDITS[0]
     return f"{file} {match[2]}" if match else file
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from llmlab import bench, linear
-from llmlab.bench import generation, tokenization, training
+from llmlab.bench import dashboard, generation, tokenization, training
 from llmlab.cli import main
 
 
@@ -20,7 +20,7 @@ def test_a_goal_that_is_missed_is_said_and_fails_the_command(monkeypatch, capsys
 
 def test_an_unknown_benchmark_is_refused(capsys):
     assert main(["bench", "speling"]) == 1
-    assert "expected names of tokenization, generation, training; got speling" in capsys.readouterr().err
+    assert "expected names of tokenization, generation, training, dashboard; got speling" in capsys.readouterr().err
 
 
 def test_functions_take_turns():
@@ -96,3 +96,10 @@ def test_the_plain_gpt_has_the_same_parameters_and_its_own_logits_are_ours(monke
                 a.load_state_dict(b.state_dict())
         tokens = torch.randint(training.SHAPE.vocab_size, (1, 9))
         torch.testing.assert_close(plain(tokens), ours(tokens), rtol=1e-4, atol=1e-5)
+
+
+def test_the_dashboard_row_times_every_call_of_a_run(monkeypatch):
+    monkeypatch.setattr(dashboard, "STEPS", dict.fromkeys(dashboard.STEPS, 1))
+    rows = list(dashboard.benchmark())
+    assert len(rows) == 2 and all(0 < row.ours < row.theirs and row.met is not None for row in rows)
+    assert all(row.what.endswith("in 1 steps") for row in rows)

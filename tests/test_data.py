@@ -1,6 +1,5 @@
 """What ships in data/ is what data/README.md says, small enough, and opens in other libraries too."""
 
-import dataclasses
 import json
 import math
 import re
@@ -53,11 +52,11 @@ def test_the_models_are_the_recipes(data, name):
     recipe = train.RECIPES[name]
     assert model.config == recipe.model and tokenizer.vocab_size == model.config.vocab_size
     _, metadata = checkpoint.load_tensors(data / f"{name}.safetensors")
-    written = {**dataclasses.asdict(recipe.training), "lists_first": recipe.lists_first, "encoder": recipe.encoder}
+    written = {**recipe.training.to_dict(), "lists_first": recipe.lists_first, "encoder": recipe.encoder}
     written |= {} if recipe.ends else {"ends": False}
     assert metadata["training"] == json.loads(json.dumps(written))
     later = [
-        {**dataclasses.asdict(one.training), "token_lists": one.token_lists, "pairs_first": one.pairs_first}
+        {**one.training.to_dict(), "token_lists": one.token_lists, "pairs_first": one.pairs_first}
         for one in recipe.later
     ]
     had = metadata.get("later", [])  # a model that has not had all readings is one too

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from schedule import ByUnit, rank, time_by_part
+from schedule import RECORDS_EDITS, ByUnit, rank, time_by_part
 
 BROWSER = "tests/browser/test_notebooks_in_jupyterlab.py::test_a_notebook_runs"
 TESTS = [f"tests/test_{name}.py::test_{n}" for name in ("heads", "rope", "training") for n in range(30)]
@@ -69,6 +69,12 @@ def test_the_browsers_notebooks_are_shared_by_chapter():
     chapters = [{test.partition("[")[2][:2] for test in ran} for ran in (first, second)]
     assert chapters[0] and chapters[1] and not chapters[0] & chapters[1]
     assert len(first) + len(second) == 4
+
+
+def test_files_that_record_the_same_edits_run_on_one_worker():
+    tests = [f"{file}::test_{n}" for file in (*RECORDS_EDITS, "tests/browser/test_quiz.py") for n in range(20)]
+    both = {test for test in tests if test.startswith(RECORDS_EDITS)}
+    assert sorted(len(both & set(ran)) for ran in share(tests)) == [0, len(both)]
 
 
 def test_the_longest_units_begin_first(shared):

@@ -428,6 +428,31 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(logits(model, tokens), logits(model, tokens))
 
 
+def test_dropout_of_nothing_leaves_every_bit_and_the_header_as_they_are():
+    plain = random_model(TINY["llama"])
+    none = Transformer(dataclasses.replace(TINY["llama"], dropout=0.0))
+    none.load_state_dict(plain.state_dict())
+    tokens = random_tokens(plain.config, 2, 8)
+    assert torch.equal(none.train()(tokens), plain.eval()(tokens)) and none.config.to_dict() == plain.config.to_dict()
+
+
+def test_dropout_falls_on_what_a_layer_adds_and_keeps_its_expectation():
+    """Of each change some numbers are 0 and the others larger by 1 / (1 - p); their mean over draws is the change."""
+    p = 0.25
+    block = randomize(Block(dataclasses.replace(TINY["llama"], dropout=p, ffn="none"))).double().eval()
+    x = torch.randn(1, 3, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    change = (block(x, causal=True) - x).detach()
+    block.train()
+    torch.manual_seed(0)
+    drawn = torch.stack([(block(x, causal=True) - x).detach() for _ in range(400)])  # (400, 1, 3, 32)
+    kept = drawn.abs() > 1e-9
+    torch.testing.assert_close(drawn[kept], (change / (1 - p)).expand_as(drawn)[kept], rtol=1e-6, atol=1e-9)
+    n = drawn.numel()
+    assert abs(kept.double().mean().item() - (1 - p)) < 4 * (p * (1 - p) / n) ** 0.5
+    error = (drawn.mean(0) - change).abs() / change.abs()
+    assert error.max() < 5 * (p / (1 - p) / 400) ** 0.5
+
+
 def test_initialization_is_scaled_down_where_a_layer_adds_to_the_stream():
     model = Transformer(ModelConfig(vocab_size=2000, d_model=128, n_layers=8, n_heads=4))
     assert abs(model.embedding.weight.std().item() - 0.02) < 5e-4

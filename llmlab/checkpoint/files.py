@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +24,40 @@ from ..transformer import Transformer
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # what weights may be kept in
 
 
-def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors and JSON metadata to one safetensors file, atomically; what stood there stays if it fails."""
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A place beside `path` to write to; what is there when the block ends takes the place of `path` in one move.
+
+    Where anything fails, the disk being full for one, what stood there stays as it was, nothing is left beside it, and
+    an OSError names the path. Folders are made.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()},
-            part,
-            metadata={key: json.dumps(value) for key, value in metadata.items()},
-        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
         with open(part, "r+b") as written:
             os.fsync(written.fileno())
         part.chmod(0o644)  # safetensors makes files that only their owner can read
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
-        raise OSError(f"could not save {path}: {error}") from error
+        reason = (isinstance(error, OSError) and error.strerror) or str(error).rpartition("error: ")[2]
+        raise OSError(
+            f"could not save {path}: {reason}. What stood there before is as it was: mend this or save elsewhere"
+        ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder cannot be written to, there is none
+            part.unlink(missing_ok=True)
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors and JSON metadata to one safetensors file, atomically; what stood there stays if it fails."""
+    with replacing(path) as part:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()},
+            part,
+            metadata={key: json.dumps(value) for key, value in metadata.items()},
+        )
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

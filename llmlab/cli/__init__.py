@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return importlib.import_module(f"llmlab.cli.{arguments.command}").run(arguments)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"llmlab {arguments.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

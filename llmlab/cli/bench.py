@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-BENCHMARKS = ("tokenization", "generation", "training")
+BENCHMARKS = ("tokenization", "generation", "training", "dashboard")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,19 +4,23 @@
 `data/studies/NAME.json`. `studies.load("NAME")` opens that record: tables, paired differences with intervals, a plot.
 """
 
-from .definitions import DIGITS, FFN, KV_HEADS, LABORATORY, LONGER, POSITIONS, STUDIES
+from .definitions import DIGITS, FAULTS, FFN, KV_HEADS, LABORATORY, LONGER, NOISY, POSITIONS, SCALING, STUDIES
 from .laboratory import Setting
-from .measures import ByPosition, Examination, Longer
+from .measures import ByPosition, Examination, Longer, UnseenLoss
 from .recorded import Recorded, load
 from .study import Study
+from .watching import Watch
 
 __all__ = [
     "DIGITS",
+    "FAULTS",
     "FFN",
     "KV_HEADS",
     "LABORATORY",
     "LONGER",
+    "NOISY",
     "POSITIONS",
+    "SCALING",
     "STUDIES",
     "ByPosition",
     "Examination",
@@ -24,5 +28,7 @@ __all__ = [
     "Recorded",
     "Setting",
     "Study",
+    "UnseenLoss",
+    "Watch",
     "load",
 ]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from .measures import ByPosition, Examination, Longer
+from collections.abc import Mapping
+from typing import Any
+
+from . import scaling
+from .measures import LOSS, ByPosition, Examination, Longer, UnseenLoss
 from .study import Study
+from .watching import Watch
 
 LABORATORY = Study(
     "laboratory",
@@ -95,4 +100,109 @@ LONGER = Study(
     measure=Longer(),
 )  # fmt: skip
 
-STUDIES = {study.name: study for study in (LABORATORY, FFN, KV_HEADS, DIGITS, POSITIONS, LONGER)}
+_FOUR_SKILLS = {"facts_true": 0.4, "translation": 0.2, "senses": 0.2, "analogies": 0.2}
+# Nine runs of one small model that differ in one thing. Dropout is on in all of them, so that it can be forgotten.
+FAULTS = Study(
+    "faults",
+    "What is wrong with this curve?",
+    {
+        "sound": {},
+        "labels not shifted": {"fault": "unshifted"},
+        "a mask that leaks": {"fault": "leak"},
+        "no warm-up": {"warmup": 0},
+        "rate too high": {"learning_rate": 0.3},
+        "gradients not zeroed": {"fault": "unzeroed"},
+        "validation text in training": {"fault": "validation read"},
+        "dropout on in evaluation": {"fault": "dropout on"},
+        "sorted by skill": {"fault": "sorted"},
+    },
+    seeds=(0,),
+    base={
+        "d_model": 64, "n_layers": 2, "n_heads": 4, "d_ff": 176, "dropout": 0.1,
+        "mixture": _FOUR_SKILLS, "lists_first": 0,
+        "n_steps": 600, "learning_rate": 3e-2, "warmup": 60,
+    },
+    measure=UnseenLoss(skills=("facts_true", "senses"), n=100, rows=48),
+    watch=Watch(
+        skills=("facts_true", "senses"),
+        prompts=("The capital of France is", "Question: What is the color of snow?\nAnswer:"),
+        n_tokens=8,
+    ),
+    limit=40_000,
+)  # fmt: skip
+
+# Width and depth grow together; a head has 16 numbers, the feed-forward layer 8/3 of the width, in multiples of 16. The
+# peak rate is 0.77 / width: of half, this and twice this, the best or as good as the best at each size, in trials of
+# 200 steps with another seed.
+_SIZES = {
+    "16 wide": {"d_model": 16, "n_layers": 2, "n_heads": 1, "d_ff": 48},
+    "32 wide": {"d_model": 32, "n_layers": 2, "n_heads": 2, "d_ff": 96},
+    "64 wide": {"d_model": 64, "n_layers": 3, "n_heads": 4, "d_ff": 176},
+    "96 wide": {"d_model": 96, "n_layers": 4, "n_heads": 6, "d_ff": 256},
+}
+_STEPS = (200, 400, 800)
+_LARGER = ("96 wide", 1600)
+
+
+def _sized(size: str, n_steps: int) -> dict[str, Any]:
+    return {**_SIZES[size], "learning_rate": float(f"{0.77 / _SIZES[size]['d_model']:.2g}"), "n_steps": n_steps}
+
+
+def _grid_name(size: str, n_steps: int) -> str:
+    return f"{size}, {n_steps} steps"
+
+
+def numbers_and_tokens(study: Study) -> dict[str, tuple[int, int]]:
+    """Of each setting of a study: the numbers of its model without the table, and the tokens that it reads."""
+    found = {}
+    for name, setting in study.full.items():
+        training, table = setting.training, setting.model.vocab_size * setting.model.d_model
+        found[name] = setting.n_parameters - table, training.n_steps * training.batch_size * training.seq_len
+    return found
+
+
+def foretell_larger(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the runs of the grid foretell of the larger one, by every form; None as long as one of them is missing."""
+    sizes = numbers_and_tokens(SCALING)
+    larger = sizes.pop(_grid_name(*_LARGER))
+    points = scaling.points_of(record["runs"], sizes, LOSS)
+    if len(points) < len(sizes) or any(len(point.losses) < len(SCALING.seeds) for point in points):
+        return None
+    return scaling.prediction(points, *larger)
+
+
+SCALING = Study(
+    "scaling",
+    "Does the loss fall as a power of size and of text, and can a larger run be foretold?",
+    {
+        _grid_name(size, n_steps): _sized(size, n_steps)
+        for size, n_steps in (*((size, n) for size in list(_SIZES)[:3] for n in _STEPS), _LARGER)
+    },
+    seeds=(0, 1, 2),
+    base={"mixture": {}, "lists_first": 0, "warmup": 30},
+    measure=UnseenLoss(),
+    then={_grid_name(*_LARGER): (0, 1, 2)},
+    foretell=foretell_larger,
+)
+
+# As many steps of as many tokens in all four. The small set is read eight times. What is read and asked is that of the
+# watched runs, where so short a training teaches some of it.
+NOISY = Study(
+    "noisy",
+    "At equal work, is it better to read a small clean set several times, or once a larger one that is half damaged?",
+    {
+        "large, clean": {},
+        "small, clean": {"repeat": 50},
+        "large, noisy": {"noise": 0.5},
+        "small, noisy": {"noise": 0.5, "repeat": 50},
+    },
+    base={
+        "d_model": 64, "n_layers": 2, "n_heads": 4, "d_ff": 176, "mixture": _FOUR_SKILLS, "lists_first": 0,
+        "n_steps": 400, "learning_rate": 1.2e-2, "warmup": 30,
+    },
+    measure=UnseenLoss(skills=tuple(_FOUR_SKILLS), rows=96),
+)  # fmt: skip
+
+STUDIES = {
+    study.name: study for study in (LABORATORY, FFN, KV_HEADS, DIGITS, POSITIONS, LONGER, FAULTS, SCALING, NOISY)
+}

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -21,8 +21,10 @@ from .. import data_path, load_model
 from ..config import ModelConfig
 from ..costs import n_parameters
 from ..tokenization import GPT2_PATTERN, SINGLE_DIGIT_PATTERN, BPETokenizer
-from ..training import Trainer, TrainingConfig, WorldBatches, train_tokenizer
+from ..training import Batch, Trainer, TrainingConfig, WorldBatches, train_tokenizer
 from ..transformer import Transformer
+from . import faults
+from .reading import DamagedBatches, over_and_over
 
 MODEL = ModelConfig(vocab_size=4096, d_model=96, n_layers=3, n_heads=8, head_dim=16, d_ff=256, init_std=0.05)
 SHIPPED = ModelConfig(vocab_size=4096, d_model=192, n_layers=6, n_heads=6, n_kv_heads=2, head_dim=32, d_ff=512)
@@ -57,6 +59,9 @@ class Setting:
     `apart` the documents of a row stand in one context, and positions count from the row's start (`training.pack`).
     `start` says what is trained: "drawn" weights, or those of the "shipped" model, whose shape it then has. `reading`
     is that of `world.document`, and an empty `mixture` is the reading's own.
+
+    `noise` is the share of documents that are damaged (`reading.DamagedBatches`). With `repeat` = n, the batches of the
+    first n steps are read over and over. `fault` is one of `faults.FAULTS`.
     """
 
     model: ModelConfig = MODEL
@@ -67,12 +72,21 @@ class Setting:
     apart: bool = True
     start: str = "drawn"
     reading: int = 1
+    noise: float = 0.0
+    repeat: int = 0
+    fault: str = faults.NONE
 
     def __post_init__(self):
         if self.digits not in DIGITS:
             raise ValueError(f"expected digits to be one of {', '.join(DIGITS)}; got {self.digits!r}")
         if self.start not in STARTS:
             raise ValueError(f"expected start to be one of {', '.join(STARTS)}; got {self.start!r}")
+        if self.fault not in faults.FAULTS:
+            raise ValueError(f"expected fault to be one of {', '.join(faults.FAULTS)}; got {self.fault!r}")
+        if not 0 <= self.noise <= 1 or self.repeat < 0:
+            raise ValueError(f"expected noise from 0 to 1 and repeat of at least 0, got {self.noise} and {self.repeat}")
+        if self.repeat and self.lists_first:
+            raise ValueError(f"expected lists_first of 0 with repeat, got {self.lists_first}")
 
     def changed(self, overrides: Mapping[str, Any]) -> Setting:
         """This setting with some fields changed, those of the model and of the training by their own names.
@@ -102,11 +116,11 @@ class Setting:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values, for JSON."""
-        training = dataclasses.asdict(self.training)
+        training = self.training.to_dict()
         training.pop("seed")
-        training["betas"] = list(training["betas"])
         rest = {"mixture": dict(self.mixture), "lists_first": self.lists_first, "digits": self.digits}
         later = {"apart": True, "start": "drawn", "reading": 1}  # left out where usual, so that recorded keys stay
+        later |= {"noise": 0.0, "repeat": 0, "fault": faults.NONE}
         rest |= {name: getattr(self, name) for name, usual in later.items() if getattr(self, name) != usual}
         return {"model": self.model.to_dict(), "training": training, **rest}
 
@@ -119,16 +133,40 @@ class Setting:
         """Its tokenizer, of the model's vocabulary."""
         return _tokenizer(self.digits, self.model.vocab_size)
 
-    def batches(self, seed: int) -> WorldBatches:
+    def batches(self, seed: int) -> Callable[[int], Batch]:
         """What a run with this seed reads: equal seeds read the same documents in the same order."""
+        size, read = (self.training.batch_size, self.training.seq_len), self._read()
+        if self.fault == "sorted":
+            n = self.training.n_steps
+            return faults.SortedBatches(self.tokenizer(), *size, seed=seed, n_steps=n, **read)
+        if self.noise:
+            batches = DamagedBatches(self.tokenizer(), *size, seed=seed, noise=self.noise, **read)
+        else:
+            batches = WorldBatches(self.tokenizer(), *size, seed=seed, **read)
+        if self.repeat:
+            return over_and_over(batches, self.repeat, seed)
+        if self.fault == "validation read":
+            held_out = self.validation()
+            return lambda step: faults.with_validation(batches(step), held_out, step)
+        if self.fault in faults.SEEN_AS:
+            return lambda step: faults.SEEN_AS[self.fault](batches(step))
+        return batches
+
+    def validation(self) -> Callable[[int], Batch]:
+        """The rows whose loss a run watches, as it sees them; no sound run trains on them."""
         size = self.training.batch_size, self.training.seq_len
-        read = {
+        batches = faults.validation(self.tokenizer(), *size, **self._read() | {"lists_first": 0})
+        if self.fault in faults.SEEN_AS:
+            return lambda number: faults.SEEN_AS[self.fault](batches(number))
+        return batches
+
+    def _read(self) -> dict[str, Any]:
+        return {
             "skills": self.mixture or None,
             "lists_first": self.lists_first,
             "apart": self.apart,
             "reading": self.reading,
         }
-        return WorldBatches(self.tokenizer(), *size, seed=seed, **read)
 
     def new_model(self, seed: int) -> Transformer:
         """The model before training. Models of other settings begin with the same numbers wherever name, shape and
@@ -141,8 +179,11 @@ class Setting:
         return model.eval()
 
     def trainer(self, seed: int) -> Trainer:
-        """The trainer of the run with this seed."""
-        return Trainer(self.new_model(seed), self.batches(seed), dataclasses.replace(self.training, seed=seed))
+        """The trainer of the run with this seed. With dropout, PyTorch's generator begins from the seed too."""
+        if self.model.dropout:
+            torch.manual_seed(seed)
+        kind = faults.trainer_of(self.fault)
+        return kind(self.new_model(seed), self.batches(seed), dataclasses.replace(self.training, seed=seed))
 
     @property
     def n_parameters(self) -> int:

@@ -74,6 +74,53 @@ class Examination:
         return zlib.crc32("\x00".join(texts).encode())
 
 
+LOSS = "loss"  # of unseen documents, in nats a token
+SPREAD = "standard error"  # of that loss, over rows
+
+
+@dataclass(frozen=True)
+class UnseenLoss(Examination):
+    """The loss on rows of unseen, undamaged documents of the setting's mixture, and skills where some are named.
+
+    The rows are packed as in training, each document alone, and the same for every model; `SPREAD` is the standard
+    error over rows, of which most is common to all models. Labels, mask and dropout are as they should be, whatever the
+    setting's fault.
+    """
+
+    skills: tuple[str, ...] = ()
+    n: int = 200
+    rows: int = 192
+
+    def __call__(self, model: Transformer, setting: Setting) -> Measured:
+        losses, asked = zip(*(by_place(model, one, one.tokens.shape[1]) for one in self.batches(setting)), strict=True)
+        nats = torch.stack([one.sum() for one in losses])  # (rows,)
+        counts = torch.stack([one.sum() for one in asked])  # (rows,)
+        mean = nats.sum() / counts.sum()
+        spread = ((nats - mean * counts).square().sum() * self.rows / (self.rows - 1)).sqrt() / counts.sum()
+        found: Measured = {LOSS: round(mean.item(), 4), SPREAD: round(spread.item(), 4)}
+        for skill in self.skills:
+            judged = world.answers(model, world.items(skill, self.n), tokenizer=setting.tokenizer())
+            found[skill] = [sum(judged), len(judged)]
+        return found
+
+    def batches(self, setting: Setting) -> list[Batch]:
+        """The rows, each a batch of one."""
+        tokenizer = setting.tokenizer()
+        start, end = (tokenizer.special_tokens[name] for name in ("<s>", "</s>"))
+        documents = world.documents(UNSEEN, skills=dict(setting.mixture) or None, reading=setting.reading)
+        supply = ([start, *tokenizer.encode(one.text), end] for one in documents)
+        return [pack(supply, 1, setting.training.seq_len) for _ in range(self.rows)]
+
+    def documents(self, setting: Setting) -> list[str]:
+        return []
+
+    def checksum(self, setting: Setting) -> int:
+        asked = super().checksum(setting)
+        for one in self.batches(setting):
+            asked = zlib.crc32(one.tokens.numpy().tobytes(), asked)
+        return asked
+
+
 def band_name(first: int, last: int) -> str:
     """What the loss on tokens at these places of a row is called, in nats a token."""
     return f"loss at {first}–{last}"

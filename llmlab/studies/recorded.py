@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .. import data_path, plots, world
-from . import records
-from .definitions import STUDIES
-from .measures import NATS, measures
+from ..training import Curve
+from . import records, scaling
+from .definitions import STUDIES, numbers_and_tokens
+from .measures import LOSS, NATS, SPREAD, measures
 from .running import Run
 from .statistics import LEVEL, Difference, Mean, by_luck, paired
 from .study import Study
+from .watching import letters, unfolded
 
 Runs = dict[str, dict[int, dict[str, float]]]  # setting → seed → measure → value
 Counts = dict[str, dict[int, dict[str, world.Score]]]
@@ -47,6 +49,47 @@ class Recorded:
     failed: tuple[tuple[str, int, str], ...] = ()
     minutes: float = field(default=0.0)
     counts: Counts = field(default_factory=dict)
+
+    @cached_property
+    def causes(self) -> dict[str, str]:
+        """What is behind the names of `watched`: "run A" and so on to the setting."""
+        return letters(self.study.settings)
+
+    @cached_property
+    def watched(self) -> dict[str, Curve]:
+        """The curves of the runs of the first seed, under names that tell nothing ("run A"); `causes` has the settings.
+        Raises ValueError for a study that watched no run."""
+        if self.study.watch is None:
+            raise ValueError(f"the study {self.study.name!r} watched no run")
+        seed = self.study.seeds[0]
+        found = {run["setting"]: run for run in self.record["runs"] if run["seed"] == seed and "watched" in run}
+        steps = {name: self.study.full[name].training.n_steps for name in found}
+        return {
+            letter: unfolded(found[name]["watched"], letter, steps[name])
+            for letter, name in self.causes.items()
+            if name in found
+        }
+
+    @cached_property
+    def points(self) -> list[scaling.Point]:
+        """Size, tokens and losses of each setting but those that came last, for `scaling.fit`."""
+        return self._points([name for name in self.study.settings if name not in self.study.then])
+
+    @cached_property
+    def foretold(self) -> dict[str, scaling.Foretold]:
+        """What each form of a scaling law, fitted to `points` alone, said of the run that came last, with what was then
+        measured. Raises ValueError for a study that foretells nothing."""
+        if "foretold" not in self.record:
+            raise ValueError(f"the study {self.study.name!r} foretells nothing")
+        (last,) = self._points(self.study.then)
+        return {
+            form: scaling.Foretold(form, said["loss"], *said["interval"], last, said)
+            for form, said in self.record["foretold"].items()
+        }
+
+    def _points(self, settings: Iterable[str]) -> list[scaling.Point]:
+        sizes = numbers_and_tokens(self.study)
+        return [scaling.Point(name, *sizes[name], tuple(self.values(name, LOSS).values())) for name in settings]
 
     @cached_property
     def measures(self) -> tuple[str, ...]:
@@ -92,7 +135,7 @@ class Recorded:
     def _chosen(self, measures: Iterable[str] | None) -> list[str]:
         if measures is not None:
             return [measures] if isinstance(measures, str) else list(measures)
-        return [name for name in self.measures if not name.endswith(NATS)]
+        return [name for name in self.measures if not name.endswith(NATS) and name != SPREAD]
 
     def table(self, measures: Iterable[str] | None = None) -> Table:
         """Settings across, measures down: the mean over seeds and the half width of its 95 % interval."""
@@ -199,7 +242,7 @@ def opened(study: Study, folder) -> Recorded:
         if "failed" in found:
             failed.append((setting, seed, found["failed"]))
             continue
-        once = study.seeds_of(setting) != study.seeds  # where nothing is trained, every seed ends with the same
+        once = study.trains_nothing(setting)  # then every seed ends with the same
         for each in study.seeds if once else (seed,):
             runs[setting][each] = measures(found["measured"])
             counts[setting][each] = {

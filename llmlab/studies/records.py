@@ -15,9 +15,8 @@ from typing import Any
 import torch
 
 from .laboratory import Setting
-from .study import Study
+from .study import LIMIT, Study
 
-LIMIT = 20_000  # bytes of a file
 VERSIONED = ("llmlab", "torch", "numpy")
 PROBED_STEPS = 3
 
@@ -41,14 +40,14 @@ def read(path: Path) -> Record:
     return record
 
 
-def write(path: Path, record: Record) -> None:
-    """Write a record, a line for each run, atomically. Raises ValueError, and writes nothing, above `LIMIT` bytes."""
+def write(path: Path, record: Record, limit: int = LIMIT) -> None:
+    """Write a record, a line for each run, atomically. Raises ValueError, and writes nothing, above `limit` bytes."""
     head = {name: value for name, value in record.items() if name != "runs"}
     runs = ",\n".join("  " + _compact(run) for run in record["runs"])
     text = "{\n" + "".join(f" {json.dumps(name)}: {_compact(value)},\n" for name, value in head.items())
     text += f' "runs": [\n{runs}\n ]\n}}\n'
-    if len(text.encode()) > LIMIT:
-        raise ValueError(f"the record of {record['study']!r} has {len(text.encode())} bytes, expected at most {LIMIT}")
+    if len(text.encode()) > limit:
+        raise ValueError(f"the record of {record['study']!r} has {len(text.encode())} bytes, expected at most {limit}")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:

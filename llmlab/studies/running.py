@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -25,12 +25,12 @@ from typing import Any
 import torch
 
 from .. import checkpoint
-from ..training import Trainer
 from ..transformer import Transformer
 from . import records
 from .definitions import LABORATORY
 from .laboratory import Setting
 from .study import Study
+from .watching import folded
 
 SAVE_EVERY = 100  # steps
 CURVE = 10  # points of the loss that are recorded, each the mean of a tenth of the run
@@ -147,14 +147,19 @@ class Runner:
                 **records.fingerprint(setting, study.measure),
             }
         head = records.new_record(study) | {"versions": records.versions(), "settings": settings}
-        records.write(self.path(study), head | {"runs": record["runs"]})
+        made = head | {"runs": record["runs"]}
+        if study.foretell is not None and (foretold := record.get("foretold") or study.foretell(made)):
+            made["foretold"] = foretold
+        records.write(self.path(study), made, study.limit)
 
     def forget(self, run: Run) -> None:
         """Take a run out of the record."""
         record = self.record(run.study)
         record["runs"] = [one for one in record["runs"] if (one["setting"], one["seed"]) != (run.name, run.seed)]
         record.get("settings", {}).pop(run.name, None)
-        records.write(self.path(run.study), record)
+        if run.name not in run.study.then:
+            record.pop("foretold", None)
+        records.write(self.path(run.study), record, run.study.limit)
 
 
 class _stopping:
@@ -192,8 +197,9 @@ def what_it_does(setting: Setting) -> str:
 
 
 def place(run: Run, runs: Path) -> Path:
-    """The folder of a run on the way."""
-    return runs / f"{what_it_does(run.setting)}-{run.seed}"
+    """The folder of a run on the way; a study that watches its runs shares them with no other."""
+    watched = f"-{run.study.name}" if run.study.watch else ""
+    return runs / f"{what_it_does(run.setting)}-{run.seed}{watched}"
 
 
 def result_file(run: Run, runs: Path) -> Path:
@@ -243,29 +249,29 @@ def trained(
         return checkpoint.load(end), checkpoint.load_tensors(end)[1]["result"]
     trainer = run.setting.trainer(run.seed)
     losses: list[float] = []
-    before = 0.0
+    lines: list[dict[str, Any]] = []
+    watch, before = run.study.watch, 0.0
     if state.exists():
         notes = trainer.resume(state)
-        losses, before = notes["losses"], notes["seconds"]
+        losses, lines, before = notes["losses"], notes.get("lines", []), notes["seconds"]
     start = time.perf_counter() - before
-    for step in _steps(trainer):
-        losses.append(round(step, 4))
+    for step in trainer:
+        losses.append(round(step.loss, 4))
+        if watch is not None and (line := watch(trainer, run.setting, step)):
+            lines.append(line)
         last = trainer.n_done == trainer.config.n_steps
         if trainer.n_done % save_every == 0 or last or stopped():
             seconds = time.perf_counter() - start
-            trainer.save(state, losses=losses, seconds=seconds)
+            trainer.save(state, losses=losses, seconds=seconds, **({"lines": lines} if lines else {}))
             if not last and stopped():
                 return None
     seconds = time.perf_counter() - start if losses else 0.0
     result = {"seconds": round(float(seconds), 1), "curve": curve(losses)}
+    if watch is not None:
+        result["watched"] = folded(lines)
     checkpoint.save(trainer.model, end, result=result)
     state.unlink(missing_ok=True)
     return trainer.model, result
-
-
-def _steps(trainer: Trainer) -> Iterator[float]:
-    for step in trainer:
-        yield step.loss
 
 
 def curve(losses: list[float]) -> list[float]:

@@ -9,6 +9,9 @@ from typing import Any
 
 from .laboratory import Setting
 from .measures import Examination
+from .watching import Watch
+
+LIMIT = 20_000  # bytes of a record
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +21,9 @@ class Study:
     `settings` maps names to what they change of the laboratory model; the first one is what the others are compared
     with. `base` is changed in all of them. Runs with equal seeds read the same documents in the same order, and begin
     with the same weights wherever the shapes allow.
+
+    `watch` notes lines of each run's curve on the way. Settings in `then` are run after all others, with seeds of their
+    own; what `foretell` makes of the record of the others, before, stands in it too. `limit`: bytes of the record.
     """
 
     name: str
@@ -26,10 +32,16 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     measure: Callable[..., Any] = field(default_factory=Examination)
     base: Mapping[str, Any] = field(default_factory=dict)
+    watch: Watch | None = None
+    then: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    foretell: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] | None = None
+    limit: int = LIMIT
 
     def __post_init__(self):
         if not self.settings or not self.seeds:
             raise ValueError(f"expected a study with settings and seeds, got {self.settings!r} and {self.seeds!r}")
+        if unknown := sorted(set(self.then) - set(self.settings)):
+            raise ValueError(f"expected settings of the study in then, got {', '.join(unknown)}")
         _ = self.full  # an unknown field raises here
 
     @cached_property
@@ -46,13 +58,19 @@ class Study:
     @property
     def runs(self) -> list[tuple[str, int]]:
         """Every setting with its seeds, seed by seed, so that what is done first can be compared first."""
-        return [(name, seed) for seed in self.seeds for name in self.settings if seed in self.seeds_of(name)]
+        first = [name for name in self.settings if name not in self.then]
+        runs = [(name, seed) for seed in self.seeds for name in first if seed in self.seeds_of(name)]
+        return runs + [(name, seed) for name, seeds in self.then.items() for seed in seeds]
 
     def seeds_of(self, name: str) -> tuple[int, ...]:
         """The seeds that a setting is run with: the first only where all would do the same, since nothing is trained
         and the weights are the shipped ones."""
+        return self.seeds[:1] if self.trains_nothing(name) else self.then.get(name, self.seeds)
+
+    def trains_nothing(self, name: str) -> bool:
+        """Whether every seed ends with the same model, the shipped one."""
         setting = self.full[name]
-        return self.seeds[:1] if setting.start == "shipped" and not setting.training.n_steps else self.seeds
+        return setting.start == "shipped" and not setting.training.n_steps
 
     def __repr__(self) -> str:
         lines = [f"study {self.name!r}: {self.question}"]

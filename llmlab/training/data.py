@@ -39,6 +39,24 @@ class Batch:
         tensors = (getattr(self, field.name) for field in fields(self))
         return Batch(*(tensor if tensor is None else tensor.to(device) for tensor in tensors))
 
+    @property
+    def n_targets(self) -> int:
+        """How many targets count."""
+        return int((self.targets != IGNORE).sum())
+
+    def part(self, number: int, n: int) -> Batch:
+        """Part `number`, from 0, of n parts of the rows, as equal as can be; some have no rows where n > B.
+
+        Every part has the whole of a mask that all rows share.
+        """
+        if n == 1:
+            return self
+        n_rows = len(self.tokens)
+        rows = slice(n_rows * number // n, n_rows * (number + 1) // n)
+        positions = self.positions[rows] if self.positions is not None and self.positions.dim() == 2 else self.positions
+        by_row = self.mask is not None and self.mask.dim() == 4 and len(self.mask) == n_rows
+        return Batch(self.tokens[rows], self.targets[rows], positions, self.mask[rows] if by_row else self.mask)
+
 
 def _stream(tokens: Tensor | np.ndarray | Sequence[int]) -> np.ndarray:
     """Token ids (N,) as an array. An array or a tensor is not copied: one that is mapped from a file stays there."""

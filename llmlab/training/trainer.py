@@ -1,13 +1,18 @@
 """The trainer: PyTorch's fused versions of the written-out parts, in a loop that can be stopped and goes on exactly.
 
-A batch is a function of its step alone, and a checkpoint holds the optimizer's state and the generator's.
+A batch is a function of its step alone, and a checkpoint holds the optimizer's state and the generator's. A batch may
+be read in parts, one after another (`accumulate`) or by several processes at once (`parallel`): the same step but for
+rounding.
 """
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +27,17 @@ from ..config import ModelConfig
 from ..transformer import Transformer
 from .data import IGNORE, Batch
 from .optimization import cosine_schedule
+from .parallel import Ranks
+
+_LATER = {"accumulate": 1}  # settings that came later, and what is usual
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """What a run does besides the model's shape. `floor` is the last learning rate as a share of the peak.
+
+    With `accumulate` = k the rows of a batch are read in k parts, one after another, whose gradients add up to that of
+    the whole batch: less memory, the same step.
 
     Raises ValueError that names the setting, what was given and what was expected.
     """
@@ -41,13 +52,20 @@ class TrainingConfig:
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 1.0
     seed: int = 0
+    accumulate: int = 1
 
     def __post_init__(self):
-        for name, least in (("n_steps", 0), ("batch_size", 1), ("seq_len", 1), ("learning_rate", 0), ("warmup", 0)):
+        least_of = {"n_steps": 0, "batch_size": 1, "seq_len": 1, "learning_rate": 0, "warmup": 0, "accumulate": 1}
+        for name, least in least_of.items():
             if not getattr(self, name) >= least:
                 raise ValueError(f"expected {name} of at least {least}, got {getattr(self, name)}")
         if not self.clip > 0:
             raise ValueError(f"expected clip above 0, got {self.clip}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values, without what came later and is as usual, so that older files say the same."""
+        values = asdict(self) | {"betas": list(self.betas)}
+        return {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name]}
 
 
 @dataclass(frozen=True)
@@ -70,10 +88,15 @@ class Trainer:
 
     Breaking out of the loop, Ctrl-C or an error leaves the model in evaluation mode with the weights of the last whole
     step; iterating again goes on from there. `save` and `resume` carry all of it across processes, exactly.
+
+    Between steps the model may be asked anything, in evaluation mode too. With several `ranks` each process makes its
+    own trainer of the same model, `batch` (of whole batches) and config; all yield the same steps.
     """
 
-    def __init__(self, model: Transformer, batch: Callable[[int], Batch], config: TrainingConfig):
-        self.model, self.batch, self.config = model, batch, config
+    def __init__(
+        self, model: Transformer, batch: Callable[[int], Batch], config: TrainingConfig, *, ranks: Ranks | None = None
+    ):
+        self.model, self.batch, self.config, self.ranks = model, batch, config, ranks or Ranks()
         decayed = [p for p in model.parameters() if p.dim() >= 2]
         plain = [p for p in model.parameters() if p.dim() < 2]  # norms and biases are not pulled towards 0
         groups = [
@@ -90,7 +113,6 @@ class Trainer:
         return 0
 
     def __iter__(self) -> Iterator[TrainingStep]:
-        self.model.train()
         try:
             # The next batch is generated while the model works on this one.
             with ThreadPoolExecutor(max_workers=1) as ahead:
@@ -102,8 +124,9 @@ class Trainer:
                         coming = ahead.submit(self.batch, step + 1)
                     yield self._step(step, batch, start)
         finally:
-            self.optimizer.zero_grad(set_to_none=True)
-            self.model.eval()
+            with _uninterrupted():
+                self.optimizer.zero_grad(set_to_none=True)
+                self.model.eval()
 
     def _step(self, step: int, batch: Batch, start: float) -> TrainingStep:
         config = self.config
@@ -116,18 +139,38 @@ class Trainer:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        self.model.train()
+        self.ranks.seed(config.seed * 1_000_003 + step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = batch_loss(self.model, batch)
-        loss.backward()
+        loss = self._backward(batch)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip, foreach=True)
         if not torch.isfinite(norm):
             raise FloatingPointError(
                 f"the gradient is not finite at step {step} (loss {loss.item():.3g}, learning rate {lr:.2g}); the "
                 "weights are those before this step: lower the learning rate or warm up for longer"
             )
-        self.optimizer.step()
+        with _uninterrupted():
+            self.optimizer.step()
         seconds = time.perf_counter() - start
         return TrainingStep(step, loss.item(), lr, norm.item(), batch.tokens.numel() / seconds)
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Leave the gradient of a batch's mean loss with the parameters; returns the loss, ().
+
+        Read in parts, by this process or by several, it is the sum of their means, each weighted by its share of the
+        targets.
+        """
+        n_targets, mine = batch.n_targets, self.ranks.rows(batch)
+        if not n_targets:
+            raise ValueError(_NOTHING_ASKED.format(batch.targets.numel()))
+        total = torch.zeros((), device=batch.targets.device)
+        for number in range(self.config.accumulate):
+            part = mine.part(number, self.config.accumulate)
+            if n := part.n_targets:
+                loss = batch_loss(self.model, part) * (n / n_targets)
+                loss.backward()
+                total = total + loss.detach()
+        return self.ranks.add_up(self.model.parameters(), total)
 
     def save(self, path: str | Path, **metadata: Any) -> None:
         """Write weights, optimizer state and the random generator to one safetensors file, atomically."""
@@ -139,37 +182,76 @@ class Trainer:
         save_tensors(
             path,
             tensors,
-            {**metadata, "config": self.model.config.to_dict(), "training": asdict(self.config)},
+            {**metadata, "config": self.model.config.to_dict(), "training": self.config.to_dict()},
         )
 
     def resume(self, path: str | Path) -> dict[str, Any]:
         """Go on from a checkpoint of the same model and run; returns its metadata.
 
-        Raises ValueError that names the field where the checkpoint is of another run, and changes nothing then.
+        Raises ValueError that names the file and what is wrong where it is damaged or of another run, and changes
+        nothing then.
         """
         tensors, metadata = load_tensors(path)
         _same("model", metadata.get("config"), self.model.config.to_dict(), path)
-        training = asdict(self.config) | {"betas": list(self.config.betas)}
-        _same("training", metadata.get("training"), training, path)
-        names = {f"model.{name}" for name, _ in self.model.named_parameters()}
-        if missing := sorted((names | {"generator"}) - tensors.keys()):
-            raise ValueError(f"{path} is not a checkpoint of a training run: it has no {missing[0]}")
-        torch.set_rng_state(tensors["generator"])
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(tensors[f"model.{name}"])
-                state = {key: tensors.get(f"optimizer.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
-                if state["step"] is not None:
-                    self.optimizer.state[parameter] = state
+        _same("training", metadata.get("training"), _LATER | self.config.to_dict(), path)
+        generator = _taken(tensors, "generator", torch.get_rng_state(), path)
+        weights, states = {}, {}
+        for name, parameter in self.model.named_parameters():
+            weights[parameter] = _taken(tensors, f"model.{name}", parameter, path)
+            like = {"step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter}
+            if any(f"optimizer.{key}.{name}" in tensors for key in like):
+                states[parameter] = {
+                    key: _taken(tensors, f"optimizer.{key}.{name}", tensor, path) for key, tensor in like.items()
+                }
+        try:
+            torch.set_rng_state(generator)
+        except RuntimeError as error:
+            raise ValueError(f"{path} is damaged: its generator has no state of a generator") from error
+        with _uninterrupted(), torch.no_grad():
+            for parameter, values in weights.items():
+                parameter.copy_(values)
+            self.optimizer.state.clear()
+            self.optimizer.state.update(states)
         return metadata
 
 
-def _same(kind: str, theirs: dict[str, Any] | None, ours: dict[str, Any], path: str | Path) -> None:
-    if theirs is None:
+def _same(kind: str, theirs: Any, ours: dict[str, Any], path: str | Path) -> None:
+    if not isinstance(theirs, Mapping):
         raise ValueError(f"{path} is not a checkpoint of a training run: it has no {kind} settings")
     for name, value in ours.items():
-        if theirs.get(name) != value:
-            raise ValueError(f"{path} was made with {kind} setting {name}={theirs.get(name)!r}; this run has {value!r}")
+        if (given := theirs.get(name, _LATER.get(name))) != value:
+            raise ValueError(f"{path} was made with {kind} setting {name}={given!r}; this run has {value!r}")
+
+
+def _taken(tensors: Mapping[str, Tensor], name: str, like: Tensor, path: str | Path) -> Tensor:
+    """A tensor of a checkpoint, of the shape and kind of another one."""
+    found = tensors.get(name)
+    if found is None:
+        raise ValueError(f"{path} is not a checkpoint of a training run: it has no {name}")
+    floats = found.is_floating_point() and like.is_floating_point()
+    if found.shape != like.shape or not (floats or found.dtype == like.dtype):
+        given, expected = ((one.dtype, tuple(one.shape)) for one in (found, like))
+        raise ValueError(f"{path} is damaged: {name} is {given[0]} {given[1]}, expected {expected[0]} {expected[1]}")
+    return found
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block: one in the middle of a step would leave some weights moved, some not."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
+        yield  # Ctrl-C reaches the main thread only, and a handler that is not Python's cannot be put back
+        return
+    caught: list[tuple[int, Any]] = []
+    before = signal.signal(signal.SIGINT, lambda *received: caught.append(received))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught and callable(before):
+        before(*caught[-1])
+
+
+_NOTHING_ASKED = f"expected a target that counts, got {{}} that are all {IGNORE}"
 
 
 def batch_loss(model: Transformer, batch: Batch) -> Tensor:
@@ -177,8 +259,8 @@ def batch_loss(model: Transformer, batch: Batch) -> Tensor:
 
     Raises ValueError where none counts: PyTorch's mean would be NaN with a gradient of 0, and the weights decay on.
     """
-    if not (batch.targets != IGNORE).any():
-        raise ValueError(f"expected a target that counts, got {batch.targets.numel()} that are all {IGNORE}")
+    if not batch.n_targets:
+        raise ValueError(_NOTHING_ASKED.format(batch.targets.numel()))
     logits = model(batch.tokens, positions=batch.positions, mask=batch.mask)  # (B, T, V)
     return F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE)
 
@@ -197,8 +279,7 @@ def validation_loss(model: Transformer, batch: Callable[[int], Batch], n_batches
     try:
         for number in range(n_batches):
             one = batch(number)
-            n = int((one.targets != IGNORE).sum())
-            total, n_targets = total + batch_loss(model, one).item() * n, n_targets + n
+            total, n_targets = total + batch_loss(model, one).item() * one.n_targets, n_targets + one.n_targets
     finally:
         model.train(was_training)
     return total / n_targets

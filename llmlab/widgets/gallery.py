@@ -22,6 +22,7 @@ from .kv_cache import KVCacheStepper
 from .quiz import Guess, Quiz
 from .rope import RoPERotator
 from .tokenization import BPEStepper
+from .training import TrainingDashboard
 from .welcome import TokenTour
 
 LAYOUT = """<style>
@@ -65,6 +66,7 @@ def examples() -> dict[str, Callable[[], LabWidget]]:
         "AttentionStepper": AttentionStepper,
         "RoPERotator": lambda: RoPERotator(model, tokenizer),
         "FactTracer": lambda: FactTracer(model, tokenizer),
+        "TrainingDashboard": TrainingDashboard,
         "KVCacheStepper": lambda: KVCacheStepper(model, tokenizer, "Anna had a dog.", 12),
         "CostCalculator": lambda: CostCalculator("Llama-2-7B"),
         "Quiz": lambda: Quiz([QUESTION], tried=[[0]]),

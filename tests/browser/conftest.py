@@ -66,6 +66,8 @@ OPEN = """async path => {
     app.shell.activateById(panel.id);
 }"""
 CLOSE = "() => window.llmlabPanel?.sessionContext.shutdown()"
+OPEN_ANOTHER = "async path => { await window.jupyterapp.commands.execute('docmanager:open', {path}); }"
+DISPOSE = "() => window.llmlabPanel.dispose()"  # unlike `close`, it does not ask about what was never saved
 RUN_ALL = "() => window.jupyterapp.commands.execute('notebook:run-all-cells')"
 RUN = """async indices => {
     for (const index of indices) {
@@ -139,6 +141,7 @@ class OpenPage:
     page: Page
     console_errors: list[str] = field(default_factory=list, kw_only=True)
     requests_outside: list[str] = field(default_factory=list, kw_only=True)
+    _listeners: dict[str, Callable] = field(default_factory=dict, init=False, repr=False)
 
     def until(self, ask: Callable[[], object], expected: object, seconds: float = 60) -> None:
         """Asks until the answer is the expected one, and fails with the last answer when it never is."""
@@ -150,9 +153,26 @@ class OpenPage:
     def watch(self, own: str) -> None:
         """Begins to collect errors, and requests to anything but the server or file at `own`."""
         inside = (own, own.replace("http", "ws", 1), "data:", "blob:", "about:")
-        self.page.on("console", self._on_console)
-        self.page.on("pageerror", lambda error: self.console_errors.append(f"uncaught: {error}"))
-        self.page.on("request", lambda r: r.url.startswith(inside) or self.requests_outside.append(r.url))
+        self._listeners = {
+            "console": self._on_console,
+            "pageerror": lambda error: self.console_errors.append(f"uncaught: {error}"),
+            "request": lambda request: request.url.startswith(inside) or self.requests_outside.append(request.url),
+        }
+        for event, listener in self._listeners.items():
+            self.page.on(event, listener)
+
+    def unwatch(self) -> Page:
+        """Ends the collecting and returns the page."""
+        for event, listener in self._listeners.items():
+            self.page.remove_listener(event, listener)
+        return self.page
+
+    def leave(self) -> Page:
+        """Ends the collecting, empties the page and returns it, for another document."""
+        self.unwatch()
+        self.page.mouse.move(-1, -1)  # over nothing, as in a new page
+        self.page.goto("about:blank")
+        return self.page
 
     def _on_console(self, message: ConsoleMessage) -> None:
         text = f"{message.text} ({message.location.get('url', '')})"
@@ -333,21 +353,27 @@ def _wait_until_it_answers(url: str, server: subprocess.Popen, log: Path, second
 
 
 @contextmanager
-def opening(lab: Lab, browser: Browser) -> Iterator[Callable[[str], OpenNotebook]]:
-    """A function that opens notebooks by their file names; at the end they are closed and their kernels end."""
+def opening(lab: Lab, browser: Browser, idle: list[Page] | None = None) -> Iterator[Callable[[str], OpenNotebook]]:
+    """A function that opens notebooks by their file names; at the end they are closed and their kernels end.
+
+    A page of `idle`, where JupyterLab shows no notebook, is taken if there is one, and what was opened goes there.
+    """
     opened: list[OpenNotebook] = []
 
     def open_it(name: str, *, seconds: float = 180) -> OpenNotebook:
         if not (lab.root / name).is_file():
             pytest.fail(f"there is no notebook {name} to open")
-        context = browser.new_context(viewport=WINDOW)
-        context.set_default_timeout(60_000)
-        page = context.new_page()
+        is_new = not idle
+        page = browser.new_context(viewport=WINDOW).new_page() if is_new else idle.pop()
+        page.context.set_default_timeout(60_000)
         notebook = OpenNotebook(page, name)
         opened.append(notebook)
         notebook.watch(own=lab.url)
-        page.goto(f"{lab.url}/lab/tree/{name}?token={lab.token}&reset", timeout=1000 * seconds)
-        page.wait_for_function("() => window.jupyterapp", timeout=1000 * seconds)
+        if is_new:
+            page.goto(f"{lab.url}/lab/tree/{name}?token={lab.token}&reset", timeout=1000 * seconds)
+            page.wait_for_function("() => window.jupyterapp", timeout=1000 * seconds)
+        else:
+            notebook.within(seconds, f"JupyterLab did not open {name}", OPEN_ANOTHER, name)
         notebook.within(seconds, f"JupyterLab did not open {name}", OPEN, name)
         return notebook
 
@@ -356,7 +382,11 @@ def opening(lab: Lab, browser: Browser) -> Iterator[Callable[[str], OpenNotebook
     finally:
         for notebook in opened:
             notebook.within(60, "the kernel did not end", CLOSE)
-            notebook.page.context.close()
+            if idle is None:
+                notebook.page.context.close()
+            else:
+                notebook.page.evaluate(DISPOSE)
+                idle.append(notebook.unwatch())
 
 
 @pytest.fixture
@@ -367,30 +397,75 @@ def open_notebook(lab: Lab, browser: Browser) -> Iterator[Callable[[str], OpenNo
 
 
 @pytest.fixture(scope="module")
+def idle_labs(browser: Browser) -> Iterator[list[Page]]:
+    """Pages where JupyterLab is loaded and shows no notebook."""
+    pages: list[Page] = []
+    yield pages
+    for page in pages:
+        page.context.close()
+
+
+@pytest.fixture
+def open_another_notebook(
+    request: pytest.FixtureRequest, lab: Lab, browser: Browser, idle_labs: list[Page]
+) -> Iterator[Callable[[str], OpenNotebook]]:
+    """The same in a JupyterLab that is loaded already, for tests that leave its theme and its panels as they are.
+
+    Loading it takes most of the time to open a notebook. After a test that failed it is loaded anew.
+    """
+    n_failed = request.session.testsfailed
+    with opening(lab, browser, idle_labs) as open_it:
+        yield open_it
+    if request.session.testsfailed != n_failed:
+        while idle_labs:
+            idle_labs.pop().context.close()
+
+
+@pytest.fixture(scope="module")
 def open_shared_notebook(lab: Lab, browser: Browser) -> Iterator[Callable[[str], OpenNotebook]]:
     """The same for a notebook that all tests of a module share: each runs its cells afresh (`run_afresh`)."""
     with opening(lab, browser) as open_it:
         yield open_it
 
 
+@pytest.fixture(scope="module")
+def idle_pages(browser: Browser) -> Iterator[list[Page]]:
+    """Empty pages, with the network off, that the tests of a module take and give back."""
+    pages: list[Page] = []
+    yield pages
+    for page in pages:
+        page.context.close()
+
+
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[Callable[..., OpenPage]]:
-    """Opens a page from its file, with the network off, in the light or dark theme."""
-    contexts = []
+def open_page(
+    request: pytest.FixtureRequest, browser: Browser, idle_pages: list[Page]
+) -> Iterator[Callable[..., OpenPage]]:
+    """Opens a page from its file, with the network off, in the light or dark theme.
+
+    A new document in a page that another test has left takes half the time of a new page. What a test sets in a page
+    is put back; after a test that failed, its pages are closed.
+    """
+    opened: list[OpenPage] = []
+    n_failed = request.session.testsfailed
 
     def open_it(path: Path, *, theme: str = "light", width: int = 1100) -> OpenPage:
-        viewport = {"width": width, "height": 900}
-        context = browser.new_context(viewport=viewport, color_scheme=theme, offline=True)
-        contexts.append(context)
-        context.set_default_timeout(60_000)
-        opened = OpenPage(context.new_page())
-        opened.watch(own=path.resolve().as_uri())
-        opened.page.goto(path.resolve().as_uri())
-        return opened
+        page = idle_pages.pop() if idle_pages else browser.new_context(offline=True).new_page()
+        one = OpenPage(page)
+        opened.append(one)
+        page.context.set_default_timeout(60_000)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(media="null", color_scheme=theme, reduced_motion="null", forced_colors="null")
+        one.watch(own=path.resolve().as_uri())
+        page.goto(path.resolve().as_uri())
+        return one
 
     yield open_it
-    for context in contexts:
-        context.close()
+    for one in opened:
+        if request.session.testsfailed == n_failed:
+            idle_pages.append(one.leave())
+        else:
+            one.page.context.close()
 
 
 @pytest.fixture

@@ -130,6 +130,19 @@ def test_each_widget_can_have_the_window_and_comes_back(notebook, theme):
     assert notebook.cells() == before and notebook.console_errors == []
 
 
+GONE = """() => [...document.querySelectorAll('.llmlab-root [role=status]')].filter(
+    one => /Run this cell again|No connection to the kernel/.test(one.textContent)).length"""
+
+
+@pytest.fixture
+def live(notebook):
+    """The notebook with all its widgets alive: shown anew, unless the test before left them so."""
+    if notebook.page.evaluate(GONE):
+        notebook.run(0)
+        notebook.until(lambda: notebook.page.evaluate(GONE), 0)
+    return notebook
+
+
 # A kernel that is gone ----------------------------------------------------------------------------------------------
 
 # Does something to the kernel and returns after how many ms the last of the widgets says what became of it.
@@ -176,10 +189,8 @@ CRASH = "() => window.llmlabPanel.sessionContext.session.kernel.requestExecute({
 SAID = "() => [...document.querySelectorAll('.llmlab-root [role=status]')].map(one => one.textContent)"
 
 
-def test_a_lost_connection_is_said_and_the_widget_goes_on_when_it_is_back(notebook):
-    page = notebook.page
-    notebook.run(0)
-    page.get_by_text("Run this cell again").first.wait_for(state="detached")
+def test_a_lost_connection_is_said_and_the_widget_goes_on_when_it_is_back(live):
+    notebook, page = live, live.page
     page.context.set_offline(True)
     page.evaluate("() => { window.llmlabPanel.sessionContext.session.kernel.reconnect().catch(() => 0); }")
     notebook.until(lambda: sum("No connection to the kernel" in said for said in page.evaluate(SAID)), len(NAMES), 5)
@@ -192,10 +203,8 @@ def test_a_lost_connection_is_said_and_the_widget_goes_on_when_it_is_back(notebo
     notebook.console_errors.clear()
 
 
-def test_a_crash_of_the_kernel_is_said(notebook):
-    page = notebook.page
-    notebook.run(0)
-    page.get_by_text("Run this cell again").first.wait_for(state="detached")
+def test_a_crash_of_the_kernel_is_said(live):
+    notebook, page = live, live.page
     page.evaluate(CRASH)
     notebook.until(lambda: sum("Run this cell again" in said for said in page.evaluate(SAID)), len(NAMES), 10)
     notebook.console_errors.clear()

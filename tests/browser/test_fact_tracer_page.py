@@ -230,9 +230,11 @@ def test_a_phone_and_a_projector_show_all(saved):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axes_rules_hold(saved, theme):
-    page = saved(FactTracer(kind="attention.out"), theme=theme, width=700)
+    page = saved(theme=theme, width=700)
     page.root.focus()
-    page.press("e")
+    page.press("k", "e")
+    page.check(kind="attention.out")
+    assert page.root.locator("[data-result]").is_visible()
     assert faults(page.page) == []
 
 

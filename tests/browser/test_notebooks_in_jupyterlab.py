@@ -48,8 +48,8 @@ def run_as_a_learner(notebook, path, whole):
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_runs_without_an_error(lab, open_notebook, name):
-    assert run_as_a_learner(open_notebook(name), lab.root / name, whole=name in WHOLE)
+def test_a_notebook_runs_without_an_error(lab, open_another_notebook, name):
+    assert run_as_a_learner(open_another_notebook(name), lab.root / name, whole=name in WHOLE)
 
 
 WIDGET = """
@@ -71,7 +71,7 @@ counter
 """
 
 
-def test_widgets_are_alive_and_what_goes_wrong_is_seen(lab, open_notebook):
+def test_widgets_are_alive_and_what_goes_wrong_is_seen(lab, open_another_notebook):
     cells = [
         new_markdown_cell("# A stand-in"),
         WIDGET,
@@ -81,7 +81,7 @@ def test_widgets_are_alive_and_what_goes_wrong_is_seen(lab, open_notebook):
         "import urllib.request\nurllib.request.urlopen('http://192.0.2.1')",
         "'never reached'",
     ]
-    notebook = open_notebook(lab.write("stand_in.ipynb", *cells))
+    notebook = open_another_notebook(lab.write("stand_in.ipynb", *cells))
     notebook.run_all()
 
     button = notebook.page.locator(".llmlab-counter")
@@ -98,13 +98,15 @@ def test_widgets_are_alive_and_what_goes_wrong_is_seen(lab, open_notebook):
     assert set(notebook.requests_outside) == {"http://example.com/x.png"}
 
 
-def test_a_figure_that_was_saved_shows_with_its_text_alternative_in_a_notebook_that_is_not_trusted(lab, open_notebook):
+def test_a_figure_that_was_saved_shows_with_its_text_alternative_in_a_notebook_that_is_not_trusted(
+    lab, open_another_notebook
+):
     figure, axes = plt.subplots()
     axes.plot([1, 3, 2])
     shown = plots.show(figure, 'a "line" <b>that</b> rises & falls')
     data = {"text/html": shown._repr_html_(), "text/plain": repr(shown)}
     cell = new_code_cell("1", execution_count=1, outputs=[new_output("execute_result", data)])
-    notebook = open_notebook(lab.write("figure.ipynb", cell))
+    notebook = open_another_notebook(lab.write("figure.ipynb", cell))
     image = notebook.page.locator(".jp-OutputArea-output img")
     assert image.get_attribute("alt") == shown.alt
     notebook.until(lambda: image.evaluate("node => node.naturalWidth > 0"), True)
@@ -113,7 +115,7 @@ def test_a_figure_that_was_saved_shows_with_its_text_alternative_in_a_notebook_t
     assert notebook.page.evaluate(WITHOUT_ALT, [0]) == [0]
 
 
-def test_of_a_later_sitting_only_what_needs_a_browser_runs(lab, open_notebook):
+def test_of_a_later_sitting_only_what_needs_a_browser_runs(lab, open_another_notebook):
     shown = new_output("execute_result", {"text/plain": "AttentionStepper(5 tokens)"})
     cells = [
         "from llmlab.exercises import quiz\nfrom llmlab.widgets.attention import AttentionStepper",
@@ -122,11 +124,11 @@ def test_of_a_later_sitting_only_what_needs_a_browser_runs(lab, open_notebook):
         "quiz('attention.roles')",
     ]
     name = lab.write("99b_sitting.ipynb", *cells)
-    assert run_as_a_learner(open_notebook(name), lab.root / name, whole=False) == [2, 3]
+    assert run_as_a_learner(open_another_notebook(name), lab.root / name, whole=False) == [2, 3]
 
 
-def test_a_widget_that_is_not_drawn_is_seen(lab, open_notebook):
-    notebook = open_notebook(lab.write("broken.ipynb", WIDGET.replace("el.append", "el.no_such_function")))
+def test_a_widget_that_is_not_drawn_is_seen(lab, open_another_notebook):
+    notebook = open_another_notebook(lab.write("broken.ipynb", WIDGET.replace("el.append", "el.no_such_function")))
     notebook.run_all()
     with pytest.raises(pytest.fail.Exception, match=r"cells \[0\] are not drawn: .*no_such_function"):
         notebook.show([0])

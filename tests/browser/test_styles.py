@@ -25,17 +25,17 @@ def widgets():
     return {name: make() for name, make in gallery.examples().items()}
 
 
-def look(widget, others, order, tmp_path, open_page):
+def look(widget, others, order, page, shown):
     """The look of a widget on a page whose style sheets are those of all these, in that order."""
-    page = tmp_path / "page.html"
     html = export.page("One", "<style>body { max-width: none; }</style>" + export.place(0), [widget])
     sheets = [str(one._css) for one in order(widget, others)]
     assert html.count(str(widget._css)) == 1
     page.write_text(html.replace(str(widget._css), "\n".join(sheets)), encoding="utf-8")
-    shown = open_page(page, width=1900)
-    shown.page.wait_for_selector(".llmlab-root")
-    shown.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return shown.page.evaluate(LOOK, PROPERTIES)
+    shown.goto("about:blank")
+    shown.goto(page.as_uri())
+    shown.wait_for_selector(".llmlab-root")
+    shown.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return shown.evaluate(LOOK, PROPERTIES)
 
 
 ORDERS = {"before": lambda widget, others: [widget, *others], "after": lambda widget, others: [*others, widget]}
@@ -43,11 +43,14 @@ ORDERS = {"before": lambda widget, others: [widget, *others], "after": lambda wi
 
 def test_no_other_widget_changes_the_look(widgets, tmp_path, open_page):
     assert len({str(widget._css) for widget in widgets.values()}) > 5
+    page = tmp_path / "page.html"
+    page.touch()
+    shown = open_page(page, width=1900).page
     for name, widget in widgets.items():
         others = [other for key, other in widgets.items() if key != name]
-        alone = look(widget, [], ORDERS["before"], tmp_path, open_page)
+        alone = look(widget, [], ORDERS["before"], page, shown)
         for kind, order in ORDERS.items():
-            found = look(widget, others, order, tmp_path, open_page)
+            found = look(widget, others, order, page, shown)
             changed = {str(a[0]): set(a) ^ set(b) for a, b in zip(alone, found, strict=True) if a != b}
             assert changed == {}, f"{name}, shown {kind} all others"
 

@@ -18,6 +18,9 @@ A run lives in a folder of its own (`runs/model` by default, outside what git ke
     model.safetensors    the finished model
 Starting the same command again goes on from the last state; a run that was killed ends with the same weights as one
 that was not. `--publish` copies the finished model to `data/`, with an index of what it has read (`llmlab stream`).
+
+Under `torchrun` several processes train one model together (`TOGETHER`, below). All must see the run's folder; only the
+first one writes there and speaks.
 """
 
 from __future__ import annotations
@@ -25,16 +28,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ... import checkpoint, data_path, world
+from ...checkpoint.files import replacing
 from ...tokenization import BPETokenizer
 from ...training import MaskedBatches, Trainer, WorldBatches, new_model, train_tokenizer, write_stream
+from ...training.parallel import Ranks, joined
 from .log import Log, rounded
 from .reading import PROMPTS, Reading, save_snapshot, stop_signals
 from .recipes import NAMES, RECIPES, TRAINING, Recipe, chosen
@@ -60,7 +63,15 @@ LATER_SNAPSHOTS = ((1 / 60, 1 / 15, 0.2, 0.5, 1), (0.5, 1))
 VALIDATION_SEED = 1_000_000  # documents that no run trains on, whatever its seed
 
 
+TOGETHER = (
+    "Several processes train one model together, each on its share of every batch: torchrun --nproc-per-node 2 -m -- "
+    "llmlab train ... (the -- keeps torchrun from reading --run as an option of its own). They give the curve of one "
+    "process but for rounding, and a run may go on with another number of them."
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = TOGETHER
     parser.add_argument("--which", choices=RECIPES, default="model", help="the recipe (model)")
     parser.add_argument("--run", type=Path, help="the run's folder (runs/ and the recipe's name)")
     parser.add_argument("--steps", type=int, help=f"of the first reading ({TRAINING.n_steps}; the small ones fewer)")
@@ -87,37 +98,65 @@ def run(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.run or Path("runs") / arguments.which
     if arguments.start is not None and not recipe.later:
         raise ValueError("expected a recipe with a second reading to begin --from a model that has read; this has none")
-    folder.mkdir(parents=True, exist_ok=True)
+    with joined() as ranks:
+        if ranks.first:
+            _prepare(arguments, recipe, folder)
+        ranks.wait()
+        tokenizer = BPETokenizer.load(folder / "tokenizer.json")
+        recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, vocab_size=tokenizer.vocab_size))
+        try:
+            return _read(arguments, recipe, folder, tokenizer, ranks)
+        except OSError as error:
+            raise OSError(f"{error}. The same command then goes on from the last state that was saved") from error
+
+
+def _prepare(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> None:
+    """Make the folder, with a tokenizer in it, and take out what killed runs were writing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in folder.rglob("*.part"):
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot write to {folder}: {error.strerror}; give another --run") from error
     if arguments.start is not None:
         begin_with(arguments.start, folder, recipe, curve=arguments.which == "model")
     shared = None if arguments.which == "model" else data_path("tokenizer.json")
-    tokenizer = _tokenizer(folder / "tokenizer.json", recipe.model.vocab_size, arguments.documents, shared)
-    recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, vocab_size=tokenizer.vocab_size))
-    stop, n_readings = stop_signals(), 1 + len(recipe.later)
+    _tokenizer(folder / "tokenizer.json", recipe.model.vocab_size, arguments.documents, shared)
+
+
+def _read(arguments: argparse.Namespace, recipe: Recipe, folder: Path, tokenizer: BPETokenizer, ranks: Ranks) -> int:
+    """All readings that are not done yet; returns the exit code. The first of several processes does what is written
+    and said."""
+    stop, n_readings = stop_signals(ranks), 1 + len(recipe.later)
     done = [number for number in range(1, n_readings) if _end_of(folder, number).exists()]
     for number in range(1 + max(done, default=0), n_readings + 1):
-        reading = (first_reading if number == 1 else later_reading)(recipe, arguments.which, tokenizer, folder, number)
+        begin = first_reading if number == 1 else later_reading
+        reading = begin(recipe, arguments.which, tokenizer, folder, number, ranks=ranks)
         reading.stop = stop
         reading.resume()
-        log = Log(folder / "log.jsonl", keep=reading.n_done)
+        log = Log(folder / "log.jsonl", keep=reading.n_done) if ranks.first else None
         if not reading.train(tokenizer, log, save_every=arguments.save_every, check_every=arguments.check_every):
-            print(f"stopped at step {reading.n_done}; the same command goes on from there")
+            if ranks.first:
+                print(f"stopped at step {reading.n_done}; the same command goes on from there")
             return 130
         model, header = reading.trainer.model, recipe.header(number)
         if number < n_readings:
-            checkpoint.save(model, _end_of(folder, number), dtype=torch.bfloat16, **header)
-    checkpoint.save(model, folder / "model.safetensors", **header)
-    print(f"the model is {folder / 'model.safetensors'}")
-    if not recipe.encoder:
-        for skill, score in world.evaluate(model, tokenizer=tokenizer, n=200).items():
-            print(f"  {skill:<16} {score}")
-    if arguments.publish:
-        checkpoint.save(model, arguments.publish / f"{arguments.which}.safetensors", dtype=torch.bfloat16, **header)
-        if arguments.which == "model":
-            shutil.copyfile(folder / "tokenizer.json", arguments.publish / "tokenizer.json")
-            Log(folder / "log.jsonl", keep=reading.n_done).publish(arguments.publish / "training.jsonl")
-            write_stream(arguments.publish)
-        print(f"published to {arguments.publish}")
+            if ranks.first:
+                checkpoint.save(model, _end_of(folder, number), dtype=torch.bfloat16, **header)
+            ranks.wait()
+    if log is not None:
+        checkpoint.save(model, folder / "model.safetensors", **header)
+        print(f"the model is {folder / 'model.safetensors'}")
+        if not recipe.encoder:
+            for skill, score in world.evaluate(model, tokenizer=tokenizer, n=200).items():
+                print(f"  {skill:<16} {score}")
+        if arguments.publish:
+            checkpoint.save(model, arguments.publish / f"{arguments.which}.safetensors", dtype=torch.bfloat16, **header)
+            if arguments.which == "model":
+                _copy(folder / "tokenizer.json", arguments.publish / "tokenizer.json")
+                log.publish(arguments.publish / "training.jsonl")
+                write_stream(arguments.publish)
+            print(f"published to {arguments.publish}")
     return 0
 
 
@@ -126,14 +165,16 @@ def _end_of(folder: Path, number: int) -> Path:
     return folder / f"{NAMES[number - 1]}.safetensors"
 
 
-def first_reading(recipe: Recipe, which: str, tokenizer: BPETokenizer, folder: Path, number: int = 1) -> Reading:
+def first_reading(
+    recipe: Recipe, which: str, tokenizer: BPETokenizer, folder: Path, number: int = 1, *, ranks: Ranks | None = None
+) -> Reading:
     """The first reading of a run, from new weights."""
     config = recipe.training
     model = new_model(recipe.model, config.seed)
     torch.manual_seed(config.seed)
     return Reading(
         number=number,
-        trainer=Trainer(model, recipe.batches(tokenizer, config.seed), config),
+        trainer=Trainer(model, recipe.batches(tokenizer, config.seed), config, ranks=ranks),
         folder=folder,
         state=folder / "state.safetensors",
         made_with={"which": which, "lists_first": recipe.lists_first},
@@ -143,7 +184,9 @@ def first_reading(recipe: Recipe, which: str, tokenizer: BPETokenizer, folder: P
     )
 
 
-def later_reading(recipe: Recipe, which: str, tokenizer: BPETokenizer, folder: Path, number: int) -> Reading:
+def later_reading(
+    recipe: Recipe, which: str, tokenizer: BPETokenizer, folder: Path, number: int, *, ranks: Ranks | None = None
+) -> Reading:
     """Reading `number` of a run, from the end of the one before. Raises ValueError if that is of another recipe."""
     later, before = recipe.later[number - 2], _end_of(folder, number - 1)
     _, metadata = checkpoint.load_tensors(before)
@@ -154,7 +197,7 @@ def later_reading(recipe: Recipe, which: str, tokenizer: BPETokenizer, folder: P
     torch.manual_seed(later.training.seed)
     return Reading(
         number=number,
-        trainer=Trainer(model, recipe.batches(tokenizer, later.training.seed, number), later.training),
+        trainer=Trainer(model, recipe.batches(tokenizer, later.training.seed, number), later.training, ranks=ranks),
         folder=folder,
         state=folder / f"state_{number}.safetensors",
         made_with={"which": which, "token_lists": later.token_lists, "pairs_first": later.pairs_first},
@@ -195,9 +238,9 @@ def begin_with(file: Path, folder: Path, recipe: Recipe, *, curve: bool = True) 
         return
     if any(folder.glob("state*.safetensors")):
         raise ValueError(f"{folder} holds a run that began with an earlier reading; give another --run")
-    shutil.copyfile(file.with_name("tokenizer.json"), folder / "tokenizer.json")
+    _copy(file.with_name("tokenizer.json"), folder / "tokenizer.json")
     if curve and (log := file.with_name("training.jsonl")).exists():
-        shutil.copyfile(log, folder / "log.jsonl")
+        _copy(log, folder / "log.jsonl")
     header = {name: metadata[name] for name in ("training", "later") if metadata.get(name) is not None}
     checkpoint.save(model, end, dtype=torch.bfloat16, **header)
 
@@ -207,15 +250,21 @@ def _unseen(recipe: Recipe, tokenizer: BPETokenizer) -> WorldBatches | MaskedBat
     return dataclasses.replace(recipe, lists_first=0).batches(tokenizer, VALIDATION_SEED + recipe.training.seed)
 
 
-def _tokenizer(path: Path, vocab_size: int, n_documents: int, shared: Path | None) -> BPETokenizer:
+def _tokenizer(path: Path, vocab_size: int, n_documents: int, shared: Path | None) -> None:
+    """Put a tokenizer there, the shared one if there is one, unless there is one already."""
     if path.exists():
-        return BPETokenizer.load(path)
+        return
     if shared is not None:
-        shutil.copyfile(shared, path)
-        return BPETokenizer.load(path)
+        _copy(shared, path)
+        return
     print(f"training a tokenizer of {vocab_size} tokens on {n_documents} documents")
     tokenizer = train_tokenizer(vocab_size, n_documents=n_documents)
-    part = path.with_suffix(".part")
-    tokenizer.save(part)
-    os.replace(part, path)
-    return tokenizer
+    with replacing(path) as part:
+        tokenizer.save(part)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file whole or not at all."""
+    content = source.read_bytes()
+    with replacing(target) as part:
+        part.write_bytes(content)

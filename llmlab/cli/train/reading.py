@@ -17,6 +17,7 @@ from ... import checkpoint, repetition, world
 from ...generate import generate
 from ...tokenization import BPETokenizer
 from ...training import Batch, Trainer, validation_loss
+from ...training.parallel import Ranks
 from ...transformer import Transformer
 from .log import Log
 
@@ -48,12 +49,25 @@ class Reading:
         """Go on from the state that the folder holds, if there is one. Raises ValueError if it is of another run."""
         if not self.state.exists():
             return
-        metadata = self.trainer.resume(self.state)
-        for name, ours in self.made_with.items():
-            if metadata[name] != ours:
-                raise ValueError(f"{self.folder} was begun with {name}={metadata[name]!r}; this run has {ours!r}")
-        self.seconds = metadata["seconds"]
-        print(f"going on from step {self.n_done} of {self.n_steps}")
+        try:
+            metadata = self.trainer.resume(self.state)
+            for name, ours in self.made_with.items():
+                if metadata.get(name) != ours:
+                    raise ValueError(
+                        f"{self.state} was begun with {name}={metadata.get(name)!r}; this run has {ours!r}"
+                    )
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; give another --run, or move that file away to begin its reading again"
+            ) from error
+        self.seconds = float(metadata.get("seconds", 0.0))
+        if self.ranks.first:
+            print(f"going on from step {self.n_done} of {self.n_steps}")
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that read together."""
+        return self.trainer.ranks
 
     @property
     def n_done(self) -> int:
@@ -65,15 +79,18 @@ class Reading:
         """Steps at its end, those of earlier readings included."""
         return self.n_before + self.trainer.config.n_steps
 
-    def train(self, tokenizer: BPETokenizer, log: Log, *, save_every: int, check_every: int) -> bool:
-        """Run to the end, or to a stop signal, after which the step in hand is finished. Returns whether it ended."""
+    def train(self, tokenizer: BPETokenizer, log: Log | None, *, save_every: int, check_every: int) -> bool:
+        """Run to the end, or to a stop signal, after which the step in hand is finished. Returns whether it ended.
+
+        Of several processes the first one alone has a `log`; the others wait where it validates the model or saves it.
+        """
         trainer = self.trainer
-        if trainer.n_done == 0:
+        if trainer.n_done == 0 and log is not None:
             self.seconds = log.seconds  # those of the readings before it
         started = time.perf_counter() - self.seconds
-        bar = tqdm(total=self.n_steps, initial=self.n_done, unit="step", dynamic_ncols=True)
+        bar = tqdm(total=self.n_steps, initial=self.n_done, unit="step", dynamic_ncols=True, disable=log is None)
         kept = {self.n_before + round(share * trainer.config.n_steps) for share in self.snapshots}
-        if trainer.n_done == 0:
+        if trainer.n_done == 0 and log is not None:
             save_snapshot(trainer.model, self.folder, self.n_before)
         with bar:
             for step in trainer:
@@ -82,18 +99,21 @@ class Reading:
                     loss=f"{step.loss:.3f}", lr=f"{step.learning_rate:.1e}", tok_s=f"{step.tokens_per_second:.0f}"
                 )
                 n_done, last = self.n_before + step.step + 1, step.step + 1 == trainer.config.n_steps
-                line = {"step": n_done, "reading": self.number, "loss": step.loss}
-                line |= {"lr": step.learning_rate, "norm": step.gradient_norm}
-                if n_done % check_every == 0 or last:
-                    line |= self._check(tokenizer, n_done, bar.write)
-                    trainer.model.train()
-                if n_done in kept:
-                    save_snapshot(trainer.model, self.folder, n_done)
                 self.seconds = time.perf_counter() - started
-                log.write(line | {"seconds": round(self.seconds, 1)})
-                if n_done % save_every == 0 or last or self.stop:
+                if log is not None:
+                    line = {"step": n_done, "reading": self.number, "loss": step.loss}
+                    line |= {"lr": step.learning_rate, "norm": step.gradient_norm}
+                    if n_done % check_every == 0 or last:
+                        line |= self._check(tokenizer, n_done, bar.write)
+                    if n_done in kept:
+                        save_snapshot(trainer.model, self.folder, n_done)
+                    self.seconds = time.perf_counter() - started
+                    log.write(line | {"seconds": round(self.seconds, 1)})
+                stop = self.ranks.any(bool(self.stop))  # whichever process the signal has reached
+                if log is not None and (n_done % save_every == 0 or last or stop):
                     trainer.save(self.state, seconds=self.seconds, **self.made_with)
-                if self.stop and not last:
+                if stop and not last:
+                    self.ranks.wait()  # torchrun ends all as soon as one has ended
                     return False
         return self.n_done == self.n_steps
 
@@ -125,15 +145,17 @@ def save_snapshot(model: Transformer, folder: Path, step: int) -> Path:
     return path
 
 
-def stop_signals() -> list[int]:
-    """A list that fills when Ctrl-C or a request to terminate arrives; a second Ctrl-C interrupts at once."""
+def stop_signals(ranks: Ranks) -> list[int]:
+    """A list that fills when Ctrl-C or a request to terminate arrives; a second Ctrl-C interrupts at once, unless there
+    are several processes, which would lose each other."""
     received: list[int] = []
 
     def remember(number: int, frame: object) -> None:
-        if received and number == signal.SIGINT:
+        if received and number == signal.SIGINT and ranks.size == 1:
             raise KeyboardInterrupt
         received.append(number)
-        print("\nfinishing this step, then saving", file=sys.stderr)
+        if ranks.first:
+            print("\nfinishing this step, then saving", file=sys.stderr)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, remember)

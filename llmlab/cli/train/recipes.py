@@ -39,7 +39,7 @@ class Later:
     def header(self) -> dict[str, Any]:
         """What the file of a model says about this reading."""
         looking_up = {"token_lists": self.token_lists, "pairs_first": self.pairs_first}
-        return dataclasses.asdict(self.training) | looking_up
+        return self.training.to_dict() | looking_up
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Recipe:
 
     def header(self, n_readings: int) -> dict[str, Any]:
         """What the file of a model says about its training when the first `n_readings` readings are done."""
-        first = dataclasses.asdict(self.training)
+        first = self.training.to_dict()
         header = {"training": first | {"lists_first": self.lists_first, "encoder": self.encoder}}
         if not self.ends:
             header["training"]["ends"] = False

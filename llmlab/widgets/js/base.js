@@ -5,6 +5,7 @@
  * chooser(label, options, write)   a <select>
  * array(model, name)               a trait's array as {dtype, shape, data: typed array}
  * digits(value, n)                 a number with n significant digits
+ * num(value, n)                    the same where sizes differ widely: 1.5 × 10⁻⁵
  * grouped(count)                   a whole number with commas: 31,500
  * visible(token)                   a token as a label
  * chance(p)                        a probability, to three digits after the point
@@ -58,6 +59,17 @@ function digits(value, n = 3) {
   const size = Math.abs(value);
   if (size > 0 && size < 0.001) return value < 0 ? ">−0.001" : "<0.001";
   return (value < 0 ? "−" : "") + Number(size.toPrecision(n)).toString();
+}
+
+const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+/** n significant digits; a power of ten below 0.001 and from 10⁶ on. */
+function num(value, n = 4) {
+  if (!Number.isFinite(value)) return String(value).replace("-", "−").replace("Infinity", "∞").replace("NaN", "not a number");
+  if (value === 0) return "0";
+  const [mantissa, power] = Math.abs(value).toExponential(n - 1).split("e").map(Number);
+  const sign = value < 0 ? "−" : "";
+  if (power >= -3 && power < 6) return sign + String(Number(`${mantissa}e${power}`));
+  return `${sign}${mantissa} × 10${power < 0 ? "⁻" : ""}${[...String(Math.abs(power))].map((digit) => RAISED[digit]).join("")}`;
 }
 
 /** A whole number, or its digits as a text, with a comma before every three of them: 31,500. */

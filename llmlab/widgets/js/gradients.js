@@ -19,16 +19,6 @@ const HINT = "Try ↑, a larger rate: when does the walk fly off? → ← step, 
 const TOUCH_HINT = "Slide the rate and drag the start: when does the walk fly off?";
 const KINDS = { plain: "slope", momentum: "velocity", adam: "scaled slope" };
 
-const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
-/** n significant digits; a power of ten below 0.001 and from 10⁶ on. */
-function num(value, n = 4) {
-  if (!Number.isFinite(value)) return String(value).replace("-", "−").replace("Infinity", "∞").replace("NaN", "not a number");
-  if (value === 0) return "0";
-  const [mantissa, power] = Math.abs(value).toExponential(n - 1).split("e").map(Number);
-  const sign = value < 0 ? "−" : "";
-  if (power >= -3 && power < 6) return sign + String(Number(`${mantissa}e${power}`));
-  return `${sign}${mantissa} × 10${power < 0 ? "⁻" : ""}${[...String(Math.abs(power))].map((digit) => RAISED[digit]).join("")}`;
-}
 const counted = (n) => `${grouped(n)} step${n === 1 ? "" : "s"}`;
 const bracketed = (value) => (value < 0 ? `(${num(value)})` : num(value));
 const rounded = (value, n) => Number(value.toPrecision(n));
