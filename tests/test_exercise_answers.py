@@ -2545,28 +2545,31 @@ norm = np.sqrt(sum((g ** 2).sum() for g in total))
 return [torch.from_numpy(np.asarray(g * (max_norm / norm if norm > max_norm else 1))) for g in total]
 """),
     ("dropout", """
-return torch.where(uniform < p, 0.0, x / (1 - p)) if training else x.clone()
+return x + torch.where(uniform < p, 0.0, update / (1 - p)) if training else x + update
 """),
     ("dropout", """
 if training:
-    out = x.clone()
+    out = update.clone()
     out[uniform < p] = 0
-    return out / (1 - p)
-return x
+    return out / (1 - p) + x
+return update + x
 """),
     ("dropout", """
 keep = 1 - p * training
-return x.masked_fill((uniform < p) & training, 0) / keep
+return torch.add(x, update.masked_fill((uniform < p) & training, 0) / keep)
 """),
     ("dropout", """
 import numpy as np
-return np.where(uniform.numpy() >= p, x.numpy() / (1 - p), 0) if training else x.numpy()
+return x.numpy() + np.where((uniform.numpy() >= p) | (not training), update.numpy() / (1 - p if training else 1), 0)
 """),
     ("dropout", """
+out = x.clone()
 if training is False:
-    return x
-mask = (~(uniform < p)).to(x.dtype).div(1.0 - p)
-return x.mul(mask)
+    out += update
+else:
+    stay = ~(uniform < p)
+    out[stay] += update[stay] / (1.0 - p)
+return out
 """),
 ]  # fmt: skip
 
@@ -2615,8 +2618,8 @@ return floor + (peak - floor) * (1 + math.cos(math.pi * x)) / 2
 """
 DROPOUT = """
 if not training:
-    return x
-return x * (uniform >= p) / (1 - p)
+    return x + update
+return x + update * (uniform >= p) / (1 - p)
 """
 
 # (exercise, a right body, what is changed in it, into what, what is said)
@@ -2626,13 +2629,21 @@ OPTIMIZERS_WRONG = [
     ("late", ADAMW, "            continue", "            g = torch.zeros_like(p)", "taken for zeros"),
     ("late", ADAMW, "            continue", "            break", "expected"),
     ("late", ADAMW, "t += 1\n", "t += 1\n        g = g + decay * p * (p.dim() >= 2)\n", "expected"),
-    ("late", ADAMW, "if p.dim() >= 2:", "if p.dim() > 2:", "nothing decays"),
+    ("late", ADAMW, "if p.dim() >= 2:", "if p.dim() > 2:", "more than two dimensions"),
+    ("late", ADAMW, "if p.dim() >= 2:", "if p.dim() == 2:", "exactly two dimensions"),
     ("late", ADAMW, "if p.dim() >= 2:", "if True:", "vectors decay as well"),
     ("late", ADAMW, "(1 - rate * decay)", "(1 - decay)", "not multiplied by the rate"),
     ("late", ADAMW, "p = p * (1 - rate * decay)", "p *= 1 - rate * decay", "`params` must stay"),
-    ("late", ADAMW, "b1, b2 = betas", "b1, b2 = 0.9, 0.999", "expected"),
+    ("late", ADAMW, "b1, b2 = betas", "b1, b2 = 0.9, 0.999", "other betas are taken"),
     ("late", ADAMW, "    t = 0", "    t = 0 if n == 0 else t", "expected"),
-    ("late", ADAMW, "** 0.5 + eps)", "+ eps) ** 0.5", "expected"),
+    ("late", ADAMW, "** 0.5 + eps)", "+ eps) ** 0.5", "eps is within the root"),
+    ("late", ADAMW, "        t += 1\n", "        t += 1\n        m = v = torch.zeros_like(p)\n",
+     "begin anew in each step"),
+    ("late", ADAMW, "            continue", "            m, v = b1 * m, b2 * v\n            continue",
+     "the averages fade"),
+    ("late", ADAMW, "            continue", "            m, v, t = 0, 0, 0\n            continue",
+     "begin again after a step"),
+    ("late", ADAMW, "if p.dim", "m, v = m / (1 - b1 ** t), v / (1 - b2 ** t)\n        if p.dim", "expected"),
     ("groups", GROUPS, "if id(p) not in seen:", "if True:", "under both names"),
     ("groups", GROUPS, "p.dim() >= 2", "'norm' not in name", "told by their name"),
     ("groups", GROUPS, "p.dim() >= 2", "p.dim() == 2", "exactly two dimensions"),
@@ -2645,6 +2656,8 @@ OPTIMIZERS_WRONG = [
     ("groups", GROUPS, "    if id(p)", "    if name != 'head.weight' and id(p)", "left out by its name"),
     ("groups", GROUPS, "p.dim() >= 2", "p.dim()", "vectors decay too"),
     ("schedule", RATE, "(step + 1) / warmup", "step / warmup", "step 0 has the rate 0"),
+    ("schedule", RATE, "if step >= n_steps:", "step += 1\nif step > n_steps:", "expected"),
+    ("schedule", RATE, "(step + 1) / warmup", "step / max(1, warmup - 1)", "only moves the peak"),
     ("schedule", RATE, "(step + 1) / warmup", "(step + 1) / (warmup + 1)", "warmup + 1"),
     ("schedule", RATE, "(step + 1) / warmup", "max(step, 1) / warmup", "step 0 is set right alone"),
     ("schedule", RATE, "(step + 1) / warmup", "max(step / warmup, 1e-3)", "expected"),
@@ -2665,7 +2678,13 @@ OPTIMIZERS_WRONG = [
      "made longer"),
     ("accumulate", ACCUMULATE, "total = [torch.zeros_like(g) for g in gradients[0]]", "total = gradients[0]",
      "`gradients` must stay"),
-    ("accumulate", ACCUMULATE, "** 0.5", "", "expected"),
+    ("accumulate", ACCUMULATE, "** 0.5", "", "the root is left out"),
+    ("accumulate", ACCUMULATE, "norm = sum((g ** 2).sum() for g in total) ** 0.5",
+     "norm = sum(g.norm() for g in total)", "norms are added up"),
+    ("accumulate", ACCUMULATE, "(max_norm / norm) if norm > max_norm else g", "min(1, max_norm / max(norm, 1))",
+     "expected"),
+    ("accumulate", ACCUMULATE, "g * (max_norm / norm) if norm > max_norm else g", "g.clamp(-max_norm, max_norm)",
+     "cut off at max_norm"),
     ("accumulate", ACCUMULATE, "norm = sum((g ** 2).sum() for g in total) ** 0.5",
      "norm = max(g.norm() for g in total)", "expected"),
     ("accumulate", ACCUMULATE, "if norm > max_norm else g for", "if norm > max_norm else 0 * g for", "expected"),
@@ -2674,12 +2693,18 @@ OPTIMIZERS_WRONG = [
     ("dropout", DROPOUT, " / (1 - p)", " / p", "divided by p"),
     ("dropout", DROPOUT, " / (1 - p)", " * (1 - p)", "multiplied by 1 − p"),
     ("dropout", DROPOUT, "if not training:", "if training:", "turned round"),
-    ("dropout", DROPOUT, "    return x\n", "    return x * (1 - p)\n", "in use x is scaled"),
-    ("dropout", DROPOUT, "if not training:\n    return x\n", "", "dropped in use as well"),
+    ("dropout", DROPOUT, "    return x + update\n", "    return (x + update) * (1 - p)\n",
+     "in use something is scaled"),
+    ("dropout", DROPOUT, "if not training:\n    return x + update\n", "", "dropped in use as well"),
+    ("dropout", DROPOUT, "x + update * (uni", "(x + update) * (uni", "the stream is dropped, too"),
+    ("dropout", DROPOUT, "x + update * (uni", "update + x * (uni", "the update is not"),
+    ("dropout", DROPOUT, "x + update * (uniform >= p)", "(x + update * (uniform >= p))", "both divided by 1 − p"),
+    ("dropout", DROPOUT, "x + update * (uni", "update * (uni", "without x"),
     ("dropout", DROPOUT, "uniform >= p", "uniform < p", "what is drawn below p goes"),
     ("dropout", DROPOUT, "uniform >= p", "uniform > p", "drawn to be just p"),
     ("dropout", DROPOUT, "uniform >= p", "uniform[0] >= p", "expected"),
-    ("dropout", DROPOUT, "uniform >= p", "torch.rand(x.shape) >= p", "expected"),
+    ("dropout", DROPOUT, "uniform >= p", "torch.rand(x.shape) >= p", "of its own are drawn"),
+    ("dropout", DROPOUT, "x + update * (", "x + update.mul_(", "`update`"),
     ("dropout", DROPOUT, "uniform >= p", "uniform.mean(-1, keepdim=True) >= p", "expected"),
 ]  # fmt: skip
 

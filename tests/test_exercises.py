@@ -823,10 +823,10 @@ def batch_by_autograd(gradients, counts, max_norm):
     return [w.grad for w in weights]
 
 
-def dropped_one_by_one(x, uniform, p, training):
-    pairs = zip(x.flatten().tolist(), uniform.flatten().tolist(), strict=True)
+def dropped_one_by_one(x, update, uniform, p, training):
+    pairs = zip(update.flatten().tolist(), uniform.flatten().tolist(), strict=True)
     kept = [0.0 if training and drawn < p else each / (1 - p * training) for each, drawn in pairs]
-    return torch.tensor(kept).view(x.shape)
+    return torch.tensor(kept).view(x.shape) + x
 
 
 OTHERS = {

@@ -19,7 +19,7 @@ def _late():
     """A parameter that comes late, one with a gap, one that never has a gradient; matrices and vectors; no decay."""
     yield [_draw(2), _draw(2)], [[_draw(2), None], [_draw(2), None], [_draw(2), _draw(2)]], 0.1, (0.9, 0.99), 1e-8, 0.0
     yield [_draw(2, 3), _draw(3)], [[_draw(2, 3), _draw(3)]], 0.2, (0.8, 0.9), 0.05, 0.5
-    shapes = ((2, 2), (3,), (1, 4), (2,))
+    shapes = ((2, 2), (3,), (1, 4), (2,), (1, 2, 2))
     for n_steps, rate, betas, eps, decay in ((6, 0.3, (0.5, 0.7), 0.02, 0.4), (9, 0.05, (0.9, 0.6), 1e-3, 1.5)):
         steps = [[_draw(*shape) for shape in shapes] for _ in range(n_steps)]
         for number, step in enumerate(steps):
@@ -34,7 +34,7 @@ def _late():
     title="AdamW, and a gradient that comes late",
     prompt=(
         "Take the steps of AdamW. A tensor whose gradient is None does nothing in that step. Only tensors with two "
-        "dimensions or more decay."
+        "dimensions or more decay. You may call `adam`."
     ),
     hints=(
         "Take one tensor at a time, with an m, a v and a count t of its own; all begin at 0. Walk through its "
@@ -105,6 +105,62 @@ def _stopped(params, gradients, *more):
     return adamw_steps.answer(params, kept, *more)
 
 
+def _one_by_one(params, gradients, rate, betas, eps, decay, *, anew=False):
+    """m and v begin anew in each step, the count too (`anew`: it goes on)."""
+    now, counts = list(params), [0] * len(params)
+    for step in gradients:
+        for number, g in enumerate(step):
+            if g is None:
+                continue
+            p, counts[number] = now[number], counts[number] + 1
+            t = counts[number] if anew else 1
+            m, v = (1 - betas[0]) * g / (1 - betas[0] ** t), (1 - betas[1]) * g**2 / (1 - betas[1] ** t)
+            now[number] = p * (1 - rate * decay * (p.dim() >= 2)) - rate * m / (v**0.5 + eps)
+    return now
+
+
+def _corrected_kept(params, gradients, rate, betas, eps, decay, *, inside=False, kept=True):
+    moved = []
+    for number, p in enumerate(params):
+        m = v = torch.zeros_like(p)
+        own = [step[number] for step in gradients if step[number] is not None]
+        for t, g in enumerate(own, 1):
+            m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g**2
+            m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+            if kept:
+                m, v = m_hat, v_hat
+            root = (v_hat + eps) ** 0.5 if inside else v_hat**0.5 + eps
+            p = p * (1 - rate * decay * (p.dim() >= 2)) - rate * m_hat / root
+        moved.append(p)
+    return moved
+
+
+def _gap(params, gradients, rate, betas, eps, decay, *, after):
+    """`after(m, v, t, last)` says what a step without a gradient leaves: m, v, t and a gradient to take or None."""
+    moved = []
+    for number, p in enumerate(params):
+        m, v, t, last = torch.zeros_like(p), torch.zeros_like(p), 0, None
+        for step in gradients:
+            g = step[number]
+            if g is None:
+                m, v, t, g = after(m, v, t, last)
+            if g is None:
+                continue
+            t, last = t + 1, g
+            m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g**2
+            change = rate * m / (1 - betas[0] ** t) / ((v / (1 - betas[1] ** t)) ** 0.5 + eps)
+            p = p * (1 - rate * decay * (p.dim() >= 2)) - change
+        moved.append(p)
+    return moved
+
+
+def _faded(params, gradients, rate, betas, eps, decay):
+    return _gap(
+        params, gradients, rate, betas, eps, decay,
+        after=lambda m, v, t, last: (betas[0] * m, betas[1] * v, t, None),
+    )  # fmt: skip
+
+
 adamw_steps.plant({
     "the bias correction counts all steps of the loop; a tensor whose gradients come late has averages that began with "
     "its own first gradient, so count its own":
@@ -122,6 +178,32 @@ adamw_steps.plant({
         lambda *given: _moved(*given, decays=lambda p: True),
     "the vectors decay, and the matrices do not; it is the other way round":
         lambda *given: _moved(*given, decays=lambda p: p.dim() < 2),
+    "only tensors of exactly two dimensions decay; it is two or more":
+        lambda *given: _moved(*given, decays=lambda p: p.dim() == 2),
+    "matrices do not decay, only tensors with more than two dimensions; it is two or more":
+        lambda *given: _moved(*given, decays=lambda p: p.dim() > 2),
+    "other betas are taken than those that are given":
+        (
+            lambda params, gradients, rate, betas, *more: _moved(params, gradients, rate, (0.9, 0.95), *more),
+            lambda params, gradients, rate, betas, *more: _moved(params, gradients, rate, (0.9, 0.999), *more),
+            lambda params, gradients, rate, betas, eps, decay: _moved(
+                params, gradients, rate, (0.9, 0.95), 1e-8, decay),
+        ),
+    "m and v begin anew in each step; keep them from step to step":
+        (
+            _one_by_one,
+            lambda *given: _one_by_one(*given, anew=True),
+        ),
+    "the corrected averages are kept for the next step; m and v go on without the correction":
+        lambda *given: _corrected_kept(*given),
+    "eps is within the root; it is added to the root, √v_hat + eps":
+        lambda *given: _corrected_kept(*given, inside=True, kept=False),
+    "m, v and the count begin again after a step without a gradient; they wait for the next":
+        lambda *given: _gap(*given, after=lambda m, v, t, last: (0 * m, 0 * v, 0, None)),
+    "the averages fade in a step without a gradient; they stay as they are":
+        _faded,
+    "an old gradient acts again where there is none (`p.grad` was left as it was); None is to be set as well":
+        lambda *given: _gap(*given, after=lambda m, v, t, last: (m, v, t, last)),
     "nothing decays":
         lambda *given: _moved(*given, decays=lambda p: False),
     "the decay is not multiplied by the rate: p * (1 - rate * decay)":
@@ -239,7 +321,10 @@ groups_of.plant({
     "a tied tensor is in it under both names: the optimizer would move it twice in a step. Take it once":
         _split,
     "a tied tensor has its last name; take its first":
-        lambda named: _split(_once(named, last=True)),
+        (
+            lambda named: _split(_once(named, last=True)),
+            lambda named: _split(list({id(p): (name, p) for name, p in named}.values())),
+        ),
     "a tied tensor is missing altogether; it is one parameter, under its first name":
         lambda named: _split(_never_tied(named)),
     "two tensors with equal numbers are taken for one: fresh gains are all ones. The same is what is the same object, "
@@ -298,14 +383,18 @@ def _steps():
 @exercise(
     "training.schedule",
     title="A first step that counts",
-    prompt="The first step of a run moves nothing, and the peak is reached late. Mend the warm-up; the rest is right.",
+    prompt=(
+        "The first step of a run with this schedule moves nothing, and later the rate jumps once. Mend both, and "
+        "nothing else."
+    ),
     hints=(
         "What is the rate at step 0? Steps count from 0, and the first of `warmup` steps should be a first part of "
         "the way up.",
         "The last step of the warm-up, warmup − 1, has the whole peak: (step + 1) / warmup.",
+        "`progress` goes from 0 to 1. In which step does it begin, and how many steps has it left?",
     ),
     inputs=_steps,
-    difficulty=1,
+    difficulty=2,
     minutes=5,
 )
 def rate_of(step, n_steps, peak, warmup, floor):
@@ -321,15 +410,15 @@ def rate_of(step, n_steps, peak, warmup, floor):
 
 
 @rate_of.mend(
-    "step 0 has the rate 0: the first batch is read and nothing moves, while Adam's count goes on. Steps count from "
-    "0, so the way up is (step + 1) / warmup"
+    "nothing is mended yet: step 0 has the rate 0, so that the first batch is read and nothing moves, and the rate "
+    "jumps where the warm-up ends"
 )
-def _idle(step, n_steps, peak, warmup, floor):
+def _idle_and_jumping(step, n_steps, peak, warmup, floor):
     if step >= n_steps:
         return floor
     if step < warmup:
         return peak * step / warmup
-    progress = (step - warmup) / (n_steps - warmup)
+    progress = step / n_steps
     return floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2
 
 
@@ -348,7 +437,14 @@ def _scheduled(
     return down(peak, floor, progress(step, n_steps, warmup))
 
 
+def _idle(step, n_steps, peak, warmup, floor):
+    return _scheduled(step, n_steps, peak, warmup, floor, up=lambda step, warmup, peak, floor: peak * step / warmup)
+
+
 rate_of.plant({
+    "step 0 has the rate 0: the first batch is read and nothing moves, while Adam's count goes on. Steps count from "
+    "0, so the way up is (step + 1) / warmup":
+        _idle,
     "the way up is divided by warmup + 1, so that its last step is below the peak: (step + 1) / warmup":
         lambda *given: _scheduled(*given, up=lambda step, warmup, peak, floor: peak * (step + 1) / (warmup + 1)),
     "the warm-up has one step too many, and that is above the peak: it ends before step `warmup`":
@@ -369,8 +465,11 @@ rate_of.plant({
         lambda *given: _scheduled(*given, progress=lambda step, n_steps, warmup: step / n_steps),
     "the cosine takes n_steps from the end of the warm-up on and does not arrive: divide by n_steps − warmup":
         lambda *given: _scheduled(*given, progress=lambda step, n_steps, warmup: (step - warmup) / n_steps),
+    "step 0 has the rate 0: warmup − 1 only moves the peak to its place. (step + 1) / warmup":
+        lambda *given: _scheduled(*given, up=lambda step, warmup, peak, floor: peak * step / max(1, warmup - 1)),
     "the cosine is one step ahead; the +1 belongs to the warm-up alone":
         (
+            lambda step, *more: _idle(step + 1, *more),
             lambda *given: _scheduled(
                 *given, progress=lambda step, n_steps, warmup: (step + 1 - warmup) / max(1, n_steps - warmup)),
             lambda step, n_steps, *more: (
@@ -412,9 +511,11 @@ def _parts():
         ([7, 7], 0.5, 2.0),
         ([4, 0, 9, 2], 50.0, 1.0),
         ([6], 0.1, 1.0),
+        ([3, 1], 0.1, 0.2),
     ):
+        least = min(scale, 1)
         yield (
-            [[scale * (n > 0) * _draw(2, 3), scale * (n > 0) * _draw(4), (n > 0) * _draw(1)] for n in counts],
+            [[scale * (n > 0) * _draw(2, 3), scale * (n > 0) * _draw(4), least * (n > 0) * _draw(1)] for n in counts],
             counts,
             max_norm,
         )
@@ -488,6 +589,19 @@ accumulate.plant({
             [_clipped(part, max_norm) for part in gradients], _shares(counts)),
     "what has been added so far is clipped at every part; clip once, at the end":
         _clipped_on_the_way,
+    "the norm is the root of the sum of squares; the root is left out":
+        lambda gradients, counts, max_norm: [
+            g * min(1, max_norm / sum((h**2).sum() for h in _weighed(gradients, _shares(counts))).item())
+            for g in _weighed(gradients, _shares(counts))],
+    "the tensors' norms are added up; the joint norm is the root of the sum of all squares":
+        lambda gradients, counts, max_norm: [
+            g * min(1, max_norm / sum(h.norm() for h in _weighed(gradients, _shares(counts))).item())
+            for g in _weighed(gradients, _shares(counts))],
+    "each number is cut off at max_norm; the norm is to be clipped, with one factor for all":
+        lambda gradients, counts, max_norm: [
+            g.clamp(-max_norm, max_norm) for g in _weighed(gradients, _shares(counts))],
+    "it is clipped before it is divided; clip once, at the end":
+        lambda gradients, counts, max_norm: [g / sum(counts) for g in _clipped(_weighed(gradients, counts), max_norm)],
     "nothing is clipped":
         lambda gradients, counts, max_norm: _weighed(gradients, _shares(counts)),
     "each tensor is clipped by itself, and the whole arrow turns; one norm and one factor for all":
@@ -522,92 +636,130 @@ accumulate.plant({
 
 def _layers():
     """Rows with masks of their own, both modes, p of 0, a number that is drawn to be just p."""
-    yield torch.tensor([[1.0, 2.0, -3.0]]), torch.tensor([[0.5, 0.1, 0.9]]), 0.5, True
-    yield torch.tensor([[1.0, 2.0, -3.0]]), torch.tensor([[0.5, 0.1, 0.9]]), 0.5, False
+    row, update, uniform = (torch.tensor([each]) for each in ([1.0, 2.0, 4.0], [3.0, 1.0, -3.0], [0.5, 0.1, 0.9]))
+    yield row, update, uniform, 0.5, True
+    yield row, update, uniform, 0.5, False
     for shape, p, training in (
         ((3, 4), 0.2, True), ((2, 3, 5), 0.3, True), ((4, 6), 0.75, True), ((2, 5), 0.3, False), ((2, 3), 0.0, True),
     ):  # fmt: skip
-        yield 5 * torch.randn(shape), torch.rand(shape), p, training
+        yield 5 * torch.randn(shape), 3 * torch.randn(shape), torch.rand(shape), p, training
 
 
 @exercise(
     "training.dropout",
-    title="Dropout",
-    prompt="Write dropout. The random numbers are given, one for each number of x.",
+    title="Dropout where it does not belong",
+    prompt=(
+        "A part of a block adds its update to the residual stream, with dropout. Two things are wrong: deep in a model "
+        "little is left of the embedding, and in use nothing should be scaled. Mend it."
+    ),
     hints=(
-        "Out of training, x comes back as it is.",
-        "In training, (uniform >= p) says which numbers stay; what stays is divided by 1 - p.",
+        "What if x goes through twelve parts like this one? Each number of it survives all of them with what chance?",
+        "Only the update is dropped; x passes as it is, in training and in use.",
+        "In use it is x + update. So that the mean is the same in training, what stays of the update is divided by "
+        "1 − p.",
     ),
     inputs=_layers,
-    keeps=("x",),
-    difficulty=1,
+    keeps=("x", "update"),
+    difficulty=2,
     minutes=5,
 )
-def dropout(x, uniform, p, training):
-    """x and uniform, both (..., D); uniform: random numbers from 0 to 1. In training a number of x
-    becomes 0 where its random number is below p; the mean is to stay as it was. -> (..., D)
+def add_dropped(x, update, uniform, p, training):
+    """x, the stream, update, what a part adds, and uniform, random numbers from 0 to 1: all (..., D).
+    A number of what is dropped goes where its random number is below p. In use: x + update. In
+    training the same, on average over the draws. -> (..., D)
     """
-    if not training:
-        return x
-    return x * (uniform >= p) / (1 - p)
+    if training:
+        return x + update * (uniform >= p) / (1 - p)
+    return x + update
 
 
-def _dropped(x, uniform, p, training, *, scale=lambda p: 1 / (1 - p), in_use=lambda x, uniform, p: x):
-    return x * (uniform >= p) * scale(p) if training else in_use(x, uniform, p)
+@add_dropped.mend("nothing is mended yet: the whole stream is dropped, and in use all is multiplied by 1 − p")
+def _dropped_stream(x, update, uniform, p, training):
+    if training:
+        return (x + update) * (uniform >= p)
+    return (x + update) * (1 - p)
 
 
-def _by_count(x, uniform, p, training):
+def _dropped(part, uniform, p, training, *, scale=lambda p: 1 / (1 - p), in_use=lambda part, uniform, p: part):
+    return part * (uniform >= p) * scale(p) if training else in_use(part, uniform, p)
+
+
+def _by_count(part, uniform, p, training):
     kept = uniform >= p
-    return x * kept * kept.numel() / max(1, int(kept.sum())) if training else x
+    return part * kept * kept.numel() / max(1, int(kept.sum())) if training else part
 
 
-def _in_place(x, uniform, p, training):
-    return x.mul_((uniform >= p) / (1 - p)) if training else x
+def _added(rule):
+    """x plus the update by a rule for dropout."""
+    return lambda x, update, uniform, p, training: x + rule(update, uniform, p, training)
 
 
-dropout.plant({
-    "the scale is missing: with a part of the numbers gone the rest is divided by 1 − p, so that the mean stays":
-        lambda *given: _dropped(*given, scale=lambda p: 1),
-    "nothing is scaled in training, and in use all is multiplied by 1 − p (as in the paper of 2014); divide in "
-    "training, and change nothing in use":
-        lambda *given: _dropped(*given, scale=lambda p: 1, in_use=lambda x, uniform, p: x * (1 - p)),
-    "numbers are dropped in use as well; out of training x comes back as it is":
-        lambda *given: _dropped(*given, in_use=lambda x, uniform, p: x * (uniform >= p) / (1 - p)),
-    "in use x is scaled; out of training it comes back as it is":
+add_dropped.plant({
+    "the stream is dropped, too: x passes as it is, and only the update is dropped":
         (
-            lambda *given: _dropped(*given, in_use=lambda x, uniform, p: x * (1 - p)),
-            lambda *given: _dropped(*given, in_use=lambda x, uniform, p: x / (1 - p)),
+            lambda x, update, *more: _dropped(x + update, *more),
+            lambda x, update, uniform, p, training: (x + update) * (uniform >= p) if training else x + update,
+        ),
+    "the stream is dropped and the update is not; it is the other way round":
+        lambda x, update, *more: _dropped(x, *more) + update,
+    "x and what is left of the update are both divided by 1 − p; only the update is":
+        lambda x, update, uniform, p, training: (
+            (x + update * (uniform >= p)) / (1 - p) if training else x + update),
+    "the dropped update comes back without x; it is added to the stream":
+        (
+            lambda x, update, *more: _dropped(update, *more),
+            lambda x, update, uniform, p, training: (
+                update * (uniform >= p) / (1 - p) if training else x + update),
+        ),
+    "the scale is missing: with a part of the numbers gone the rest is divided by 1 − p, so that the mean stays":
+        _added(lambda *given: _dropped(*given, scale=lambda p: 1)),
+    "the update is not scaled in training, and in use it is multiplied by 1 − p (as in the paper of 2014); divide in "
+    "training, and change nothing in use":
+        (
+            _added(lambda *given: _dropped(*given, scale=lambda p: 1, in_use=lambda part, uniform, p: part * (1 - p))),
+            lambda x, update, uniform, p, training: (
+                x + update * (uniform >= p) if training else (x + update) * (1 - p)),
+        ),
+    "numbers are dropped in use as well; out of training it is x + update":
+        _added(lambda *given: _dropped(*given, in_use=lambda part, uniform, p: part * (uniform >= p) / (1 - p))),
+    "in use something is scaled; out of training it is x + update":
+        (
+            _added(lambda *given: _dropped(*given, in_use=lambda part, uniform, p: part * (1 - p))),
+            _added(lambda *given: _dropped(*given, in_use=lambda part, uniform, p: part / (1 - p))),
+            lambda x, update, uniform, p, training: (
+                x + update * (uniform >= p) / (1 - p) if training else (x + update) * (1 - p)),
         ),
     "training is turned round: numbers are dropped in use and not in training":
-        lambda x, uniform, p, training: _dropped(x, uniform, p, not training),
+        _added(lambda part, uniform, p, training: _dropped(part, uniform, p, not training)),
     "what stays is divided by p; a share of 1 − p stays":
-        lambda *given: _dropped(*given, scale=lambda p: 1 / p if p else math.inf),
+        _added(lambda *given: _dropped(*given, scale=lambda p: 1 / p if p else math.inf)),
     "what stays is multiplied by 1 − p; divide by it":
-        lambda *given: _dropped(*given, scale=lambda p: 1 - p),
+        _added(lambda *given: _dropped(*given, scale=lambda p: 1 - p)),
     "the mask is turned round: what is drawn below p goes":
-        lambda x, uniform, p, training: x * (uniform < p) / (1 - p) if training else x,
-    "p is taken for the share that stays":
-        (
-            lambda x, uniform, p, training: x * (uniform < p) / p if training else x,
-            lambda x, uniform, p, training: x * (uniform >= 1 - p) / p if training else x,
-        ),
+        _added(lambda part, uniform, p, training: part * (uniform < p) / (1 - p) if training else part),
     "a number drawn to be just p is dropped; only those below p are":
-        lambda x, uniform, p, training: x * (uniform > p) / (1 - p) if training else x,
+        _added(lambda part, uniform, p, training: part * (uniform > p) / (1 - p) if training else part),
     "all rows have the mask of the first; each has its own":
-        lambda x, uniform, p, training: (
-            x * (uniform.flatten(0, -2)[0] >= p) / (1 - p) if training else x),
+        _added(lambda part, uniform, p, training: (
+            part * (uniform.flatten(0, -2)[0] >= p) / (1 - p) if training else part)),
     "a row goes or stays as a whole; each number has its own draw":
-        lambda x, uniform, p, training: x * (uniform[..., :1] >= p) / (1 - p) if training else x,
+        _added(lambda part, uniform, p, training: part * (uniform[..., :1] >= p) / (1 - p) if training else part),
     "the scale is made from the count of those that stayed; it is 1 / (1 − p) whatever was drawn":
-        _by_count,
+        _added(_by_count),
     "random numbers of its own are drawn; take those that are given":
-        lambda x, uniform, p, training: torch.nn.functional.dropout(x, p, training),
+        (
+            _added(lambda part, uniform, p, training: torch.nn.functional.dropout(part, p, training)),
+            _added(lambda part, uniform, p, training: torch.nn.functional.dropout(part, p, True)),
+            _added(lambda part, uniform, p, training: _dropped(part, torch.rand(part.shape), p, training)),
+        ),
     "the `x` that was given was changed; make a new tensor":
-        _in_place,
+        lambda x, update, *more: x.add_(_dropped(update, *more)),
+    "the `update` that was given was changed; make a new tensor":
+        lambda x, update, uniform, p, training: x + (update.mul_((uniform >= p) / (1 - p)) if training else update),
 })  # fmt: skip
 
 
-EXERCISES = (adamw_steps, groups_of, rate_of, accumulate, dropout)
+EXERCISES = (adamw_steps, groups_of, rate_of, accumulate, add_dropped)
 PREDICTIONS = (
     Prediction(
         id="training.pulled",
