@@ -774,7 +774,7 @@ PREDICTIONS = (
         id="training.gap",
         text=(
             "A small model reads the same 1,000 letters again and again, for 200 steps. How large is its loss on other "
-            "stories of the same world then, as a multiple of its loss on those letters?"
+            "stories of the same world then, as a multiple of its loss on those letters? (Guessing costs 4.0 nats.)"
         ),
         unit="times",
     ),
