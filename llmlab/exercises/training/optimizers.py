@@ -34,7 +34,7 @@ def _late():
     title="AdamW, and a gradient that comes late",
     prompt=(
         "Take the steps of AdamW. A tensor whose gradient is None does nothing in that step. Only tensors with two "
-        "dimensions or more decay. You may call `adam`."
+        "dimensions or more decay (why: see below). You may call `adam`."
     ),
     hints=(
         "Take one tensor at a time, with an m, a v and a count t of its own; all begin at 0. Walk through its "
