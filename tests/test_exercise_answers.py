@@ -3501,3 +3501,368 @@ def test_a_right_answer_on_training_in_another_form_passes(name, body):
 def test_what_is_said_of_an_answer_on_training_is_true(name, body, said):
     verdict = of_formats(name, body)
     assert verdict.status == "wrong" and said in verdict.reason, verdict
+
+
+# Training, the optimizers ---------------------------------------------------------------------------------------------
+
+OPTIMIZERS_RIGHT = [  # (exercise, body of the function)
+    ("late", """
+places = [torch.nn.Parameter(p.clone()) for p in params]
+matrices, vectors = [p for p in places if p.dim() > 1], [p for p in places if p.dim() < 2]
+groups = [{"params": part, "weight_decay": w} for part, w in ((matrices, decay), (vectors, 0.0)) if part]
+steps = torch.optim.AdamW(groups, lr=rate, betas=betas, eps=eps)
+for step in gradients:
+    for p, g in zip(places, step):
+        p.grad = g
+    steps.step()
+return places
+"""),
+    ("late", """
+state = [[p.clone(), 0, 0, 0] for p in params]
+for step in gradients:
+    for n, g in enumerate(step):
+        if g is not None:
+            p, m, v, t = state[n]
+            m, v, t = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g * g, t + 1
+            p -= rate * decay * p * (p.ndim > 1)
+            p -= rate * (m / (1 - betas[0] ** t)) / ((v / (1 - betas[1] ** t)).sqrt() + eps)
+            state[n] = [p, m, v, t]
+return tuple(one[0] for one in state)
+"""),
+    ("late", """
+import llmlab.training
+places = [p.clone().requires_grad_() for p in params]
+groups = [{"params": [p], "weight_decay": decay if len(p.shape) > 1 else 0.0} for p in places]
+steps = llmlab.training.AdamW(groups, rate, betas=betas, eps=eps)
+for step in gradients:
+    for p, p.grad in zip(places, step):
+        pass
+    steps.step()
+return [p.detach() for p in places]
+"""),
+    ("late", """
+moved = []
+for p, *own in zip(params, *gradients):
+    g = [one for one in own if one is not None]
+    for t in range(1, len(g) + 1):
+        past = torch.stack(g[:t][::-1])
+        w1, w2 = (torch.tensor([b ** k for k in range(t)]).double() for b in betas)
+        m = (w1.view(-1, *[1] * p.dim()) * past).sum(0) / w1.sum()
+        v = (w2.view(-1, *[1] * p.dim()) * past ** 2).sum(0) / w2.sum()
+        p = p - (rate * decay * p if p.dim() >= 2 else 0) - rate * m / (v ** 0.5 + eps)
+    moved.append(p)
+return moved
+"""),
+    ("late", """
+moved = []
+for number in range(len(params)):
+    p, m, v, t = params[number].numpy().copy(), 0.0, 0.0, 0
+    for step in gradients:
+        if step[number] is None:
+            continue
+        g, t = step[number].numpy(), t + 1
+        m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g ** 2
+        p = p * (1 - rate * decay * (p.ndim >= 2))
+        p = p - rate * m / (1 - betas[0] ** t) / ((v / (1 - betas[1] ** t)) ** 0.5 + eps)
+    moved.append(torch.from_numpy(p))
+return moved
+"""),
+    ("groups", """
+first = {}
+for name, p in named:
+    first.setdefault(p, name)
+return [n for p, n in first.items() if p.dim() > 1], [n for p, n in first.items() if p.dim() < 2]
+"""),
+    ("groups", """
+decayed, plain = [], []
+for n, (name, p) in enumerate(named):
+    if any(p is other for _, other in named[:n]):
+        continue
+    if len(p.shape) < 2:
+        plain.append(name)
+    else:
+        decayed.append(name)
+return [decayed, plain]
+"""),
+    ("groups", """
+ids = [id(p) for _, p in named]
+once = [pair for n, pair in enumerate(named) if ids.index(ids[n]) == n]
+return tuple([name for name, p in once if (p.ndim > 1) == which] for which in (True, False))
+"""),
+    ("groups", """
+own = {p.data_ptr(): (name, p) for name, p in reversed(named)}.values()
+matrices = [name for name, p in named if p.dim() >= 2]
+kept = [name for name, _ in own]
+return [n for n in matrices if n in kept], [n for n, _ in named if n in kept and n not in matrices]
+"""),
+    ("groups", """
+seen, lists = [], ([], [])
+for name, p in named:
+    if id(p) not in seen:
+        lists[p.dim() < 2].append(name)
+        seen += [id(p)]
+return lists
+"""),
+    ("schedule", """
+if step >= n_steps:
+    return floor
+if step < warmup:
+    return (step + 1) * peak / warmup
+share = (step - warmup) / (n_steps - warmup)
+return floor + (peak - floor) * math.cos(math.pi * share / 2) ** 2
+"""),
+    ("schedule", """
+import llmlab.training
+return llmlab.training.cosine_schedule(step, n_steps=n_steps, peak=peak, warmup=warmup, floor=floor)
+"""),
+    ("schedule", """
+import numpy as np
+if step < min(warmup, n_steps):
+    return float(np.linspace(0, peak, warmup + 1)[step + 1])
+turn = min(1.0, (step - warmup) / max(1, n_steps - warmup)) if step < n_steps else 1.0
+return 0.5 * (peak + floor) + 0.5 * (peak - floor) * np.cos(np.pi * turn)
+"""),
+    ("schedule", """
+if step < warmup and step < n_steps:
+    rate = 0.0
+    for _ in range(step + 1):
+        rate += peak / warmup
+    return rate
+if step >= n_steps:
+    return floor
+share = (step - warmup) / (n_steps - warmup)
+return torch.tensor(floor + (peak - floor) * (1 - math.sin(math.pi * (share - 0.5))) / 2)
+"""),
+    ("schedule", """
+at = min(step, n_steps)
+if at < n_steps and at + 1 <= warmup:
+    return peak * ((at + 1) / warmup)
+left = (n_steps - at) / (n_steps - warmup) if at < n_steps else 0
+return floor + (peak - floor) * (1 - math.cos(math.pi * left)) / 2
+"""),
+    ("accumulate", """
+weights = torch.tensor(counts).double() / sum(counts)
+total = []
+for tensors in zip(*gradients):
+    total.append((torch.stack(tensors).double() * weights.view(-1, *[1] * tensors[0].dim())).sum(0))
+norm = torch.linalg.vector_norm(torch.cat([g.flatten() for g in total]))
+return [g * max_norm / norm for g in total] if norm > max_norm else total
+"""),
+    ("accumulate", """
+total = [torch.zeros_like(g) for g in gradients[0]]
+for part, n in zip(gradients, counts):
+    for old, g in zip(total, part):
+        old += n * g
+for old in total:
+    old /= sum(counts)
+size = sum(g.pow(2).sum().item() for g in total) ** 0.5
+for old in total:
+    old *= min(1, max_norm / (size + 1e-12))
+return total
+"""),
+    ("accumulate", """
+places = [torch.nn.Parameter(torch.zeros_like(g)) for g in gradients[0]]
+for n, place in enumerate(places):
+    place.grad = sum(part[n] * c for part, c in zip(gradients, counts)) / sum(counts)
+torch.nn.utils.clip_grad_norm_(places, max_norm)
+return [place.grad for place in places]
+"""),
+    ("accumulate", """
+seen, mean = 0, None
+for part, n in zip(gradients, counts):
+    if n == 0:
+        continue
+    seen += n
+    mean = part if mean is None else [old + (g - old) * n / seen for old, g in zip(mean, part)]
+norm = sum(float((g * g).sum()) for g in mean) ** 0.5
+return [g / max(1.0, norm / max_norm) for g in mean]
+"""),
+    ("accumulate", """
+import numpy as np
+total = [np.average([g.numpy() for g in tensors], axis=0, weights=counts) for tensors in zip(*gradients)]
+norm = np.sqrt(sum((g ** 2).sum() for g in total))
+return [torch.from_numpy(np.asarray(g * (max_norm / norm if norm > max_norm else 1))) for g in total]
+"""),
+    ("dropout", """
+return x + torch.where(uniform < p, 0.0, update / (1 - p)) if training else x + update
+"""),
+    ("dropout", """
+if training:
+    out = update.clone()
+    out[uniform < p] = 0
+    return out / (1 - p) + x
+return update + x
+"""),
+    ("dropout", """
+keep = 1 - p * training
+return torch.add(x, update.masked_fill((uniform < p) & training, 0) / keep)
+"""),
+    ("dropout", """
+import numpy as np
+return x.numpy() + np.where((uniform.numpy() >= p) | (not training), update.numpy() / (1 - p if training else 1), 0)
+"""),
+    ("dropout", """
+out = x.clone()
+if training is False:
+    out += update
+else:
+    stay = ~(uniform < p)
+    out[stay] += update[stay] / (1.0 - p)
+return out
+"""),
+]  # fmt: skip
+
+ADAMW = """
+b1, b2 = betas
+out = []
+for n, p in enumerate(params):
+    m = v = torch.zeros_like(p)
+    t = 0
+    for step in gradients:
+        g = step[n]
+        if g is None:
+            continue
+        t += 1
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g ** 2
+        if p.dim() >= 2:
+            p = p * (1 - rate * decay)
+        p = p - rate * (m / (1 - b1 ** t)) / ((v / (1 - b2 ** t)) ** 0.5 + eps)
+    out.append(p)
+return out
+"""
+ACCUMULATE = """
+total = [torch.zeros_like(g) for g in gradients[0]]
+for part, n in zip(gradients, counts):
+    for old, g in zip(total, part):
+        old += n * g / sum(counts)
+norm = sum((g ** 2).sum() for g in total) ** 0.5
+return [g * (max_norm / norm) if norm > max_norm else g for g in total]
+"""
+GROUPS = """
+a, b, seen = [], [], set()
+for name, p in named:
+    if id(p) not in seen:
+        seen.add(id(p))
+        (a if p.dim() >= 2 else b).append(name)
+return a, b
+"""
+RATE = """
+if step >= n_steps:
+    return floor
+if step < warmup:
+    return peak * (step + 1) / warmup
+x = (step - warmup) / (n_steps - warmup)
+return floor + (peak - floor) * (1 + math.cos(math.pi * x)) / 2
+"""
+DROPOUT = """
+if not training:
+    return x + update
+return x + update * (uniform >= p) / (1 - p)
+"""
+
+# (exercise, a right body, what is changed in it, into what, what is said)
+OPTIMIZERS_WRONG = [
+    ("late", ADAMW, "        t += 1\n", "", "something is divided by 0"),
+    ("late", ADAMW, "for step in gradients:", "for t, step in enumerate(gradients):", "counts all steps"),
+    ("late", ADAMW, "            continue", "            g = torch.zeros_like(p)", "taken for zeros"),
+    ("late", ADAMW, "            continue", "            break", "expected"),
+    ("late", ADAMW, "t += 1\n", "t += 1\n        g = g + decay * p * (p.dim() >= 2)\n", "expected"),
+    ("late", ADAMW, "if p.dim() >= 2:", "if p.dim() > 2:", "more than two dimensions"),
+    ("late", ADAMW, "if p.dim() >= 2:", "if p.dim() == 2:", "exactly two dimensions"),
+    ("late", ADAMW, "if p.dim() >= 2:", "if True:", "vectors decay as well"),
+    ("late", ADAMW, "(1 - rate * decay)", "(1 - decay)", "not multiplied by the rate"),
+    ("late", ADAMW, "p = p * (1 - rate * decay)", "p *= 1 - rate * decay", "`params` must stay"),
+    ("late", ADAMW, "b1, b2 = betas", "b1, b2 = 0.9, 0.999", "other betas are taken"),
+    ("late", ADAMW, "    t = 0", "    t = 0 if n == 0 else t", "expected"),
+    ("late", ADAMW, "** 0.5 + eps)", "+ eps) ** 0.5", "eps is within the root"),
+    ("late", ADAMW, "        t += 1\n", "        t += 1\n        m = v = torch.zeros_like(p)\n",
+     "begin anew in each step"),
+    ("late", ADAMW, "            continue", "            m, v = b1 * m, b2 * v\n            continue",
+     "the averages fade"),
+    ("late", ADAMW, "            continue", "            m, v, t = 0, 0, 0\n            continue",
+     "begin again after a step"),
+    ("late", ADAMW, "if p.dim", "m, v = m / (1 - b1 ** t), v / (1 - b2 ** t)\n        if p.dim", "expected"),
+    ("groups", GROUPS, "if id(p) not in seen:", "if True:", "under both names"),
+    ("groups", GROUPS, "p.dim() >= 2", "'norm' not in name", "told by their name"),
+    ("groups", GROUPS, "p.dim() >= 2", "p.dim() == 2", "exactly two dimensions"),
+    ("groups", GROUPS, "p.dim() >= 2", "'bias' not in name and 'norm' not in name", "which may mislead"),
+    ("groups", GROUPS, "return a, b", "return b, a", "exchanged"),
+    ("groups", GROUPS, "append(name)", "append(p)", "names are asked"),
+    ("groups", GROUPS, "for name, p in named:", "for name, p in named[::-1]:", "expected"),
+    ("groups", GROUPS, "id(p)", "tuple(p.shape)", "same shape"),
+    ("groups", GROUPS, "id(p)", "str(p)", "equal numbers"),
+    ("groups", GROUPS, "    if id(p)", "    if name != 'head.weight' and id(p)", "left out by its name"),
+    ("groups", GROUPS, "p.dim() >= 2", "p.dim()", "vectors decay too"),
+    ("schedule", RATE, "(step + 1) / warmup", "step / warmup", "step 0 has the rate 0"),
+    ("schedule", RATE, "if step >= n_steps:", "step += 1\nif step > n_steps:", "expected"),
+    ("schedule", RATE, "(step + 1) / warmup", "step / max(1, warmup - 1)", "only moves the peak"),
+    ("schedule", RATE, "(step + 1) / warmup", "(step + 1) / (warmup + 1)", "warmup + 1"),
+    ("schedule", RATE, "(step + 1) / warmup", "max(step, 1) / warmup", "step 0 is set right alone"),
+    ("schedule", RATE, "(step + 1) / warmup", "max(step / warmup, 1e-3)", "expected"),
+    ("schedule", RATE, "step < warmup", "step <= warmup", "one step too many"),
+    ("schedule", RATE, "(step - warmup) / (n_steps - warmup)", "step / n_steps", "jumps where the warm-up ends"),
+    ("schedule", RATE, "(step - warmup) / (n_steps - warmup)", "(step + 1 - warmup) / (n_steps - warmup)",
+     "one step ahead"),
+    ("schedule", RATE, "    return floor\n", "    return 0.0\n", "expected"),
+    ("schedule", RATE, "floor + (peak - floor) *", "floor + peak *", "added to the whole peak"),
+    ("schedule", RATE, "math.pi * x", "math.pi / 2 * x", "expected"),
+    ("schedule", RATE, "(1 + math.cos(math.pi * x)) / 2", "(1 - x)", "a straight line"),
+    ("accumulate", ACCUMULATE, "n * g / sum(counts)", "g / len(counts)", "mean of the parts' means"),
+    ("accumulate", ACCUMULATE, "n * g / sum(counts)", "g", "added and not divided"),
+    ("accumulate", ACCUMULATE, "n * g / sum(counts)", "n * g", "not divided by the number of all targets"),
+    ("accumulate", ACCUMULATE, "n * g / sum(counts)", "n * g / len(counts)", "divided by the number of parts"),
+    ("accumulate", ACCUMULATE, "        old += n", "        old *= 0\n        old += n", "only the last part"),
+    ("accumulate", ACCUMULATE, "(max_norm / norm) if norm > max_norm else g", "(max_norm / norm)",
+     "made longer"),
+    ("accumulate", ACCUMULATE, "total = [torch.zeros_like(g) for g in gradients[0]]", "total = gradients[0]",
+     "`gradients` must stay"),
+    ("accumulate", ACCUMULATE, "** 0.5", "", "the root is left out"),
+    ("accumulate", ACCUMULATE, "norm = sum((g ** 2).sum() for g in total) ** 0.5",
+     "norm = sum(g.norm() for g in total)", "norms are added up"),
+    ("accumulate", ACCUMULATE, "(max_norm / norm) if norm > max_norm else g", "min(1, max_norm / max(norm, 1))",
+     "expected"),
+    ("accumulate", ACCUMULATE, "g * (max_norm / norm) if norm > max_norm else g", "g.clamp(-max_norm, max_norm)",
+     "cut off at max_norm"),
+    ("accumulate", ACCUMULATE, "norm = sum((g ** 2).sum() for g in total) ** 0.5",
+     "norm = max(g.norm() for g in total)", "expected"),
+    ("accumulate", ACCUMULATE, "if norm > max_norm else g for", "if norm > max_norm else 0 * g for", "expected"),
+    ("accumulate", ACCUMULATE, "return [", "return 1 * [g for g in total] or [", "nothing is clipped"),
+    ("dropout", DROPOUT, " / (1 - p)", "", "the scale is missing"),
+    ("dropout", DROPOUT, " / (1 - p)", " / p", "divided by p"),
+    ("dropout", DROPOUT, " / (1 - p)", " * (1 - p)", "multiplied by 1 − p"),
+    ("dropout", DROPOUT, "if not training:", "if training:", "turned round"),
+    ("dropout", DROPOUT, "    return x + update\n", "    return (x + update) * (1 - p)\n",
+     "in use something is scaled"),
+    ("dropout", DROPOUT, "if not training:\n    return x + update\n", "", "dropped in use as well"),
+    ("dropout", DROPOUT, "x + update * (uni", "(x + update) * (uni", "the stream is dropped, too"),
+    ("dropout", DROPOUT, "x + update * (uni", "update + x * (uni", "the update is not"),
+    ("dropout", DROPOUT, "x + update * (uniform >= p)", "(x + update * (uniform >= p))", "both divided by 1 − p"),
+    ("dropout", DROPOUT, "x + update * (uni", "update * (uni", "without x"),
+    ("dropout", DROPOUT, "uniform >= p", "uniform < p", "what is drawn below p goes"),
+    ("dropout", DROPOUT, "uniform >= p", "uniform > p", "drawn to be just p"),
+    ("dropout", DROPOUT, "uniform >= p", "uniform[0] >= p", "expected"),
+    ("dropout", DROPOUT, "uniform >= p", "torch.rand(x.shape) >= p", "of its own are drawn"),
+    ("dropout", DROPOUT, "x + update * (", "x + update.mul_(", "`update`"),
+    ("dropout", DROPOUT, "uniform >= p", "uniform.mean(-1, keepdim=True) >= p", "expected"),
+]  # fmt: skip
+
+
+def optimizers(name, body):
+    exercise = catalog.find("exercise", f"training.{name}")
+    return exercise, define(f"def answer({', '.join(exercise.parameters)}):\n{indent(body, '    ')}", "answer")
+
+
+@pytest.mark.parametrize(("name", "body"), OPTIMIZERS_RIGHT)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_right_answer_on_optimizers_passes(name, body, seed):
+    verdict = judge(*optimizers(name, body), seed=seed)
+    assert verdict.status == "right", verdict
+
+
+@pytest.mark.parametrize(("name", "right", "was", "now", "said"), OPTIMIZERS_WRONG)
+def test_what_is_said_of_an_answer_on_optimizers_is_true(name, right, was, now, said):
+    assert was in right
+    assert judge(*optimizers(name, right)).status == "right"
+    verdict = judge(*optimizers(name, right.replace(was, now)))
+    assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict

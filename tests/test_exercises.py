@@ -864,6 +864,54 @@ def rows_added_one_by_one(n_bytes, n_parameters, n_layers, d_model, numbers_per_
     return max(0, rows)
 
 
+def late_by_pytorch(params, gradients, rate, betas, eps, decay):
+    places = [torch.nn.Parameter(p.clone()) for p in params]
+    groups = [{"params": [p], "weight_decay": decay * (p.dim() > 1)} for p in places]
+    optimizer = torch.optim.AdamW(groups, lr=rate, betas=betas, eps=eps)
+    for step in gradients:
+        for place, gradient in zip(places, step, strict=True):
+            place.grad = gradient
+        optimizer.step()
+    return [place.detach() for place in places]
+
+
+def groups_by_hash(named):
+    """A tensor is told by its identity where it is the key of a dictionary."""
+    first = {p: name for name, p in reversed(named)}
+    names = sorted(first.items(), key=lambda pair: [name for name, _ in named].index(pair[1]))
+    return [[name for p, name in names if (len(p.shape) > 1) is matrix] for matrix in (True, False)]
+
+
+def rate_by_pytorch(step, n_steps, peak, warmup, floor):
+    if step < min(warmup, n_steps):
+        return float(np.interp(step, [-1, warmup - 1], [0, peak]))
+    if step >= n_steps:
+        return floor
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=peak)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps - warmup, eta_min=floor)
+    for _ in range(step - warmup):
+        optimizer.step()
+        cosine.step()
+    return cosine.get_last_lr()[0]
+
+
+def batch_by_autograd(gradients, counts, max_norm):
+    """Each target has a loss, linear in the weights with its part's slopes; the mean of all is walked back."""
+    weights = [torch.nn.Parameter(torch.zeros_like(g)) for g in gradients[0]]
+    losses = []
+    for part, n in zip(gradients, counts, strict=True):
+        losses += [sum((w * g).sum() for w, g in zip(weights, part, strict=True))] * n
+    torch.stack(losses).mean().backward()
+    torch.nn.utils.clip_grad_norm_(weights, max_norm)
+    return [w.grad for w in weights]
+
+
+def dropped_one_by_one(x, update, uniform, p, training):
+    pairs = zip(update.flatten().tolist(), uniform.flatten().tolist(), strict=True)
+    kept = [0.0 if training and drawn < p else each / (1 - p * training) for each, drawn in pairs]
+    return torch.tensor(kept).view(x.shape) + x
+
+
 OTHERS = {
     "training.decode": number_by_walking_up,
     "training.to_bfloat16": lambda x: x.to(torch.bfloat16).float(),
@@ -960,6 +1008,11 @@ OTHERS = {
     "tokenization.fit": by_growing,
     "tokenization.read_prompts": by_index,
     "tokenization.compression": by_rust,
+    "training.accumulate": batch_by_autograd,
+    "training.dropout": dropped_one_by_one,
+    "training.groups": groups_by_hash,
+    "training.late": late_by_pytorch,
+    "training.schedule": rate_by_pytorch,
 }
 
 
