@@ -781,6 +781,41 @@ def first_to_go_one_by_one(weight, slope, k):
     return kept
 
 
+def jump_by_windows(losses, width):
+    values, best, found = losses.tolist(), -math.inf, None
+    for first in range(len(values) - width):
+        fall = math.fsum(values[first : first + width]) - math.fsum(values[first + 1 : first + 1 + width])
+        if fall > best + 1e-12:
+            best, found = fall, first + width // 2
+    return found
+
+
+def tellings_by_columns(right, told):
+    held_out = [column for column, was_told in zip(right.T.tolist(), told.tolist(), strict=True) if not was_told]
+    known = [n for n, each in enumerate(zip(*held_out, strict=True)) if set(each) == {True}]
+    return min(known, default=-1)
+
+
+def numbers_by_listing(seed, step, n_steps):
+    order = [0]
+    while seed not in order:
+        order += [-(len(order) // 2 + 1), len(order) // 2 + 1]
+    return sum(n_steps for _ in order[: order.index(seed)]) + step
+
+
+def law_by_polyfit(work, losses, floor):
+    slope, height = np.polyfit(np.log(work.numpy()), np.log(losses.numpy() - floor), 1)
+    return np.exp(height).item(), -slope.item()
+
+
+def intervals_one_by_one(runs, drawn):
+    ends = []
+    for point, losses in enumerate(runs.numpy()):
+        means = [losses[of_draw].mean() for of_draw in drawn[:, point].numpy()]
+        ends.append(np.quantile(means, [0.025, 0.975]))
+    return np.array(ends)
+
+
 OTHERS = {
     "welcome.softmax": lambda logits: from_numpy_softmax(logits),
     "welcome.write": lambda model, ids, n, end: generated(model, ids, n, stop=[end]),
@@ -846,6 +881,11 @@ OTHERS = {
     "gradients.shared": shared_slope_by_autograd,
     "gradients.adam": adam_by_pytorch,
     "gradients.clip": clipped_by_pytorch,
+    "training.jump": jump_by_windows,
+    "training.tellings": tellings_by_columns,
+    "training.seeds": numbers_by_listing,
+    "training.power_law": law_by_polyfit,
+    "training.bootstrap": intervals_one_by_one,
     "kv_cache.decode_row": lambda q, keys, values: sdpa(q[:, None], keys, values)[:, 0],
     "kv_cache.count_keys": counted,
     "kv_cache.append": in_a_list,
