@@ -1103,6 +1103,16 @@ def test_a_check_that_is_interrupted_stays_interrupted(planted):
         (lambda: torch.cat((torch.ones(2, 3), torch.ones(2, 4))), "alike in every dimension but the one"),
         (lambda: torch.ones(2) > 0 and True, "there are &, | and ~"),
         (lambda: [None][0][0], "Something is None here"),
+        (lambda: np.all(torch.ones(2, 3) > 0, axis=1), "One of NumPy's functions or methods meets a tensor"),
+        (lambda: np.var(torch.ones(3), ddof=1), "One of NumPy's functions or methods meets a tensor"),
+        (lambda: np.mean(torch.ones(3)), "One of NumPy's functions or methods meets a tensor"),
+        (lambda: torch.ones(3).copy(), "One of NumPy's functions or methods meets a tensor"),
+        (
+            lambda: np.take_along_axis(torch.ones(2, 3), torch.zeros(2, 1).long(), axis=1),
+            "One of NumPy's functions or methods meets a tensor",
+        ),
+        (lambda: np.ones(3).unfold(0, 3, 1), "An array of NumPy has nothing called `unfold`"),
+        (lambda: torch.tensor([True, False]).argmax(), "make 0 and 1 of the booleans first"),
         (
             lambda: torch.zeros(2, 3)[:, :1].__setitem__(slice(None), torch.ones(2, 2)),
             "what is written must have the size of the place",

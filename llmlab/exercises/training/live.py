@@ -21,8 +21,12 @@ def _falling(n, at, depth, *, noise, spikes=(), drift=0.0, begin=4.0):
 
 
 def _curves():
-    """A clean fall, noise with single low or high steps, a rise that is larger, a fall near the end."""
+    """A clean fall, noise with single low or high steps, a rise that is larger, a fall near the end; in the last whole
+    window, in the first one.
+    """
     yield torch.tensor([5.0, 5.0, 5.0, 5.0, 2.0, 2.0, 2.0, 2.0]).double(), 3
+    yield torch.tensor([6.0, 6.0, 6.0, 6.0, 6.0, 3.0]).double(), 3
+    yield torch.tensor([9.0, 5.0, 2.0, 6.0, 6.0, 6.0]).double(), 3
     yield _falling(40, 24, 1.5, noise=0.02, spikes=((8, -2.5), (15, 2.0))), 5
     yield _falling(60, 18, 1.0, noise=0.1, spikes=((45, 3.0),), drift=0.004), 7
     rising = _falling(50, 12, 0.8, noise=0.02)
@@ -47,8 +51,8 @@ def _curves():
     minutes=8,
 )
 def jump(losses, width):
-    """losses (N,), one a step; width: an odd number. The mean of losses[i : i + width] is the smoothed loss of the step
-    in their middle, i + width // 2. Returns the step from which it falls the most to the next step's.
+    """losses (N,), a tensor, one a step; width: an odd number. The mean of losses[i : i + width] is the smoothed loss
+    of the step in their middle, i + width // 2. Returns the step from which it falls the most to the next step's.
     """
     smooth = losses.unfold(0, width, 1).mean(1)  # (N - width + 1,)
     falls = smooth[:-1] - smooth[1:]  # (N - width,)
@@ -67,6 +71,18 @@ def _padded(losses, width):
     half = width // 2
     inside = torch.cat([torch.zeros(half).to(losses), losses, torch.zeros(half).to(losses)])
     return _fallen(_smoothed(inside, width))
+
+
+def _edges_again(losses, width):
+    half = width // 2
+    return _fallen(_smoothed(torch.cat([losses[:1].expand(half), losses, losses[-1:].expand(half)]), width))
+
+
+def _shorter_windows(losses, width, *, before):
+    """Means of what there is of each window; `before` how many steps of it lie before its own."""
+    begins = [i - before for i in range(len(losses))]
+    smooth = torch.stack([losses[max(0, i) : i + width].mean() for i in begins])
+    return _fallen(smooth) + width // 2 - before
 
 
 jump.plant({
@@ -90,6 +106,20 @@ jump.plant({
     "zeros were put before and after the losses (np.convolve(…, 'same') does so too), so that the curve seems to fall "
     "at its end: take only whole windows":
         _padded,
+    "at the ends the windows are not whole (cut short, or filled up with the first and the last loss), and their means "
+    "leap about: take only whole windows, the last begins at len(losses) - width":
+        (
+            _edges_again,
+            lambda losses, width: _shorter_windows(losses, width, before=0),
+            lambda losses, width: _shorter_windows(losses, width, before=width // 2),
+        ),
+    "the last whole window is left out: range(len(losses) - width + 1) has them all":
+        (
+            lambda losses, width: _fallen(_smoothed(losses[:-1], width)) + width // 2,
+            lambda losses, width: _fallen(_smoothed(losses[:-2], width)) + width // 2,
+        ),
+    "the first whole window is left out: it begins at step 0":
+        lambda losses, width: _fallen(_smoothed(losses[1:], width)) + width // 2 + 1,
     "that is how far it falls; asked is where: argmax, not max":
         lambda losses, width: float((_smoothed(losses, width)[:-1] - _smoothed(losses, width)[1:]).max()),
 })  # fmt: skip
@@ -99,7 +129,9 @@ jump.plant({
 
 
 def _told_and_asked():
-    """Known late, at once, never, before any telling; lost again; told wordings learned earlier, or later."""
+    """Known late, at once, never, before any telling; single wordings lost again, all of them lost again; told wordings
+    learned earlier, or later.
+    """
 
     def rows(*lines):
         return torch.tensor([[mark == "x" for mark in line] for line in lines])
@@ -109,6 +141,7 @@ def _told_and_asked():
     yield rows("....", ".x..", "xx..", "xx..", "x..x", "xx.."), torch.tensor([False, True, False, True])
     yield rows("x.x", "xxx", "xxx", "xxx"), torch.tensor([False, True, False])
     yield rows("....", "x..x", "xx.x", "x.xx", "xx.x", "xxxx"), torch.tensor([True, False, False, False])
+    yield rows("...", "x..", ".xx", "x.x", "xxx"), torch.tensor([True, False, False])
     yield (
         rows("......", "x.x.x.", "xx.xx.", "xxxxx.", "xxxxxx"),
         torch.tensor([True, False, False, False, False, False]),
@@ -129,9 +162,9 @@ def _told_and_asked():
     minutes=5,
 )
 def tellings(right, told):
-    """right (N + 1, W), booleans: whether each of W wordings is answered rightly after 0, 1, … N tellings; told (W,),
-    booleans: whether a wording was trained on. Returns after how many tellings all *held-out* wordings are right for
-    the first time, or -1 if they never are.
+    """right (N + 1, W), a tensor of booleans: whether each of W wordings is answered rightly after 0, 1, … N tellings;
+    told (W,), too: whether a wording was trained on. Returns after how many tellings all *held-out* wordings are right
+    at once for the first time (later they may be lost again), or -1 if they never are.
     """
     for n, row in enumerate(right):
         if row[~told].all():
@@ -166,8 +199,23 @@ tellings.plant({
         lambda right, told: _first(right[1:, ~told].all(1)),
     "row 0 is left out: a fact can be known before it was told":
         lambda right, told: (lambda n: n + 1 if n >= 0 else -1)(_first(right[1:, ~told].all(1))),
-    "most held-out wordings are enough for it; all of them have to be right":
-        lambda right, told: _first(right[:, ~told].double().mean(1) > 0.5),
+    "most held-out wordings are enough for it, or half of them; all have to be right":
+        (
+            lambda right, told: _first(right[:, ~told].double().mean(1) > 0.5),
+            lambda right, told: _first(right[:, ~told].double().mean(1) >= 0.5),
+        ),
+    "that is from when on it stays known; asked is the first time, even if it is lost again":
+        lambda right, told: _first(
+            [bool(right[n:, ~told].all()) for n in range(len(right))]),
+    "that is how many rows are not right, and such rows come after a first right one too, where a fact is lost again":
+        (
+            lambda right, told: int((~right[:, ~told].all(1)).sum()) if right[:, ~told].all(1).any() else -1,
+            lambda right, told: int((~right[:, ~told].all(1)).sum()),
+        ),
+    "each held-out wording was right at some time, perhaps not together: all have to be right after the same telling":
+        lambda right, told: _first((right[:, ~told].cumsum(0) > 0).all(1)),
+    "`return -1` stands inside the loop, which so gives up after row 0: move it behind the loop":
+        lambda right, told: 0 if right[0, ~told].all() else -1,
     "where the fact is never known, it gives the last telling; it should be -1":
         lambda right, told: _first(right[:, ~told].all(1), otherwise=len(right) - 1),
     "where the fact is never known, it gives None; it should be -1":
@@ -187,7 +235,7 @@ tellings.plant({
 
 
 def _seeds_and_steps():
-    """Seeds of both signs, first and last steps, runs of one step."""
+    """Seeds of both signs, first and last steps, runs of one step; a number that no float holds."""
     yield 0, 0, 10
     yield 1, 3, 10
     yield -1, 3, 10
@@ -196,6 +244,7 @@ def _seeds_and_steps():
     yield 7, 4, 5000
     yield -40, 1999, 2000
     yield 3, 0, 1
+    yield 3, 1, 2 * 10**15 + 1
 
 
 @exercise(
@@ -252,6 +301,8 @@ batch_number.plant({
         lambda seed, step, n_steps: (seed % n_steps) * n_steps + step,
     "the step is not in it: every step would read the same batch":
         lambda seed, step, n_steps: _place(seed) * n_steps,
+    "it comes as a float, which holds whole numbers up to 2⁵³ alone, and which no generator takes as a seed":
+        lambda seed, step, n_steps: float(_place(seed)) * n_steps + step,
     "a negative seed counts its steps backwards: the step is added for all seeds":
         lambda seed, step, n_steps: _place(seed) * n_steps + (step if seed >= 0 else n_steps - 1 - step),
 })  # fmt: skip
@@ -261,13 +312,16 @@ batch_number.plant({
 
 
 def _measured():
-    """Losses that fall as a power, exactly and with noise; floors of some size, and none; few points and more."""
+    """Losses that fall as a power, exactly and with noise; floors of some size, and a small one; few points and more; losses
+    that rise.
+    """
     yield torch.tensor([1.0, 4.0, 16.0]).double(), torch.tensor([5.0, 3.0, 2.0]).double(), 1.0
-    for n, factor, exponent, floor in ((4, 3.0, 0.35, 0.7), (9, 2.0, 0.2, 1.5), (6, 0.8, 0.6, 0.0)):
+    for n, factor, exponent, floor in ((4, 3.0, 0.35, 0.7), (9, 2.0, 0.2, 1.5), (6, 0.8, 0.6, 0.1)):
         work = torch.linspace(-1.0, 4.0, n).double().exp()
         work = work[torch.randperm(n)]
         noise = (0.08 * torch.randn(n).double()).exp()
         yield work, floor + factor * work**-exponent * noise, floor
+    yield torch.tensor([1.0, 4.0, 16.0]).double(), torch.tensor([2.0, 3.1, 5.0]).double(), 1.0
 
 
 @exercise(
@@ -285,8 +339,8 @@ def _measured():
     minutes=8,
 )
 def power_law(work, losses, floor):
-    """work C (N,), losses L (N,), the floor E below them all. Returns K and c of L = E + K / C^c, two numbers: least
-    squares of ln(L - E).
+    """work C (N,), losses L (N,), tensors; the floor E below them all, a number. Returns K and c of L = E + K / C^c,
+    two numbers: least squares of ln(L - E). (Where losses rise, c is below 0.)
     """
     x, y = work.log(), (losses - floor).log()  # (N,) each
     slope = ((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum()
@@ -327,6 +381,25 @@ def _through_one(work, losses, floor):
     return 1.0, -float((x * y).sum() / (x * x).sum())
 
 
+def _height(of):
+    """The line's slope, and K by a middle of (L - E) · C^c that is not the mean of its logarithm."""
+
+    def law(work, losses, floor):
+        c = -_line(work.log(), (losses - floor).log())[0]
+        return float(of((losses - floor) * work**c)), c
+
+    return law
+
+
+def _ends_and_means(work, losses, floor):
+    c = _ends(work, losses, floor)[1]
+    return float(((losses - floor).log() + c * work.log()).mean().exp()), c
+
+
+def _middle(values):
+    return values.quantile(0.5)
+
+
 power_law.plant({
     "the floor is ignored: what falls as a power is L − E":
         lambda work, losses, floor: _law(work, losses, floor, above=lambda L, E: L.log()),
@@ -341,6 +414,23 @@ power_law.plant({
         lambda work, losses, floor: _law(work, losses, floor, shape=lambda slope, height: (10**height, -slope)),
     "K is still a logarithm: take exp of the line's height":
         lambda work, losses, floor: _law(work, losses, floor, shape=lambda slope, height: (height, -slope)),
+    "slope and height of the line are exchanged: np.polyfit gives the slope first":
+        lambda work, losses, floor: _law(
+            work, losses, floor, shape=lambda slope, height: (math.exp(slope), -height)),
+    "the line was fitted to logarithms of base 2, and K is e to its height: it is 2 to it":
+        lambda work, losses, floor: _law(
+            work, losses, floor, shape=lambda slope, height: (math.exp(height / math.log(2)), -slope)),
+    "the floor's logarithm is taken from the loss's, which gives that of L / E: take the floor from the loss first":
+        lambda work, losses, floor: _law(
+            work, losses, floor, above=lambda L, E: L.log() - torch.tensor(E).double().log()),
+    "c is made positive: where losses rise, it is below 0":
+        lambda work, losses, floor: _law(
+            work, losses, floor, shape=lambda slope, height: (math.exp(height), abs(slope))),
+    "c is that of the line; K is not at its height: ln K is the mean of ln(L − E) + c · ln C, and K itself exp of it":
+        (_height(torch.mean), _height(_middle)),
+    "the floor is added to K; it has its own place in the law":
+        lambda work, losses, floor: _law(
+            work, losses, floor, shape=lambda slope, height: (math.exp(height) + floor, -slope)),
     "c has the wrong sign: the slope is −c":
         lambda work, losses, floor: _law(work, losses, floor, shape=lambda slope, height: (math.exp(height), slope)),
     "c and K are exchanged: K comes first":
@@ -356,7 +446,7 @@ power_law.plant({
     "nothing has a logarithm: that is a straight line in C and L":
         lambda work, losses, floor: (lambda slope, height: (height, -slope))(*_line(work, losses - floor)),
     "only the least and the most work count; all points do, by least squares":
-        _ends,
+        (_ends, _ends_and_means),
     "only the first and the last point count; all do, by least squares":
         _in_order,
     "the line is fitted the other way, ln C by ln(L − E): what is off is the loss":
@@ -371,7 +461,7 @@ power_law.plant({
 
 def _draws():
     """Some points with some seeds each, drawn again; seeds of a point differ much or little, and points differ."""
-    for n_draws, n_points, n_seeds in ((5, 1, 2), (40, 3, 3), (25, 2, 4), (60, 4, 2)):
+    for n_draws, n_points, n_seeds in ((47, 3, 3), (5, 1, 2), (25, 2, 4), (61, 4, 2)):
         runs = torch.randn(n_points, n_seeds).double() * torch.linspace(0.1, 2.0, n_points).double()[:, None] + 3.0
         yield runs + torch.arange(n_points)[:, None], torch.randint(n_seeds, (n_draws, n_points, n_seeds))
 
@@ -391,15 +481,20 @@ def _draws():
     minutes=8,
 )
 def bootstrap(runs, drawn):
-    """runs (P, S): the loss of each of P settings with S seeds. drawn (N, P, S), whole numbers: which of its S seeds a
-    setting gets in each of N draws, some twice. Returns (P, 2): the 0.025 and 0.975 quantiles of the draws' means.
+    """runs (P, S), a tensor: the loss of each of P settings with S seeds. drawn (N, P, S), a tensor of whole numbers:
+    which of its S seeds a setting gets in each of N draws, some twice. Returns (P, 2): the 0.025 and 0.975 quantiles of
+    the draws' means.
     """
     means = runs.expand(len(drawn), *runs.shape).gather(2, drawn).mean(2)  # (N, P)
     return torch.stack([means.quantile(0.025, dim=0), means.quantile(0.975, dim=0)], 1)
 
 
+def _picked(runs, drawn):
+    return runs.expand(len(drawn), *runs.shape).gather(2, drawn)  # (N, P, S)
+
+
 def _means(runs, drawn):
-    return runs.expand(len(drawn), *runs.shape).gather(2, drawn).mean(2)
+    return _picked(runs, drawn).mean(2)
 
 
 def _ends_of(values, low=0.025, high=0.975):
@@ -411,16 +506,44 @@ def _normal(values, *, by=1.96, ddof=1):
     return torch.stack([values.mean(0) - half, values.mean(0) + half], 1)
 
 
+def _by_counting(runs, drawn, *, at=lambda q, n: min(int(q * n), n - 1)):
+    means = _means(runs, drawn).sort(0).values
+    return torch.stack([means[at(q, len(means))] for q in (0.025, 0.975)], 1)
+
+
+def _once_each(runs, drawn):
+    means = [[runs[p, one[p].unique()].mean() for p in range(len(runs))] for one in drawn]
+    return _ends_of(torch.tensor(means).double())
+
+
 bootstrap.plant({
     "those are quantiles of all drawn losses: average the S of each draw first":
-        lambda runs, drawn: _ends_of(
-            runs.expand(len(drawn), *runs.shape).gather(2, drawn).permute(0, 2, 1).flatten(0, 1)),
+        lambda runs, drawn: _ends_of(_picked(runs, drawn).permute(0, 2, 1).flatten(0, 1)),
     "all points are drawn with the numbers of the first; each has its own":
         lambda runs, drawn: _ends_of(_means(runs, drawn[:, :1].expand_as(drawn))),
     "those quantiles keep 90 %: 0.05 and 0.95 leave 5 % out on *each* side":
         lambda runs, drawn: _ends_of(_means(runs, drawn), 0.05, 0.95),
     "those are the least and the largest mean; leave 2.5 % out on each side":
         lambda runs, drawn: _ends_of(_means(runs, drawn), 0.0, 1.0),
+    "the ends are taken by counting; a quantile lies between two of the sorted means, at 0.025 · (N − 1)":
+        (
+            _by_counting,
+            lambda runs, drawn: _by_counting(runs, drawn, at=lambda q, n: round(q * (n - 1))),
+            lambda runs, drawn: _by_counting(runs, drawn, at=lambda q, n: int(q * (n - 1))),
+            lambda runs, drawn: _by_counting(runs, drawn, at=lambda q, n: min(round(q * n), n - 1)),
+        ),
+    "0.025 and 0.975 are taken as percent; np.percentile wants 2.5 and 97.5, quantile 0.025 and 0.975":
+        lambda runs, drawn: _ends_of(_means(runs, drawn), 0.00025, 0.00975),
+    "those quantiles keep half of the means: 0.25 and 0.75 for 0.025 and 0.975":
+        lambda runs, drawn: _ends_of(_means(runs, drawn), 0.25, 0.75),
+    "the numbers of (2, P) are cut into rows anew by reshape; turn them with .T":
+        lambda runs, drawn: _ends_of(_means(runs, drawn)).T.reshape(len(runs), 2),
+    "a seed that is drawn twice counts once; it counts twice in the mean":
+        _once_each,
+    "the losses of a draw are added; asked is their mean":
+        lambda runs, drawn: _ends_of(_picked(runs, drawn).sum(2)),
+    "it is averaged over the draws: average the S losses of each draw, and take quantiles over the N draws":
+        lambda runs, drawn: _ends_of(_picked(runs, drawn).mean(0).T),
     "the larger end stands first":
         lambda runs, drawn: _ends_of(_means(runs, drawn)).flip(1),
     "the shape is turned: a row for each point":
@@ -432,9 +555,14 @@ bootstrap.plant({
             lambda runs, drawn: _normal(_means(runs, drawn)),
             lambda runs, drawn: _normal(_means(runs, drawn), ddof=0),
             lambda runs, drawn: _normal(_means(runs, drawn), by=2),
+            lambda runs, drawn: _normal(_means(runs, drawn), by=1.96 / len(drawn) ** 0.5),
+            lambda runs, drawn: _normal(_means(runs, drawn), by=1.96 / len(drawn) ** 0.5, ddof=0),
         ),
     "the draws' medians are taken; take their means":
-        lambda runs, drawn: _ends_of(runs.expand(len(drawn), *runs.shape).gather(2, drawn).median(2).values),
+        (
+            lambda runs, drawn: _ends_of(_picked(runs, drawn).median(2).values),
+            lambda runs, drawn: _ends_of(_picked(runs, drawn).quantile(0.5, dim=2)),
+        ),
     "the ends are given from the mean on; asked are the ends themselves":
         lambda runs, drawn: _ends_of(_means(runs, drawn)) - runs.mean(1, keepdim=True),
     "the settings are averaged too: each has an interval of its own":
