@@ -927,6 +927,87 @@ def bootstrap(runs, drawn):
     means = (weights * runs).sum(2)
     return torch.stack([torch.quantile(means, q, 0) for q in (0.025, 0.975)], dim=1)
 """),
+    # conv1d
+    ("training.jump", """\
+def jump(losses, width):
+    x = losses[None, None].double()
+    s = torch.nn.functional.conv1d(x, torch.full((1, 1, width), 1 / width, dtype=torch.float64))[0, 0]
+    return s.diff().argmin().item() + width // 2
+"""),
+    # dict and max
+    ("training.jump", """\
+def jump(losses, width):
+    half = width // 2
+    s = {i: sum(losses[i - half:i + half + 1]) / width for i in range(half, len(losses) - half)}
+    return max((i for i in s if i + 1 in s), key=lambda i: s[i] - s[i + 1])
+"""),
+    # zigzag, by bits
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    place = (seed << 1) ^ (seed >> 63)
+    return place * n_steps + step
+"""),
+    # list of seeds
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    order = [0]
+    for k in range(1, abs(seed) + 1):
+        order += [-k, k]
+    return order.index(seed) * n_steps + step
+"""),
+    # next
+    ("training.tellings", """\
+def tellings(right, told):
+    return next((n for n, row in enumerate(right) if all(r or t for r, t in zip(row, told))), -1)
+"""),
+    # delete columns
+    ("training.tellings", """\
+def tellings(right, told):
+    import numpy as np
+    held_out = np.delete(right.numpy(), np.where(told.numpy())[0], axis=1)
+    for n, row in enumerate(held_out):
+        if False not in row:
+            return n
+    return -1
+"""),
+    # array returned
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    work, losses = work.numpy(), losses.numpy()
+    p = np.polynomial.Polynomial.fit(np.log(work), np.log(losses - floor), 1).convert().coef
+    return np.array([np.e ** p[0], -p[1]])
+"""),
+    # sums by hand
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    x = [math.log(w) for w in work]
+    y = [math.log(l - floor) for l in losses]
+    mx, my = sum(x) / len(x), sum(y) / len(y)
+    slope = sum((a - mx) * (b - my) for a, b in zip(x, y)) / sum((a - mx) ** 2 for a in x)
+    return math.exp(my - slope * mx), -slope
+"""),
+    # how often each is drawn, and a sum over it
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    S = runs.shape[1]
+    counts = (drawn[..., None] == np.arange(S)).sum(2)
+    means = np.einsum("nps,ps->np", counts, runs) / drawn.shape[2]
+    return np.quantile(means, (0.025, 0.975), axis=0).transpose()
+"""),
+    # loops, list
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    result = []
+    for p in range(len(runs)):
+        means = []
+        for n in range(len(drawn)):
+            means.append(sum(runs[p][s] for s in drawn[n][p]) / len(drawn[n][p]))
+        result.append([np.quantile(means, 0.025), np.quantile(means, 0.975)])
+    return result
+"""),
 ]  # fmt: skip
 WRONG = [
     # the sign's own 0 counts as half a step
@@ -2108,6 +2189,262 @@ def bootstrap(runs, drawn):
 def bootstrap(runs, drawn):
     means = torch.stack([runs[p][drawn[:, p]].mean(1) for p in range(len(runs))])
     return torch.stack([means.quantile(0.975, dim=1), means.quantile(0.025, dim=1)], 1)
+"""),
+    # last window left out
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    smooth = [losses[i:i + width].mean() for i in range(len(losses) - width)]
+    return int(np.argmin(np.diff(smooth))) + width // 2
+"""),
+    # last two windows left out
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    s = [losses[i:i+width].mean() for i in range(len(losses) - width - 1)]
+    return int(np.argmin(np.diff(s))) + width // 2
+"""),
+    # first window left out
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    smooth = [losses[i:i + width].mean() for i in range(1, len(losses) - width + 1)]
+    return int(np.argmin(np.diff(smooth))) + 1 + width // 2
+"""),
+    # windows run past the end
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    smooth = [losses[i:i + width].mean() for i in range(len(losses))]
+    return int(np.argmin(np.diff(smooth))) + width // 2
+"""),
+    # pads with edges
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    h = width // 2
+    x = np.pad(np.asarray(losses), h, mode="edge")
+    s = np.convolve(x, np.ones(width) / width, "valid")
+    return int(np.argmin(np.diff(s)))
+"""),
+    # short windows at both ends
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    h = width // 2
+    s = [losses[max(0, i - h):i + h + 1].mean() for i in range(len(losses))]
+    return int(np.argmin(np.diff(s)))
+"""),
+    # ratio, not difference
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    smooth = np.convolve(losses, np.ones(width) / width, "valid")
+    return int(np.argmin(smooth[1:] / smooth[:-1])) + width // 2
+"""),
+    # gradient, central
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    smooth = np.convolve(losses, np.ones(width) / width, "valid")
+    return int(np.argmin(np.gradient(smooth))) + width // 2
+"""),
+    # last time it was learned (stays known)
+    ("training.tellings", """\
+def tellings(right, told):
+    known = right[:, ~told].all(1)
+    for n in range(len(known)):
+        if known[n:].all():
+            return n
+    return -1
+"""),
+    # counts the rows that are not known
+    ("training.tellings", """\
+def tellings(right, told):
+    known = right[:, ~told].all(1)
+    return int((~known).sum()) if known.any() else -1
+"""),
+    # breaks at first wrong from the end
+    ("training.tellings", """\
+def tellings(right, told):
+    n = len(right)
+    while n > 0 and right[n - 1][~told].all():
+        n -= 1
+    return n if n < len(right) else -1
+"""),
+    # return -1 in the loop
+    ("training.tellings", """\
+def tellings(right, told):
+    for n, row in enumerate(right):
+        if row[~told].all():
+            return n
+        return -1
+"""),
+    # largest column first
+    ("training.tellings", """\
+def tellings(right, told):
+    firsts = []
+    for w in range(len(told)):
+        if not told[w]:
+            found = [n for n in range(len(right)) if right[n][w]]
+            if not found:
+                return -1
+            firsts.append(found[0])
+    return max(firsts)
+"""),
+    # told changed in place
+    ("training.tellings", """\
+def tellings(right, told):
+    told[:] = ~told
+    for n, row in enumerate(right):
+        if row[told].all():
+            return n
+    return -1
+"""),
+    # half a step, and back
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    place = abs(2 * seed + 0.5) - 0.5
+    return place * n_steps + step
+"""),
+    # squared
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    return seed ** 2 * n_steps + step
+"""),
+    # n_steps + 1
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    place = 2 * seed if seed >= 0 else -2 * seed - 1
+    return place * (n_steps + 1) + step
+"""),
+    # negative seeds counted back within
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    place = 2 * abs(seed)
+    if seed < 0:
+        place -= 1
+        step = n_steps - 1 - step
+    return place * n_steps + step
+"""),
+    # only -1 mended
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    place = abs(seed)
+    if seed < 0:
+        place += 1
+    return place * n_steps + step
+"""),
+    # no sign for c
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    work, losses = work.numpy(), losses.numpy()
+    slope, intercept = np.polyfit(np.log(work), np.log(losses - floor), 1)
+    return np.exp(intercept), abs(slope)
+"""),
+    # two end points, by work
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    work, losses = work.numpy(), losses.numpy()
+    i, j = np.argmin(work), np.argmax(work)
+    x, y = np.log(work), np.log(losses - floor)
+    c = (y[i] - y[j]) / (x[j] - x[i])
+    return np.exp(y.mean() + c * x.mean()), c
+"""),
+    # median intercept
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    work, losses = work.numpy(), losses.numpy()
+    x, y = np.log(work), np.log(losses - floor)
+    c = -np.polyfit(x, y, 1)[0]
+    return np.median((losses - floor) * work ** c), c
+"""),
+    # a logarithm less a logarithm
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    work, losses = work.numpy(), losses.numpy()
+    slope, intercept = np.polyfit(np.log(work), np.log(losses) - np.log(floor), 1)
+    return np.exp(intercept), -slope
+"""),
+    # base 2, and e
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    work, losses = work.numpy(), losses.numpy()
+    s, i = np.polyfit(np.log2(work), np.log2(losses - floor), 1)
+    return np.exp(i), -s
+"""),
+    # slope and intercept read the wrong way
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    work, losses = work.numpy(), losses.numpy()
+    i, s = np.polyfit(np.log(work), np.log(losses - floor), 1)
+    return np.exp(i), -s
+"""),
+    # percent mixed up
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    means = runs[np.arange(len(runs))[:, None], drawn].mean(-1)
+    return np.percentile(means, [0.025, 0.975], axis=0).T
+"""),
+    # reshape for transpose
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    means = runs[np.arange(len(runs))[:, None], drawn].mean(-1)
+    return np.quantile(means, [0.025, 0.975], axis=0).reshape(len(runs), 2)
+"""),
+    # twice counted once
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    means = np.array([[np.mean([runs[p, s] for s in set(row.tolist())]) for p, row in enumerate(one)] for one in drawn])
+    return np.quantile(means, [0.025, 0.975], axis=0).T
+"""),
+    # sum, not mean
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    sums = runs[torch.arange(len(runs))[:, None], drawn].sum(-1)
+    return np.quantile(sums, [0.025, 0.975], axis=0).T
+"""),
+    # nearest rank by sorting
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    means = np.sort(runs[np.arange(len(runs))[:, None], drawn].mean(-1), axis=0)
+    n = len(means)
+    return np.stack([means[int(0.025 * n)], means[int(0.975 * n)]], 1)
+"""),
+    # nearest method
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    means = runs[torch.arange(len(runs))[:, None], drawn].mean(-1)
+    return np.quantile(means, [0.025, 0.975], axis=0, method="nearest").T
+"""),
+    # mean over the draws
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    picked = runs[np.arange(len(runs))[:, None], drawn]
+    return np.quantile(picked.mean(0), [0.025, 0.975], axis=1).T
+"""),
+    # own draws
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    rng = np.random.default_rng(0)
+    N, P, S = drawn.shape
+    mine = rng.integers(0, S, (N, P, S))
+    means = runs[np.arange(P)[:, None], mine].mean(-1)
+    return np.quantile(means, [0.025, 0.975], axis=0).T
 """),
 ]  # fmt: skip
 

@@ -312,8 +312,8 @@ batch_number.plant({
 
 
 def _measured():
-    """Losses that fall as a power, exactly and with noise; floors of some size, and a small one; few points and more; losses
-    that rise.
+    """Losses that fall as a power, exactly and with noise; floors of some size, and a small one; few points and more;
+    losses that rise.
     """
     yield torch.tensor([1.0, 4.0, 16.0]).double(), torch.tensor([5.0, 3.0, 2.0]).double(), 1.0
     for n, factor, exponent, floor in ((4, 3.0, 0.35, 0.7), (9, 2.0, 0.2, 1.5), (6, 0.8, 0.6, 0.1)):
