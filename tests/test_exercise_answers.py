@@ -1008,6 +1008,31 @@ def bootstrap(runs, drawn):
         result.append([np.quantile(means, 0.025), np.quantile(means, 0.975)])
     return result
 """),
+    # nearest rank by sorting
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    means = np.sort(runs[np.arange(len(runs))[:, None], drawn].mean(-1), axis=0)
+    n = len(means)
+    return np.stack([means[int(0.025 * n)], means[int(0.975 * n)]], 1)
+"""),
+    # nearest method
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    means = runs[torch.arange(len(runs))[:, None], drawn].mean(-1)
+    return np.quantile(means, [0.025, 0.975], axis=0, method="nearest").T
+"""),
+    # the largest fall, a later one where two are equal
+    ("training.jump", """\
+def jump(losses, width):
+    best, where = -math.inf, None
+    for i in range(len(losses) - width):
+        fall = (losses[i] - losses[i + width]).item() / width
+        if fall >= best:
+            best, where = fall, i + width // 2
+    return where
+"""),
 ]  # fmt: skip
 WRONG = [
     # the sign's own 0 counts as half a step
@@ -2414,21 +2439,6 @@ def bootstrap(runs, drawn):
     sums = runs[torch.arange(len(runs))[:, None], drawn].sum(-1)
     return np.quantile(sums, [0.025, 0.975], axis=0).T
 """),
-    # nearest rank by sorting
-    ("training.bootstrap", """\
-def bootstrap(runs, drawn):
-    import numpy as np
-    means = np.sort(runs[np.arange(len(runs))[:, None], drawn].mean(-1), axis=0)
-    n = len(means)
-    return np.stack([means[int(0.025 * n)], means[int(0.975 * n)]], 1)
-"""),
-    # nearest method
-    ("training.bootstrap", """\
-def bootstrap(runs, drawn):
-    import numpy as np
-    means = runs[torch.arange(len(runs))[:, None], drawn].mean(-1)
-    return np.quantile(means, [0.025, 0.975], axis=0, method="nearest").T
-"""),
     # mean over the draws
     ("training.bootstrap", """\
 def bootstrap(runs, drawn):
@@ -2445,6 +2455,12 @@ def bootstrap(runs, drawn):
     mine = rng.integers(0, S, (N, P, S))
     means = runs[np.arange(P)[:, None], mine].mean(-1)
     return np.quantile(means, [0.025, 0.975], axis=0).T
+"""),
+    # the least but one, and the largest but one, whatever their number
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    means = torch.stack([runs[p][drawn[:, p]].mean(1) for p in range(len(runs))], 1).sort(0).values
+    return torch.stack([means[1], means[-2]], 1)
 """),
 ]  # fmt: skip
 
