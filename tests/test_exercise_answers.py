@@ -1033,6 +1033,294 @@ def compression(texts, vocab_size):
 def bits_per_byte(loss, n_tokens, text):
     return torch.tensor(loss, dtype=torch.float64) * math.log2(math.e) * n_tokens / len(bytes(text, "utf-8"))
 """),
+    # window by window
+    ("training.jump", """\
+def jump(losses, width):
+    means = [sum(losses[i : i + width]) / width for i in range(len(losses) - width + 1)]
+    falls = [means[i] - means[i + 1] for i in range(len(means) - 1)]
+    return falls.index(max(falls)) + width // 2
+"""),
+    # a convolution, whole windows only
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
+    return np.argmin(np.diff(smooth)) + (width - 1) // 2
+"""),
+    # running sums
+    ("training.jump", """\
+def jump(losses, width):
+    sums = torch.cat([torch.zeros(1).double(), losses.cumsum(0)])
+    smooth = (sums[width:] - sums[:-width]) / width
+    return int((smooth[1:] - smooth[:-1]).argmin()) + width // 2
+"""),
+    # plain Python
+    ("training.tellings", """\
+def tellings(right, told):
+    for n in range(len(right)):
+        if all(right[n, w] for w in range(len(told)) if not told[w]):
+            return n
+    return -1
+"""),
+    # the place of the first True
+    ("training.tellings", """\
+def tellings(right, told):
+    known = right[:, ~told].all(dim=1)
+    return known.nonzero()[0].item() if known.any() else -1
+"""),
+    # told counts as right
+    ("training.tellings", """\
+def tellings(right, told):
+    known = (right | told).all(1).tolist()
+    return known.index(True) if True in known else -1
+"""),
+    # two cases
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    if seed < 0:
+        return (2 * -seed - 1) * n_steps + step
+    return 2 * seed * n_steps + step
+"""),
+    # by the sign's bit
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    return (2 * abs(seed) - (seed < 0)) * n_steps + step
+"""),
+    # NumPy's polynomial
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    slope, height = np.polyfit(work.log10().numpy(), (losses - floor).log10().numpy(), 1)
+    return [10**height, -slope]
+"""),
+    # PyTorch's least squares
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    A = torch.stack([torch.ones_like(work), -work.log()], 1)
+    k, c = torch.linalg.lstsq(A, (losses - floor).log()[:, None]).solution[:, 0]
+    return k.exp(), c
+"""),
+    # covariance over variance
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    both = torch.stack([torch.log2(work), torch.log2(losses - floor)])
+    c = -torch.cov(both)[0, 1] / both[0].var()
+    return (2 ** (both[1] + c * both[0]).mean()).item(), c.item()
+"""),
+    # point by point
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    rows = []
+    for p in range(len(runs)):
+        means = runs[p][drawn[:, p]].mean(1)
+        rows.append([means.quantile(0.025).item(), means.quantile(0.975).item()])
+    return rows
+"""),
+    # NumPy
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    means = np.take_along_axis(runs.numpy()[None], drawn.numpy(), axis=2).mean(-1)
+    return np.percentile(means, [2.5, 97.5], axis=0).T
+"""),
+    # the slope of a straight kernel: the first of a window against the one after it
+    ("training.jump", """\
+def jump(losses, width):
+    falls = losses[:-width] - losses[width:]
+    return int(torch.argmax(falls)) + width // 2
+"""),
+    # average pooling
+    ("training.jump", """\
+def jump(losses, width):
+    smooth = F.avg_pool1d(losses[None, None], width, stride=1)[0, 0]
+    return torch.diff(smooth).argmin() + width // 2
+"""),
+    # a mask of what is left
+    ("training.tellings", """\
+def tellings(right, told):
+    wrong = (~right & ~told).sum(1)
+    for n in range(len(wrong)):
+        if wrong[n] == 0:
+            return n
+    return -1
+"""),
+    # numpy, with a guard behind the last row
+    ("training.tellings", """\
+def tellings(right, told):
+    import numpy as np
+    known = np.append(right.numpy()[:, ~told.numpy()].all(1), True)
+    n = known.argmax()
+    return int(n) if n < len(right) else -1
+"""),
+    # the list written down
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    order = sorted(range(-abs(seed), abs(seed) + 1), key=lambda s: (abs(s), s > 0))
+    return order.index(seed) * n_steps + step
+"""),
+    # the bits of the number
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    place = (seed << 1) ^ -1 if seed < 0 else seed << 1
+    return place * n_steps + step
+"""),
+    # counted, one by one
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    number, s = step, 0
+    while s != seed:
+        s = -s - 1 if s >= 0 else -s
+        number += n_steps
+    return number
+"""),
+    # the normal equations
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    n, x, y = len(work), work.log(), (losses - floor).log()
+    c = -(n * (x * y).sum() - x.sum() * y.sum()) / (n * (x * x).sum() - x.sum() ** 2)
+    return torch.exp((y.sum() + c * x.sum()) / n), c
+"""),
+    # numbers of Python
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    from statistics import linear_regression
+    x = [math.log(c) for c in work.tolist()]
+    y = [math.log(l - floor) for l in losses.tolist()]
+    slope, height = linear_regression(x, y)
+    return math.exp(height), -slope
+"""),
+    # all at once, by advanced indexing
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    points = torch.arange(len(runs))[None, :, None]
+    means = runs[points, drawn].mean(-1)
+    return means.quantile(torch.tensor([0.025, 0.975]).double(), dim=0).T
+"""),
+    # sorted by hand, between two neighbors
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    means = torch.stack([runs.gather(1, one).mean(1) for one in drawn]).sort(0).values
+    ends = []
+    for q in (0.025, 0.975):
+        at = q * (len(means) - 1)
+        low = int(at)
+        high = min(low + 1, len(means) - 1)
+        ends.append(means[low] + (at - low) * (means[high] - means[low]))
+    return torch.stack(ends, 1)
+"""),
+    # a weight for each seed
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    weights = F.one_hot(drawn, runs.shape[1]).double().mean(2)
+    means = (weights * runs).sum(2)
+    return torch.stack([torch.quantile(means, q, 0) for q in (0.025, 0.975)], dim=1)
+"""),
+    # conv1d
+    ("training.jump", """\
+def jump(losses, width):
+    x = losses[None, None].double()
+    s = torch.nn.functional.conv1d(x, torch.full((1, 1, width), 1 / width, dtype=torch.float64))[0, 0]
+    return s.diff().argmin().item() + width // 2
+"""),
+    # dict and max
+    ("training.jump", """\
+def jump(losses, width):
+    half = width // 2
+    s = {i: sum(losses[i - half:i + half + 1]) / width for i in range(half, len(losses) - half)}
+    return max((i for i in s if i + 1 in s), key=lambda i: s[i] - s[i + 1])
+"""),
+    # zigzag, by bits
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    place = (seed << 1) ^ (seed >> 63)
+    return place * n_steps + step
+"""),
+    # list of seeds
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    order = [0]
+    for k in range(1, abs(seed) + 1):
+        order += [-k, k]
+    return order.index(seed) * n_steps + step
+"""),
+    # next
+    ("training.tellings", """\
+def tellings(right, told):
+    return next((n for n, row in enumerate(right) if all(r or t for r, t in zip(row, told))), -1)
+"""),
+    # delete columns
+    ("training.tellings", """\
+def tellings(right, told):
+    import numpy as np
+    held_out = np.delete(right.numpy(), np.where(told.numpy())[0], axis=1)
+    for n, row in enumerate(held_out):
+        if False not in row:
+            return n
+    return -1
+"""),
+    # array returned
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    work, losses = work.numpy(), losses.numpy()
+    p = np.polynomial.Polynomial.fit(np.log(work), np.log(losses - floor), 1).convert().coef
+    return np.array([np.e ** p[0], -p[1]])
+"""),
+    # sums by hand
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    x = [math.log(w) for w in work]
+    y = [math.log(l - floor) for l in losses]
+    mx, my = sum(x) / len(x), sum(y) / len(y)
+    slope = sum((a - mx) * (b - my) for a, b in zip(x, y)) / sum((a - mx) ** 2 for a in x)
+    return math.exp(my - slope * mx), -slope
+"""),
+    # how often each is drawn, and a sum over it
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    S = runs.shape[1]
+    counts = (drawn[..., None] == np.arange(S)).sum(2)
+    means = np.einsum("nps,ps->np", counts, runs) / drawn.shape[2]
+    return np.quantile(means, (0.025, 0.975), axis=0).transpose()
+"""),
+    # loops, list
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    result = []
+    for p in range(len(runs)):
+        means = []
+        for n in range(len(drawn)):
+            means.append(sum(runs[p][s] for s in drawn[n][p]) / len(drawn[n][p]))
+        result.append([np.quantile(means, 0.025), np.quantile(means, 0.975)])
+    return result
+"""),
+    # nearest rank by sorting
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    means = np.sort(runs[np.arange(len(runs))[:, None], drawn].mean(-1), axis=0)
+    n = len(means)
+    return np.stack([means[int(0.025 * n)], means[int(0.975 * n)]], 1)
+"""),
+    # nearest method
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    means = runs[torch.arange(len(runs))[:, None], drawn].mean(-1)
+    return np.quantile(means, [0.025, 0.975], axis=0, method="nearest").T
+"""),
+    # the largest fall, a later one where two are equal
+    ("training.jump", """\
+def jump(losses, width):
+    best, where = -math.inf, None
+    for i in range(len(losses) - width):
+        fall = (losses[i] - losses[i + width]).item() / width
+        if fall >= best:
+            best, where = fall, i + width // 2
+    return where
+"""),
 ]  # fmt: skip
 WRONG = [
     # the sign's own 0 counts as half a step
@@ -2144,6 +2432,584 @@ def rollback(cache, n_drafted, accepted):
     cache = copy.deepcopy(cache)
     cache.truncate(cache.lengths - n_drafted + accepted)
     return cache
+"""),
+    # no smoothing
+    ("training.jump", """\
+def jump(losses, width):
+    return int((losses[:-1] - losses[1:]).argmax())
+"""),
+    # the lowest point of what is smoothed
+    ("training.jump", """\
+def jump(losses, width):
+    return int(losses.unfold(0, width, 1).mean(1).argmin())
+"""),
+    # filled up with zeros at its ends
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    smooth = np.convolve(losses, np.ones(width) / width, mode="same")
+    return int(np.argmin(np.diff(smooth)))
+"""),
+    # the middle is forgotten
+    ("training.jump", """\
+def jump(losses, width):
+    smooth = losses.unfold(0, width, 1).mean(1)
+    return int((smooth[1:] - smooth[:-1]).argmin())
+"""),
+    # up counts as down
+    ("training.jump", """\
+def jump(losses, width):
+    smooth = losses.unfold(0, width, 1).mean(1)
+    return int(smooth.diff().abs().argmax()) + width // 2
+"""),
+    # a median does not fall where the mean does
+    ("training.jump", """\
+def jump(losses, width):
+    smooth = losses.unfold(0, width, 1).median(1).values
+    return int((smooth[:-1] - smooth[1:]).argmax()) + width // 2
+"""),
+    # the told ones too
+    ("training.tellings", """\
+def tellings(right, told):
+    for n, row in enumerate(right):
+        if row.all():
+            return n
+    return -1
+"""),
+    # any held-out one
+    ("training.tellings", """\
+def tellings(right, told):
+    for n, row in enumerate(right):
+        if row[~told].any():
+            return n
+    return -1
+"""),
+    # counted from 1
+    ("training.tellings", """\
+def tellings(right, told):
+    for n, row in enumerate(right, 1):
+        if row[~told].all():
+            return n
+    return -1
+"""),
+    # argmax of nothing is 0
+    ("training.tellings", """\
+def tellings(right, told):
+    return int(right[:, ~told].all(1).int().argmax())
+"""),
+    # the last one again
+    ("training.tellings", """\
+def tellings(right, told):
+    found = -1
+    for n, row in enumerate(right):
+        if row[~told].all():
+            found = n
+    return found
+"""),
+    # nothing comes back where it is never known
+    ("training.tellings", """\
+def tellings(right, told):
+    for n, row in enumerate(right):
+        if row[~told].all():
+            return n
+"""),
+    # abs, twice as far apart
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    return 2 * abs(seed) * n_steps + step
+"""),
+    # negative numbers
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    return seed * n_steps + step
+"""),
+    # nearly always different
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    return hash((seed, step)) % 2**32
+"""),
+    # a fixed stride
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    place = 2 * seed if seed >= 0 else -2 * seed - 1
+    return place * 1_000_003 + step
+"""),
+    # steps are not kept apart
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    place = 2 * seed if seed >= 0 else -2 * seed - 1
+    return place + step
+"""),
+    # positive first
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    place = 2 * seed - 1 if seed > 0 else -2 * seed
+    return place * n_steps + step
+"""),
+    # the floor is forgotten
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    slope, height = np.polyfit(work.log().numpy(), losses.log().numpy(), 1)
+    return np.exp(height), -slope
+"""),
+    # two bases
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    slope, height = np.polyfit(work.log10().numpy(), (losses - floor).log10().numpy(), 1)
+    return np.exp(height), -slope
+"""),
+    # a sign
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    slope, height = np.polyfit(work.log().numpy(), (losses - floor).log().numpy(), 1)
+    return np.exp(height), slope
+"""),
+    # least squares of the losses themselves, which weigh the large ones more
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    best = None
+    for c in torch.linspace(0.01, 1.5, 3000).double():
+        x = work**-c
+        k = (x * (losses - floor)).sum() / (x * x).sum()
+        off = (losses - floor - k * x).square().sum()
+        if best is None or off < best[0]:
+            best = off, float(k), float(c)
+    return best[1:]
+"""),
+    # the first and the last point
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    y = (losses - floor).log()
+    c = -(y[-1] - y[0]) / (work[-1] / work[0]).log()
+    return float((y[0] + c * work[0].log()).exp()), float(c)
+"""),
+    # the mean slope between neighbors
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    x, y = work.log(), (losses - floor).log()
+    c = -(y.diff() / x.diff()).mean()
+    return float((y + c * x).mean().exp()), float(c)
+"""),
+    # five percent at each end
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    means = torch.stack([runs[p][drawn[:, p]].mean(1) for p in range(len(runs))])
+    return torch.stack([means.quantile(0.05, dim=1), means.quantile(0.95, dim=1)], 1)
+"""),
+    # one draw for all
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    means = torch.stack([runs[p][drawn[:, 0]].mean(1) for p in range(len(runs))])
+    return torch.stack([means.quantile(0.025, dim=1), means.quantile(0.975, dim=1)], 1)
+"""),
+    # the mean and its error
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    mean, half = runs.mean(1), 1.96 * runs.std(1) / runs.shape[1] ** 0.5
+    return torch.stack([mean - half, mean + half], 1)
+"""),
+    # draws of its own
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    drawn = torch.randint(runs.shape[1], drawn.shape)
+    means = torch.stack([runs[p][drawn[:, p]].mean(1) for p in range(len(runs))])
+    return torch.stack([means.quantile(0.025, dim=1), means.quantile(0.975, dim=1)], 1)
+"""),
+    # rows and columns
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    means = torch.stack([runs[p][drawn[:, p]].mean(1) for p in range(len(runs))])
+    return torch.stack([means.quantile(0.025, dim=1), means.quantile(0.975, dim=1)])
+"""),
+    # each seed once
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    rows = []
+    for p in range(len(runs)):
+        means = torch.stack([runs[p][row.unique()].mean() for row in drawn[:, p]])
+        rows.append([means.quantile(0.025).item(), means.quantile(0.975).item()])
+    return rows
+"""),
+    # the end of the window
+    ("training.jump", """\
+def jump(losses, width):
+    smooth = losses.unfold(0, width, 1).mean(1)
+    return int((smooth[:-1] - smooth[1:]).argmax()) + width - 1
+"""),
+    # a moving average that forgets
+    ("training.jump", """\
+def jump(losses, width):
+    smooth = [losses[0].item()]
+    for loss in losses[1:].tolist():
+        smooth.append(smooth[-1] + (loss - smooth[-1]) / width)
+    falls = [a - b for a, b in zip(smooth, smooth[1:])]
+    return falls.index(max(falls))
+"""),
+    # the lowest single loss
+    ("training.jump", """\
+def jump(losses, width):
+    return int(losses.argmin())
+"""),
+    # uphill
+    ("training.jump", """\
+def jump(losses, width):
+    smooth = losses.unfold(0, width, 1).mean(1)
+    return int((smooth[1:] - smooth[:-1]).argmax()) + width // 2
+"""),
+    # most of them
+    ("training.tellings", """\
+def tellings(right, told):
+    for n, row in enumerate(right):
+        if row[~told].double().mean() > 0.5:
+            return n
+    return -1
+"""),
+    # how many rows
+    ("training.tellings", """\
+def tellings(right, told):
+    return int((~right[:, ~told].all(1)).sum())
+"""),
+    # the first row does not count
+    ("training.tellings", """\
+def tellings(right, told):
+    for n in range(1, len(right)):
+        if right[n][~told].all():
+            return n
+    return -1
+"""),
+    # any wording whatever
+    ("training.tellings", """\
+def tellings(right, told):
+    for n, row in enumerate(right):
+        if row.any():
+            return n
+    return -1
+"""),
+    # plus one for all below 0
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    place = 2 * seed if seed >= 0 else -2 * seed + 1
+    return place * n_steps + step
+"""),
+    # as before
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    return abs(seed) * n_steps + step
+"""),
+    # unsigned by 32 bits
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    return (seed % 2**32) * n_steps + step
+"""),
+    # no step
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    return (2 * seed if seed >= 0 else -2 * seed - 1) * n_steps
+"""),
+    # the height is left as it is
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    slope, height = np.polyfit(work.log().numpy(), (losses - floor).log().numpy(), 1)
+    return float(height), float(-slope)
+"""),
+    # c first
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    slope, height = np.polyfit(work.log().numpy(), (losses - floor).log().numpy(), 1)
+    return float(-slope), float(np.exp(height))
+"""),
+    # an exponential
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    slope, height = np.polyfit(work.numpy(), (losses - floor).log().numpy(), 1)
+    return float(np.exp(height)), float(-slope)
+"""),
+    # log1p, so that nothing is negative
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    slope, height = np.polyfit(np.log1p(work.numpy()), np.log1p((losses - floor).numpy()), 1)
+    return float(np.exp(height)), float(-slope)
+"""),
+    # the least and the largest
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    means = torch.stack([runs[p][drawn[:, p]].mean(1) for p in range(len(runs))])
+    return torch.stack([means.min(1).values, means.max(1).values], 1)
+"""),
+    # no means
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    rows = []
+    for p in range(len(runs)):
+        values = runs[p][drawn[:, p]].flatten()
+        rows.append([values.quantile(0.025).item(), values.quantile(0.975).item()])
+    return rows
+"""),
+    # two deviations
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    means = torch.stack([runs[p][drawn[:, p]].mean(1) for p in range(len(runs))])
+    return torch.stack([means.mean(1) - 2 * means.std(1), means.mean(1) + 2 * means.std(1)], 1)
+"""),
+    # the ends exchanged
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    means = torch.stack([runs[p][drawn[:, p]].mean(1) for p in range(len(runs))])
+    return torch.stack([means.quantile(0.975, dim=1), means.quantile(0.025, dim=1)], 1)
+"""),
+    # last window left out
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    smooth = [losses[i:i + width].mean() for i in range(len(losses) - width)]
+    return int(np.argmin(np.diff(smooth))) + width // 2
+"""),
+    # last two windows left out
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    s = [losses[i:i+width].mean() for i in range(len(losses) - width - 1)]
+    return int(np.argmin(np.diff(s))) + width // 2
+"""),
+    # first window left out
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    smooth = [losses[i:i + width].mean() for i in range(1, len(losses) - width + 1)]
+    return int(np.argmin(np.diff(smooth))) + 1 + width // 2
+"""),
+    # windows run past the end
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    smooth = [losses[i:i + width].mean() for i in range(len(losses))]
+    return int(np.argmin(np.diff(smooth))) + width // 2
+"""),
+    # pads with edges
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    h = width // 2
+    x = np.pad(np.asarray(losses), h, mode="edge")
+    s = np.convolve(x, np.ones(width) / width, "valid")
+    return int(np.argmin(np.diff(s)))
+"""),
+    # short windows at both ends
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    h = width // 2
+    s = [losses[max(0, i - h):i + h + 1].mean() for i in range(len(losses))]
+    return int(np.argmin(np.diff(s)))
+"""),
+    # ratio, not difference
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    smooth = np.convolve(losses, np.ones(width) / width, "valid")
+    return int(np.argmin(smooth[1:] / smooth[:-1])) + width // 2
+"""),
+    # gradient, central
+    ("training.jump", """\
+def jump(losses, width):
+    import numpy as np
+    smooth = np.convolve(losses, np.ones(width) / width, "valid")
+    return int(np.argmin(np.gradient(smooth))) + width // 2
+"""),
+    # last time it was learned (stays known)
+    ("training.tellings", """\
+def tellings(right, told):
+    known = right[:, ~told].all(1)
+    for n in range(len(known)):
+        if known[n:].all():
+            return n
+    return -1
+"""),
+    # counts the rows that are not known
+    ("training.tellings", """\
+def tellings(right, told):
+    known = right[:, ~told].all(1)
+    return int((~known).sum()) if known.any() else -1
+"""),
+    # breaks at first wrong from the end
+    ("training.tellings", """\
+def tellings(right, told):
+    n = len(right)
+    while n > 0 and right[n - 1][~told].all():
+        n -= 1
+    return n if n < len(right) else -1
+"""),
+    # return -1 in the loop
+    ("training.tellings", """\
+def tellings(right, told):
+    for n, row in enumerate(right):
+        if row[~told].all():
+            return n
+        return -1
+"""),
+    # largest column first
+    ("training.tellings", """\
+def tellings(right, told):
+    firsts = []
+    for w in range(len(told)):
+        if not told[w]:
+            found = [n for n in range(len(right)) if right[n][w]]
+            if not found:
+                return -1
+            firsts.append(found[0])
+    return max(firsts)
+"""),
+    # told changed in place
+    ("training.tellings", """\
+def tellings(right, told):
+    told[:] = ~told
+    for n, row in enumerate(right):
+        if row[told].all():
+            return n
+    return -1
+"""),
+    # half a step, and back
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    place = abs(2 * seed + 0.5) - 0.5
+    return place * n_steps + step
+"""),
+    # squared
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    return seed ** 2 * n_steps + step
+"""),
+    # n_steps + 1
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    place = 2 * seed if seed >= 0 else -2 * seed - 1
+    return place * (n_steps + 1) + step
+"""),
+    # negative seeds counted back within
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    place = 2 * abs(seed)
+    if seed < 0:
+        place -= 1
+        step = n_steps - 1 - step
+    return place * n_steps + step
+"""),
+    # only -1 mended
+    ("training.seeds", """\
+def batch_number(seed, step, n_steps):
+    place = abs(seed)
+    if seed < 0:
+        place += 1
+    return place * n_steps + step
+"""),
+    # no sign for c
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    work, losses = work.numpy(), losses.numpy()
+    slope, intercept = np.polyfit(np.log(work), np.log(losses - floor), 1)
+    return np.exp(intercept), abs(slope)
+"""),
+    # two end points, by work
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    work, losses = work.numpy(), losses.numpy()
+    i, j = np.argmin(work), np.argmax(work)
+    x, y = np.log(work), np.log(losses - floor)
+    c = (y[i] - y[j]) / (x[j] - x[i])
+    return np.exp(y.mean() + c * x.mean()), c
+"""),
+    # median intercept
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    work, losses = work.numpy(), losses.numpy()
+    x, y = np.log(work), np.log(losses - floor)
+    c = -np.polyfit(x, y, 1)[0]
+    return np.median((losses - floor) * work ** c), c
+"""),
+    # a logarithm less a logarithm
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    work, losses = work.numpy(), losses.numpy()
+    slope, intercept = np.polyfit(np.log(work), np.log(losses) - np.log(floor), 1)
+    return np.exp(intercept), -slope
+"""),
+    # base 2, and e
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    work, losses = work.numpy(), losses.numpy()
+    s, i = np.polyfit(np.log2(work), np.log2(losses - floor), 1)
+    return np.exp(i), -s
+"""),
+    # slope and intercept read the wrong way
+    ("training.power_law", """\
+def power_law(work, losses, floor):
+    import numpy as np
+    work, losses = work.numpy(), losses.numpy()
+    i, s = np.polyfit(np.log(work), np.log(losses - floor), 1)
+    return np.exp(i), -s
+"""),
+    # percent mixed up
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    means = runs[np.arange(len(runs))[:, None], drawn].mean(-1)
+    return np.percentile(means, [0.025, 0.975], axis=0).T
+"""),
+    # reshape for transpose
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    means = runs[np.arange(len(runs))[:, None], drawn].mean(-1)
+    return np.quantile(means, [0.025, 0.975], axis=0).reshape(len(runs), 2)
+"""),
+    # twice counted once
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    means = np.array([[np.mean([runs[p, s] for s in set(row.tolist())]) for p, row in enumerate(one)] for one in drawn])
+    return np.quantile(means, [0.025, 0.975], axis=0).T
+"""),
+    # sum, not mean
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    sums = runs[torch.arange(len(runs))[:, None], drawn].sum(-1)
+    return np.quantile(sums, [0.025, 0.975], axis=0).T
+"""),
+    # mean over the draws
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    picked = runs[np.arange(len(runs))[:, None], drawn]
+    return np.quantile(picked.mean(0), [0.025, 0.975], axis=1).T
+"""),
+    # own draws
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    import numpy as np
+    rng = np.random.default_rng(0)
+    N, P, S = drawn.shape
+    mine = rng.integers(0, S, (N, P, S))
+    means = runs[np.arange(P)[:, None], mine].mean(-1)
+    return np.quantile(means, [0.025, 0.975], axis=0).T
+"""),
+    # the least but one, and the largest but one, whatever their number
+    ("training.bootstrap", """\
+def bootstrap(runs, drawn):
+    means = torch.stack([runs[p][drawn[:, p]].mean(1) for p in range(len(runs))], 1).sort(0).values
+    return torch.stack([means[1], means[-2]], 1)
 """),
 ]  # fmt: skip
 

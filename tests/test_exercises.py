@@ -912,6 +912,41 @@ def dropped_one_by_one(x, update, uniform, p, training):
     return torch.tensor(kept).view(x.shape) + x
 
 
+def jump_by_windows(losses, width):
+    values, best, found = losses.tolist(), -math.inf, None
+    for first in range(len(values) - width):
+        fall = math.fsum(values[first : first + width]) - math.fsum(values[first + 1 : first + 1 + width])
+        if fall > best + 1e-12:
+            best, found = fall, first + width // 2
+    return found
+
+
+def tellings_by_columns(right, told):
+    held_out = [column for column, was_told in zip(right.T.tolist(), told.tolist(), strict=True) if not was_told]
+    known = [n for n, each in enumerate(zip(*held_out, strict=True)) if set(each) == {True}]
+    return min(known, default=-1)
+
+
+def numbers_by_listing(seed, step, n_steps):
+    order = [0]
+    while seed not in order:
+        order += [-(len(order) // 2 + 1), len(order) // 2 + 1]
+    return sum(n_steps for _ in order[: order.index(seed)]) + step
+
+
+def law_by_polyfit(work, losses, floor):
+    slope, height = np.polyfit(np.log(work.numpy()), np.log(losses.numpy() - floor), 1)
+    return np.exp(height).item(), -slope.item()
+
+
+def intervals_one_by_one(runs, drawn):
+    ends = []
+    for point, losses in enumerate(runs.numpy()):
+        means = [losses[of_draw].mean() for of_draw in drawn[:, point].numpy()]
+        ends.append(np.quantile(means, [0.025, 0.975]))
+    return np.array(ends)
+
+
 OTHERS = {
     "training.decode": number_by_walking_up,
     "training.to_bfloat16": lambda x: x.to(torch.bfloat16).float(),
@@ -982,6 +1017,11 @@ OTHERS = {
     "gradients.shared": shared_slope_by_autograd,
     "gradients.adam": adam_by_pytorch,
     "gradients.clip": clipped_by_pytorch,
+    "training.jump": jump_by_windows,
+    "training.tellings": tellings_by_columns,
+    "training.seeds": numbers_by_listing,
+    "training.power_law": law_by_polyfit,
+    "training.bootstrap": intervals_one_by_one,
     "kv_cache.decode_row": lambda q, keys, values: sdpa(q[:, None], keys, values)[:, 0],
     "kv_cache.count_keys": counted,
     "kv_cache.append": in_a_list,
@@ -1209,6 +1249,16 @@ def test_a_check_that_is_interrupted_stays_interrupted(planted):
         (lambda: torch.cat((torch.ones(2, 3), torch.ones(2, 4))), "alike in every dimension but the one"),
         (lambda: torch.ones(2) > 0 and True, "there are &, | and ~"),
         (lambda: [None][0][0], "Something is None here"),
+        (lambda: np.all(torch.ones(2, 3) > 0, axis=1), "One of NumPy's functions or methods meets a tensor"),
+        (lambda: np.var(torch.ones(3), ddof=1), "One of NumPy's functions or methods meets a tensor"),
+        (lambda: np.mean(torch.ones(3)), "One of NumPy's functions or methods meets a tensor"),
+        (lambda: torch.ones(3).copy(), "One of NumPy's functions or methods meets a tensor"),
+        (
+            lambda: np.take_along_axis(torch.ones(2, 3), torch.zeros(2, 1).long(), axis=1),
+            "One of NumPy's functions or methods meets a tensor",
+        ),
+        (lambda: np.ones(3).unfold(0, 3, 1), "An array of NumPy has nothing called `unfold`"),
+        (lambda: torch.tensor([True, False]).argmax(), "make 0 and 1 of the booleans first"),
         (
             lambda: torch.zeros(2, 3)[:, :1].__setitem__(slice(None), torch.ones(2, 2)),
             "what is written must have the size of the place",

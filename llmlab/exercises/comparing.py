@@ -167,11 +167,13 @@ def _pattern(expected: Tensor, got: Tensor, wrong: Tensor, dims: str) -> str:
 
 
 def _ratio(expected: float, got: float) -> str:
-    """Words for a plain factor between two numbers, or ""."""
+    """Words for a plain factor between two numbers, or "". (−1 often stands for "none", and is no multiple then.)"""
     if isinstance(expected, bool) or not expected or not got or not math.isfinite(got):
         return ""
     if math.isclose(got, -expected, rel_tol=RELATIVE):
         return ": the sign is turned round"
+    if type(got) is int and -1 in (expected, got):
+        return ""
     for one, other, words in ((got, expected, "{} times too much"), (expected, got, "it is 1 / {} of that")):
         if one != other and one % other == 0:
             factor = int(one // other)

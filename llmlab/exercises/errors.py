@@ -42,6 +42,21 @@ MEANINGS = (
         "`if`, `and`, `or` and `not` want one True or False; for tables of them there are &, | and ~.",
     ),
     (
+        r"unexpected keyword argument '(axis|ddof)'|invalid combination of arguments - got \(.*\b(axis|ddof)=|"
+        r"Cannot interpret 'torch\.|'Tensor' object has no attribute '(copy|astype)'|"
+        r"argument 'dim' must be int, not NoneType",
+        "One of NumPy's functions or methods meets a tensor: use that of PyTorch (dim for axis), or make an array of "
+        "the tensor first, with np.asarray(…).",
+    ),
+    (
+        r"'numpy\.ndarray' object has no attribute '(\w+)'",
+        "An array of NumPy has nothing called `{1}`: make a tensor of it first, with torch.as_tensor(…).",
+    ),
+    (
+        r"argmax\(\): does not support bool",
+        "argmax takes numbers: make 0 and 1 of the booleans first, with .int().",
+    ),
+    (
         r"'NoneType' object|NoneType",
         "Something is None here: a function without `return`, or an argument that may be None.",
     ),
