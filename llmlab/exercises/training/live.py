@@ -51,8 +51,9 @@ def _curves():
     minutes=8,
 )
 def jump(losses, width):
-    """losses (N,), a tensor, one a step; width: an odd number. The mean of losses[i : i + width] is the smoothed loss
-    of the step in their middle, i + width // 2. Returns the step from which it falls the most to the next step's.
+    """losses (N,), a tensor, one a step; width: an odd number. The mean of
+    losses[i : i + width] is the smoothed loss of the step in their middle, i + width // 2.
+    Returns the step from which it falls the most to the next step's.
     """
     smooth = losses.unfold(0, width, 1).mean(1)  # (N - width + 1,)
     falls = smooth[:-1] - smooth[1:]  # (N - width,)
@@ -162,9 +163,10 @@ def _told_and_asked():
     minutes=5,
 )
 def tellings(right, told):
-    """right (N + 1, W), a tensor of booleans: whether each of W wordings is answered rightly after 0, 1, … N tellings;
-    told (W,), too: whether a wording was trained on. Returns after how many tellings all *held-out* wordings are right
-    at once for the first time (later they may be lost again), or -1 if they never are.
+    """right (N + 1, W), a tensor of booleans: whether each of W wordings is answered rightly
+    after 0, 1, … N tellings; told (W,), too: whether a wording was trained on. Returns after
+    how many tellings all *held-out* wordings are right at once for the first time (later they
+    may be lost again), or -1 if they never are.
     """
     for n, row in enumerate(right):
         if row[~told].all():
@@ -260,8 +262,9 @@ def _seeds_and_steps():
     minutes=6,
 )
 def batch_number(seed, step, n_steps):
-    """seed: any whole number; step: from 0 to n_steps - 1. The number, at least 0, that the batch of this step is drawn
-    from; no other seed and step has it. Seeds come in the order 0, -1, 1, -2, 2, …, with n_steps numbers each.
+    """seed: any whole number; step: from 0 to n_steps - 1. The number, at least 0, that the
+    batch of this step is drawn from; no other seed and step has it. Seeds come in the order 0,
+    -1, 1, -2, 2, …, with n_steps numbers each.
     """
     place = 2 * seed if seed >= 0 else -2 * seed - 1
     return place * n_steps + step
@@ -339,8 +342,9 @@ def _measured():
     minutes=8,
 )
 def power_law(work, losses, floor):
-    """work C (N,), losses L (N,), tensors; the floor E below them all, a number. Returns K and c of L = E + K / C^c,
-    two numbers: least squares of ln(L - E). (Where losses rise, c is below 0.)
+    """work C (N,), losses L (N,), tensors; the floor E below them all, a number. Returns K and
+    c of L = E + K / C^c, two numbers: least squares of ln(L - E). (Where losses rise, c is
+    below 0.)
     """
     x, y = work.log(), (losses - floor).log()  # (N,) each
     slope = ((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum()
@@ -484,9 +488,9 @@ def _draws():
     minutes=8,
 )
 def bootstrap(runs, drawn):
-    """runs (P, S), a tensor: the loss of each of P settings with S seeds. drawn (N, P, S), a tensor of whole numbers:
-    which of its S seeds a setting gets in each of N draws, some twice. Returns (P, 2): the 0.025 and 0.975 quantiles of
-    the draws' means.
+    """runs (P, S), a tensor: the loss of each of P settings with S seeds. drawn (N, P, S), a
+    tensor of whole numbers: which of its S seeds a setting gets in each of N draws, some twice.
+    Returns (P, 2): the 0.025 and 0.975 quantiles of the draws' means.
     """
     means = runs.expand(len(drawn), *runs.shape).gather(2, drawn).mean(2)  # (N, P)
     return torch.stack([means.quantile(0.025, dim=0), means.quantile(0.975, dim=0)], 1)
