@@ -2,7 +2,9 @@
 
 `optimization`: the loss, the optimizer, clipping and the schedule, written out. `data`: from documents to batches.
 `trainer`: the loop that uses PyTorch's fused versions of the first, can be stopped anywhere and resumes exactly.
+`parallel`: several processes that read a batch together and take the step of one.
 `curve`: what a run says of each step, kept and read again.
+`memory`: the bytes that training holds, counted.
 `stream`: an index of all that a model has read, for `world.seen`.
 """
 
