@@ -104,8 +104,8 @@ def test_a_negative_count_of_tokens_is_refused():
 def test_active_parameters_are_those_that_get_a_gradient_from_one_token():
     model = random_model(TINY_MIXTRAL)
     model(random_tokens(TINY_MIXTRAL, 1, 1)).sum().backward()
-    table = model.embedding.weight  # of which one row is looked up; all rows are kept for it
-    used = [p for p in model.parameters() if p.grad is not None and (p is table or p.grad.abs().sum() > 0)]
+    # A gradient may be 0: of the table one row is looked up, and a lone token's queries and keys change nothing.
+    used = [p for p in model.parameters() if p.grad is not None]
     assert costs.active_parameters(TINY_MIXTRAL) == sum(p.numel() for p in used) < costs.n_parameters(TINY_MIXTRAL)
 
 

@@ -48,6 +48,14 @@ def by_step():
 # Interrupts ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, also where the tests were started with it ignored, as in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def check_is_usable_after_whole_steps(trainer, by_step):
     assert not trainer.model.training and torch.isfinite(trainer.model(task(0).tokens)).all()
     assert torch.equal(weights(trainer.model), by_step[trainer.n_done])
@@ -56,7 +64,7 @@ def check_is_usable_after_whole_steps(trainer, by_step):
 
 @unix
 @pytest.mark.parametrize("at", [1, 2, 7])
-def test_an_interrupt_between_two_groups_of_a_step_waits_for_its_end(by_step, monkeypatch, at):
+def test_an_interrupt_between_two_groups_of_a_step_waits_for_its_end(interruptible, by_step, monkeypatch, at):
     """The optimizer moves the decayed weights first and then the others; Ctrl-C after the first half."""
     adam = importlib.import_module("torch.optim.adam")
     half = adam._fused_adam
@@ -80,7 +88,7 @@ def test_an_interrupt_between_two_groups_of_a_step_waits_for_its_end(by_step, mo
 
 
 @unix
-def test_interrupts_at_any_moment_leave_whole_steps_and_a_state_to_resume(by_step, tmp_path):
+def test_interrupts_at_any_moment_leave_whole_steps_and_a_state_to_resume(interruptible, by_step, tmp_path):
     """By a timer, at moments that lie anywhere in steps, in between and in saving."""
     path, seen = tmp_path / "state.safetensors", set()
     trainer, delay, n_saved = new_trainer(), 0.0005, 0
