@@ -3825,6 +3825,13 @@ def test_what_is_said_of_an_answer_on_costs_is_true(name, body, said):
     assert said in judge(exercise, define(head + indent(body, "    "), "answer")).reason
 
 
+def on_training(name, body):
+    """An exercise of the chapter on training, and the answer of this body to it."""
+    exercise = catalog.find("exercise", f"training.{name}")
+    head = f"def {exercise.function}({', '.join(exercise.parameters)}):\n"
+    return exercise, define(head + indent(body, "    "), "answer")
+
+
 TRAINING_LOSS = [
     ("shift", """
 targets = torch.roll(tokens, -1)
@@ -4093,7 +4100,7 @@ return ((losses * counts).sum() / counts.sum()).exp()
 """, "NaN times 0 is NaN"),
     ("perplexity", """
 return losses.mean().exp()
-""", "NaN times 0 is NaN"),
+""", "mean of the batches' means, spoiled by NaN"),
     ("perplexity", """
 return torch.exp(losses[~losses.isnan()].mean())
 """, "that is the mean of the batches' means"),
@@ -4132,9 +4139,7 @@ for loss, n in zip(losses, counts):
 
 @pytest.mark.parametrize(("name", "body", "said"), TRAINING_LOSS)
 def test_what_is_said_of_an_answer_on_the_training_loss_is_true(name, body, said):
-    exercise = catalog.find("exercise", f"training.{name}")
-    head = f"def {exercise.function}({', '.join(exercise.parameters)}):\n"
-    assert said in judge(exercise, define(head + indent(body, "    "), "answer")).reason
+    assert said in judge(*on_training(name, body)).reason
 
 
 TEXT = """
@@ -4351,21 +4356,15 @@ return (new, scale * 2, 0) if n_good == patience else (new, scale, n_good)
 ]  # fmt: skip
 
 
-def of_formats(name, body):
-    exercise = catalog.find("exercise", f"training.{name}")
-    head = f"def {exercise.function}({', '.join(exercise.parameters)}):\n"
-    return judge(exercise, define(head + indent(body, "    "), "answer"))
-
-
 @pytest.mark.parametrize(("name", "body"), FORMATS_RIGHT)
 def test_a_right_answer_on_training_in_another_form_passes(name, body):
-    verdict = of_formats(name, body)
+    verdict = judge(*on_training(name, body))
     assert verdict.status == "right", verdict
 
 
 @pytest.mark.parametrize(("name", "body", "said"), FORMATS_WRONG)
 def test_what_is_said_of_an_answer_on_training_is_true(name, body, said):
-    verdict = of_formats(name, body)
+    verdict = judge(*on_training(name, body))
     assert verdict.status == "wrong" and said in verdict.reason, verdict
 
 
@@ -4714,21 +4713,16 @@ OPTIMIZERS_WRONG = [
 ]  # fmt: skip
 
 
-def optimizers(name, body):
-    exercise = catalog.find("exercise", f"training.{name}")
-    return exercise, define(f"def answer({', '.join(exercise.parameters)}):\n{indent(body, '    ')}", "answer")
-
-
 @pytest.mark.parametrize(("name", "body"), OPTIMIZERS_RIGHT)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_right_answer_on_optimizers_passes(name, body, seed):
-    verdict = judge(*optimizers(name, body), seed=seed)
+    verdict = judge(*on_training(name, body), seed=seed)
     assert verdict.status == "right", verdict
 
 
 @pytest.mark.parametrize(("name", "right", "was", "now", "said"), OPTIMIZERS_WRONG)
 def test_what_is_said_of_an_answer_on_optimizers_is_true(name, right, was, now, said):
     assert was in right
-    assert judge(*optimizers(name, right)).status == "right"
-    verdict = judge(*optimizers(name, right.replace(was, now)))
+    assert judge(*on_training(name, right)).status == "right"
+    verdict = judge(*on_training(name, right.replace(was, now)))
     assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict

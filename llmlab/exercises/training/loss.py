@@ -425,9 +425,10 @@ perplexity.plant({
     "NaN times 0 is NaN: leave the batches without a target out before you add up":
         (
             lambda losses, counts: _mean(losses, counts).exp(),
-            lambda losses, counts: losses.mean().exp(),
             lambda losses, counts: (losses.exp() * counts).sum() / counts.sum(),
         ),
+    "that is the mean of the batches' means, spoiled by NaN too: leave the empty ones out, weigh by counts":
+        lambda losses, counts: losses.mean().exp(),
     "that is the mean of the batches' means: a target of a small batch weighs more than one of a large one":
         (
             lambda losses, counts: losses.nanmean().exp(),
