@@ -62,8 +62,8 @@ def _is_exact(arguments, found):
     symptoms=(_close_only,),
 )
 def decode(pattern, n_exponent, n_fraction):
-    """pattern: a whole number, whose bits from the left are 1 of the sign, n_exponent, n_fraction.
-    Returns the number that they stand for.
+    """pattern: a whole number, whose bits from the left are 1 of the sign, n_exponent,
+    n_fraction. Returns the number that they stand for.
     """
     fraction = (pattern & ((1 << n_fraction) - 1)) / (1 << n_fraction)
     exponent = (pattern >> n_fraction) & ((1 << n_exponent) - 1)
@@ -365,7 +365,9 @@ def _halves():
     minutes=3,
 )
 def root_mean_square(x):
-    """x (B, D) float16 -> (B,) float32: the root of the mean of each row's squares, as float32 has it."""
+    """x (B, D) float16 -> (B,) float32: the root of the mean of each row's squares, as float32
+    has it.
+    """
     return x.float().pow(2).mean(dim=1).sqrt()
 
 
@@ -469,8 +471,9 @@ def _scaled():
     minutes=10,
 )
 def scaled_step(weights, scaled, scale, n_good, rate, max_norm, patience):
-    """weights (P,); scaled (P,) float32: gradient of scale · loss; n_good: good steps in a row so far.
-    Returns new weights (P,) after a step of plain descent, the new scale, the new n_good.
+    """weights (P,); scaled (P,) float32: gradient of scale · loss; n_good: good steps in a row
+    so far. Returns new weights (P,) after a step of plain descent, the new scale, the new
+    n_good.
     """
     if not torch.isfinite(scaled).all():
         return weights.clone(), scale / 2, 0
@@ -693,8 +696,8 @@ def _sizes():
     minutes=6,
 )
 def most_rows(n_bytes, n_parameters, n_layers, d_model, numbers_per_token, seq_len):
-    """numbers_per_token: what a layer that runs keeps of each token, its input (d_model) among it.
-    Returns a whole number, 0 if none fits.
+    """numbers_per_token: what a layer that runs keeps of each token, its input (d_model) among
+    it. Returns a whole number, 0 if none fits.
     """
     kept = n_layers * d_model  # of each token: the layers' inputs
     rerun = numbers_per_token - d_model  # and the rest of one layer
