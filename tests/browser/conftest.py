@@ -25,6 +25,7 @@ from pathlib import Path
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
+from painting import PAINTED
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, sync_playwright
 
 from llmlab.offline import kernel_environment
@@ -140,6 +141,11 @@ class OpenPage:
     console_errors: list[str] = field(default_factory=list, kw_only=True)
     requests_outside: list[str] = field(default_factory=list, kw_only=True)
     _listeners: dict[str, Callable] = field(default_factory=dict, init=False, repr=False)
+
+    def painted(self) -> "OpenPage":
+        """Waits for two frames, since what a page does on account of its size it does after the first."""
+        self.page.evaluate(PAINTED)
+        return self
 
     def until(self, ask: Callable[[], object], expected: object, seconds: float = 60) -> None:
         """Asks until the answer is the expected one, and fails with the last answer when it never is."""
@@ -261,6 +267,7 @@ class OpenNotebook(OpenPage):
         self.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
         self.page.set_viewport_size({"width": width, "height": height})
         self.page.wait_for_function(FILLED, arg=width)
+        self.painted()
 
     def screenshots(self, name: str) -> list[Path]:
         """One picture a screenful, into the folder that LLMLAB_SCREENSHOTS names; none when it is not set."""
@@ -421,7 +428,7 @@ def open_page(
         page.emulate_media(media="null", color_scheme=theme, reduced_motion="null", forced_colors="null")
         one.watch(own=path.resolve().as_uri())
         page.goto(path.resolve().as_uri())
-        return one
+        return one.painted()
 
     yield open_it
     for one in opened:

@@ -357,8 +357,8 @@ def test_a_phone_and_a_projector_show_all(saved):
         assert explorer.root.evaluate(SMALL) == []
         explorer.check_map()
     explorer.page.set_viewport_size({"width": 700, "height": 900})
+    explorer.page.wait_for_function(f"() => ({BESIDE})() <= 0")  # the map is drawn anew
     explorer.settle()
-    assert explorer.page.evaluate(BESIDE) <= 0  # the map is drawn anew
     explorer.check_map()
 
 

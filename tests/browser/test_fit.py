@@ -4,6 +4,7 @@ import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from painting import PAINTED
 from playwright.sync_api import expect
 
 from llmlab.widgets import gallery
@@ -35,7 +36,7 @@ def saved(request, tmp_path, open_page):
         one.page.set_viewport_size({"width": width, "height": height})
         root = one.page.locator(".llmlab-root")
         root.wait_for()
-        return one.page, root
+        return one.painted().page, root
 
     yield save_and_open
     for one in opened:
@@ -55,9 +56,10 @@ def test_alone_in_the_window_controls_and_picture_are_seen_together(saved, width
     scale = float(root.evaluate("node => node.style.getPropertyValue('--llmlab-scale')"))
     assert scale >= 1.05 and root.evaluate("node => node === document.activeElement")
     page.set_viewport_size({"width": width, "height": height - 120})
-    assert page.evaluate("() => new Promise((done) => requestAnimationFrame(() => done(true)))")
+    page.evaluate(PAINTED)
     assert root.evaluate(OUTSIDE) == []
     page.set_viewport_size({"width": width, "height": height})
+    page.evaluate(PAINTED)
     page.keyboard.press("Escape")
     expect(page.locator("dialog")).to_have_count(0)
     assert root.bounding_box() == before and root.evaluate("node => node === document.activeElement")
@@ -81,7 +83,7 @@ def test_the_button_does_what_the_key_does(saved):
 @pytest.mark.parametrize("scale", [1.0, 1.5])
 def test_a_phone_shows_all_without_scrolling_to_the_side(saved, scale):
     page, root = saved(scale, 390, 800)
-    page.wait_for_function(f"() => ({BESIDE})() <= 0")  # a window made narrower is drawn again a frame or more later
+    page.wait_for_function(f"() => ({BESIDE})() <= 0")  # a frame or more after the window was made narrower
     assert root.bounding_box()["width"] <= 390
 
 

@@ -318,8 +318,7 @@ def test_a_phone_and_a_projector_show_all(saved):
         assert rotator.page.evaluate(BESIDE) <= 0
         assert rotator.root.evaluate(SMALL) == []
     rotator.page.set_viewport_size({"width": 700, "height": 900})
-    rotator.page.wait_for_timeout(200)
-    assert rotator.page.evaluate(BESIDE) <= 0  # the curve is drawn anew
+    rotator.page.wait_for_function(f"() => ({BESIDE})() <= 0")  # the curve is drawn anew
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -1,6 +1,7 @@
 """How a widget looks does not depend on which others are on the page, nor on their order."""
 
 import pytest
+from painting import PAINTED
 
 from llmlab.widgets import export, gallery
 
@@ -34,7 +35,7 @@ def look(widget, others, order, page, shown):
     shown.goto("about:blank")
     shown.goto(page.as_uri())
     shown.wait_for_selector(".llmlab-root")
-    shown.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    shown.evaluate(PAINTED)
     return shown.evaluate(LOOK, PROPERTIES)
 
 
