@@ -16,6 +16,7 @@ from .base import LabWidget
 from .costs import CostCalculator
 from .embeddings import EmbeddingExplorer
 from .ffn import FactTracer
+from .gqa import HeadSharing
 from .gradients import Descent
 from .heads import HeadExplorer
 from .kv_cache import KVCacheStepper
@@ -69,6 +70,7 @@ def examples() -> dict[str, Callable[[], LabWidget]]:
         "TrainingDashboard": TrainingDashboard,
         "KVCacheStepper": lambda: KVCacheStepper(model, tokenizer, "Anna had a dog.", 12),
         "CostCalculator": lambda: CostCalculator("Llama-2-7B"),
+        "HeadSharing": HeadSharing,
         "Quiz": lambda: Quiz([QUESTION], tried=[[0]]),
         "Guess": lambda: Guess(PREDICTION),
         "HelpfulAnswer": lambda: HelpfulAnswer(AnswerExample(), lambda kind: AnswerExample()),
