@@ -1,4 +1,4 @@
-"""`HeadSharing`: query heads wired to the kv heads that they read, from MHA over GQA and MQA to MLA, and what each costs.
+"""`HeadSharing`: query heads wired to the kv heads that they read, from MHA over GQA and MQA to MLA, and its cost.
 
 The browser computes from a few whole numbers about each model; the properties say the same in Python. Quality is that
 of the recorded study `kv_heads`; speed is nothing until it is measured, on the machine that runs the kernel.
@@ -7,7 +7,6 @@ of the recorded study `kv_heads`; speed is nothing until it is measured, on the 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -23,9 +22,10 @@ from ..studies.laboratory import MODEL
 from .base import LabWidget, Table
 from .costs import DTYPES, GIB, GIVEN, MOST, SHIPPED, _written, count, significant, size
 
-SIBLING, LABORATORY = "its sibling, all kv heads", "the laboratory model"
+SIBLING, LABORATORY = "its multi-head sibling", "the laboratory model"
 STUDY = "kv_heads"
 N_KEYS = 4096  # of the decoding step that is timed
+MEMORIES = (2**24, 80 * GIB, 640 * GIB)  # the usual ones: bytes for a small model, one accelerator, eight
 # DeepSeek's heads, their width, the latent and the RoPE key: DeepSeek-V2, 2024, section 3.1.2; V3, 2024, section 4.2.
 LATENTS = {"DeepSeek-V2": (128, 128, 512, 64), "DeepSeek-V3": (128, 128, 512, 64)}
 
@@ -34,7 +34,7 @@ class HeadSharing(LabWidget):
     """How query heads share keys and values, and what a share costs in bytes, in quality and in time.
 
     `config`: the name of a published model (`llmlab.published.PUBLISHED`, or DeepSeek-V2 or -V3), "the course's model",
-    "its sibling, all kv heads", "the laboratory model", or a `ModelConfig`. `n_kv_heads` and `attention` ("gqa", or
+    "its multi-head sibling", "the laboratory model", or a `ModelConfig`. `n_kv_heads` and `attention` ("gqa", or
     "mla": a latent in the place of kv heads) are by default the model's own. `context`: tokens of one row.
 
     `measure()` times one decoding step of attention on this machine for each number of kv heads.
@@ -64,7 +64,7 @@ class HeadSharing(LabWidget):
         n_kv_heads: int | None = None,
         attention: str | None = None,
         context: int | None = None,
-        memory_bytes: int = 80 * GIB,
+        memory_bytes: int | None = None,
         dtype: str = "bfloat16",
         **traits: Any,
     ):
@@ -85,10 +85,10 @@ class HeadSharing(LabWidget):
             attention=attention,
             n_kv_heads=own["n_kv_heads"] if n_kv_heads is None else n_kv_heads,
             context=self._shapes[name]["max_seq_len"] if context is None else context,
-            memory_bytes=memory_bytes,
+            memory_bytes=self._shapes[name]["memory"] if memory_bytes is None else memory_bytes,
             dtype=dtype,
             study=_quality(),
-            **traits,
+            **{"head": min(5, self._shapes[name]["n_heads"] - 1)} | traits,
         )
         self._sent: set[str] = set()
         self.observe(self._use_its_own, "model_name")
@@ -107,38 +107,22 @@ class HeadSharing(LabWidget):
         self._own(proposal.value)
         return proposal.value
 
-    @traitlets.validate("attention")
-    def _can_be(self, proposal: Any) -> str:
-        if proposal.value not in {step["attention"] for step in self._shape["steps"]}:
-            raise traitlets.TraitError(f"{self.model_name} has no RoPE, and attention='mla' is made for it")
-        return proposal.value
-
-    @traitlets.validate("context", "memory_bytes")
-    def _is_within(self, proposal: Any) -> int:
-        name, value = proposal.trait.name, proposal.value
-        if not 1 <= value <= MOST[name]:
-            raise traitlets.TraitError(f"expected {name} of 1 to {MOST[name]:,}, got {_written(value)}")
+    @traitlets.validate("context", "memory_bytes", "head", "n_kv_heads", "attention", "skill")
+    def _is_possible(self, proposal: Any) -> Any:
+        name, value, n_heads = proposal.trait.name, proposal.value, self._shape["n_heads"]
+        if name in MOST:
+            expected = "" if 1 <= value <= MOST[name] else f"{name} of 1 to {MOST[name]:,}"
+        elif name == "head":
+            expected = "" if 0 <= value < n_heads else f"head from 0 to {n_heads - 1}"
+        elif name == "n_kv_heads":
+            expected = "" if value > 0 and n_heads % value == 0 else f"n_kv_heads that divides the {n_heads} heads"
+        else:
+            known = self.study["measures"] if name == "skill" else {one["attention"] for one in self._shape["steps"]}
+            expected = "" if value in known else f"{name} of {self.model_name} to be one of {', '.join(known)}"
+        if expected:
+            given = _written(value) if isinstance(value, int) else repr(value)
+            raise traitlets.TraitError(f"expected {expected}, got {given}")
         return value
-
-    @traitlets.validate("n_kv_heads")
-    def _divides(self, proposal: Any) -> int:
-        n_heads, value = self._shape["n_heads"], proposal.value
-        if value < 1 or n_heads % value:
-            raise traitlets.TraitError(f"expected n_kv_heads that divides the {n_heads} heads, got {_written(value)}")
-        return value
-
-    @traitlets.validate("head")
-    def _is_a_head(self, proposal: Any) -> int:
-        n_heads, value = self._shape["n_heads"], proposal.value
-        if not 0 <= value < n_heads:
-            raise traitlets.TraitError(f"expected head from 0 to {n_heads - 1}, got {_written(value)}")
-        return value
-
-    @traitlets.validate("skill")
-    def _is_measured(self, proposal: Any) -> str:
-        if proposal.value not in self.study["measures"]:
-            raise traitlets.TraitError(f"expected one of {', '.join(self.study['measures'])}; got {proposal.value!r}")
-        return proposal.value
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take over what the browser says. It sends a new model together with the step that was chosen for it."""
@@ -151,10 +135,12 @@ class HeadSharing(LabWidget):
     def _use_its_own(self, change: Any) -> None:
         if "n_kv_heads" in self._sent:
             return
-        own = self._own(change.new)
+        own, new = self._own(change.new), self._shapes[change.new]
         with self.hold_trait_notifications():
             self.attention, self.n_kv_heads = own["attention"], own["n_kv_heads"]
-            self.head = min(self.head, self._shape["n_heads"] - 1)
+            self.head = min(self.head, new["n_heads"] - 1)
+            if new["memory"] != self._shapes[change.old]["memory"]:  # from a small model to a large one, or back
+                self.memory_bytes, self.context = new["memory"], new["max_seq_len"]
 
     # What follows from them -----------------------------------------------------------------------------------------
 
@@ -221,26 +207,14 @@ class HeadSharing(LabWidget):
 
     # Speed ----------------------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
-    def measure(self, repeats: int = 9) -> dict[int, float]:
+    def measure(self, repeats: int = 15) -> dict[int, float]:
         """Time one decoding step of attention for each number of kv heads G: {G: median of the seconds}.
 
-        One row, the chosen model's heads, 4,096 keys, float32; the heads of a group are the query rows of one head.
+        One layer, one row, the chosen model's heads, 4,096 keys, float32; the heads of a group are the query rows of
+        one head. Keys and values come from memory, not from the processor's caches, as where other layers lie between.
         """
         n_heads, head_dim = self._shape["n_heads"], self._shape["head_dim"]
-        q = torch.randn(1, n_heads, 1, head_dim)  # (1, H, 1, d)
-        k, v = torch.randn(2, 1, n_heads, N_KEYS, head_dim)  # (1, H, S, d) each
-        sizes = list(_divisors(n_heads))
-        taken: dict[int, list[float]] = {size: [] for size in sizes}
-        for again in range(repeats + 1):  # the first round warms up
-            for n_kv_heads in sizes:
-                rows = q.reshape(1, n_kv_heads, n_heads // n_kv_heads, head_dim)  # (1, G, H/G, d)
-                keys, values = k[:, :n_kv_heads], v[:, :n_kv_heads]  # (1, G, S, d)
-                start = time.perf_counter()
-                F.scaled_dot_product_attention(rows, keys, values)
-                if again:
-                    taken[n_kv_heads].append(time.perf_counter() - start)
-        seconds = {size: median(times) for size, times in taken.items()}
+        seconds = timed(n_heads, head_dim, repeats=repeats)
         shape = {"model": self.model_name, "n_heads": n_heads, "head_dim": head_dim, "n_keys": N_KEYS}
         self.timing = {**shape, "threads": torch.get_num_threads(), "seconds": [list(pair) for pair in seconds.items()]}
         return seconds
@@ -275,7 +249,10 @@ class HeadSharing(LabWidget):
             return Table("What is kept, and who reads it", ["kept", "query heads"], rows)
         trained = [head * self.n_kv_heads // n_heads for head in range(n_heads)]
         rows = [
-            [str(g), *(", ".join(str(h) for h, read in enumerate(wires) if read == g) for wires in (self.reads, trained))]
+            [
+                str(g),
+                *(", ".join(str(h) for h, read in enumerate(wires) if read == g) for wires in (self.reads, trained)),
+            ]
             for g in range(self.n_kv_heads)
         ]
         rule = "h mod G" if self.tiled else "h·G // H"
@@ -305,51 +282,78 @@ class HeadSharing(LabWidget):
         )
 
 
+@torch.inference_mode()
+def timed(n_heads: int, head_dim: int, *, repeats: int) -> dict[int, float]:
+    """{kv heads: median of the seconds}, as `HeadSharing.measure` says."""
+    q = torch.randn(1, n_heads, 1, head_dim)  # (1, H, 1, d)
+    k, v = torch.randn(2, 1, n_heads, N_KEYS, head_dim)  # (1, H, S, d) each
+    other = torch.zeros(2**24)  # what is read in between, 64 MiB
+    taken: dict[int, list[float]] = {n_kv_heads: [] for n_kv_heads in _divisors(n_heads)}
+    for again in range(repeats + 1):  # the first round warms up
+        for n_kv_heads, times in taken.items():
+            rows = q.reshape(1, n_kv_heads, n_heads // n_kv_heads, head_dim)  # (1, G, H/G, d)
+            keys, values = k[:, :n_kv_heads], v[:, :n_kv_heads]  # (1, G, S, d)
+            other.add_(1)
+            start = time.perf_counter()
+            F.scaled_dot_product_attention(rows, keys, values)
+            if again:
+                times.append(time.perf_counter() - start)
+    return {n_kv_heads: median(times) for n_kv_heads, times in taken.items()}
+
+
 # What the browser computes from -------------------------------------------------------------------------------------
 
 
 def _saved(name: str) -> ModelConfig:
     """The config of a model that ships with the course."""
-    _, metadata = checkpoint.load_tensors(data_path(f"{name}.safetensors"))
-    return ModelConfig.from_dict(metadata["config"])
+    return ModelConfig.from_dict(checkpoint.load_tensors(data_path(f"{name}.safetensors"))[1]["config"])
 
 
-def _divisors(n: int) -> Iterator[int]:
+def _divisors(n: int) -> list[int]:
     """The divisors of n, the greatest first."""
-    return (size for size in range(n, 0, -1) if n % size == 0)
+    return [size for size in range(n, 0, -1) if n % size == 0]
 
 
 def _shape(name: str, config: ModelConfig) -> dict[str, Any]:
-    """What the browser needs of a config, with a step for each number of kv heads and, where it has RoPE, for MLA."""
+    """What the browser needs of a config: sizes, and a step for each number of kv heads and, with RoPE, for MLA.
+
+    A step has the `numbers` that one layer keeps of a token and all `parameters` of the model.
+    """
     steps = []
     for n_kv_heads in _divisors(config.n_heads):
-        one = replace(config, n_kv_heads=n_kv_heads)
-        numbers = 2 * n_kv_heads * config.head_dim
-        steps.append(_step("gqa", n_kv_heads, numbers, costs.n_parameters(one)))
+        n_parameters = costs.n_parameters(replace(config, n_kv_heads=n_kv_heads))
+        steps.append(_step(n_kv_heads, 2 * n_kv_heads * config.head_dim, n_parameters))
     if config.position == "rope":
         latent, rope = 4 * config.head_dim, config.head_dim // 2  # DeepSeek-V2's choice
-        steps.append(_step("mla", config.n_heads, latent + rope, _with_latent(config, latent, rope), latent, rope))
-    own = next(number for number, step in enumerate(steps) if step["n_kv_heads"] == config.n_kv_heads)
-    known = PUBLISHED.get(name)
-    return {
-        "name": name,
-        "source": known.source if known else "",
-        "n_layers": config.n_layers,
-        "n_heads": config.n_heads,
-        "head_dim": config.head_dim,
-        "max_seq_len": config.max_seq_len,
-        "window": config.sliding_window or 0,
-        "own": own,
-        "steps": steps,
-    }
+        steps.append(_step(config.n_heads, latent + rope, _with_latent(config, latent, rope), latent, rope))
+    own = _divisors(config.n_heads).index(config.n_kv_heads)
+    source = PUBLISHED[name].source if name in PUBLISHED else ""
+    sizes = {key: getattr(config, key) for key in ("n_layers", "n_heads", "head_dim", "max_seq_len")}
+    memory = _memory(costs.n_parameters(config))
+    window = config.sliding_window or 0
+    return {"name": name, "source": source, **sizes, "window": window, "memory": memory, "own": own, "steps": steps}
 
 
-def _step(
-    attention: str, n_kv_heads: int, numbers: int, parameters: int, latent: int = 0, rope: int = 0
-) -> dict[str, Any]:
-    """`numbers`: what one layer keeps of a token; `parameters`: all of the model."""
+def _outline(name: str) -> dict[str, Any]:
+    """A model whose own step is MLA. Of steps that it has not its weights are counted as they are."""
+    n_heads, head_dim, latent, rope = LATENTS[name]
+    known = OUTLINES[name]
+    (layers,) = known.cache
+    steps = [_step(n_kv_heads, 2 * n_kv_heads * head_dim, known.n_parameters) for n_kv_heads in _divisors(n_heads)]
+    steps.append(_step(n_heads, layers.numbers, known.n_parameters, latent, rope))
+    sizes = {"n_layers": layers.n_layers, "n_heads": n_heads, "head_dim": head_dim, "max_seq_len": known.context}
+    more = {"window": 0, "memory": _memory(known.n_parameters), "own": len(steps) - 1, "steps": steps}
+    return {"name": name, "source": known.source, **sizes, **more}
+
+
+def _memory(n_parameters: int) -> int:
+    """The least of the usual memories that holds the weights in bfloat16."""
+    return next((memory for memory in MEMORIES if 2 * n_parameters < memory), MEMORIES[-1])
+
+
+def _step(n_kv_heads: int, numbers: int, parameters: int, latent: int = 0, rope: int = 0) -> dict[str, Any]:
     sizes = {"numbers": numbers, "parameters": parameters, "latent": latent, "rope": rope}
-    return {"attention": attention, "n_kv_heads": n_kv_heads, **sizes}
+    return {"attention": "mla" if latent else "gqa", "n_kv_heads": n_kv_heads, **sizes}
 
 
 def _with_latent(config: ModelConfig, latent: int, rope: int) -> int:
@@ -361,34 +365,24 @@ def _with_latent(config: ModelConfig, latent: int, rope: int) -> int:
     return costs.n_parameters(config) - costs.parameters(config)["attention"] + config.n_layers * attention
 
 
-def _outline(name: str) -> dict[str, Any]:
-    """A model whose own step is MLA. Of steps that it has not its weights are counted as they are."""
-    n_heads, head_dim, latent, rope = LATENTS[name]
-    known = OUTLINES[name]
-    (layers,) = known.cache
-    steps = [_step("gqa", n, 2 * n * head_dim, known.n_parameters) for n in _divisors(n_heads)]
-    steps.append(_step("mla", n_heads, layers.numbers, known.n_parameters, latent, rope))
-    sizes = {"n_layers": layers.n_layers, "n_heads": n_heads, "head_dim": head_dim, "max_seq_len": known.context}
-    return {"name": name, "source": known.source, **sizes, "window": 0, "own": len(steps) - 1, "steps": steps}
-
-
 def _quality() -> dict[str, Any]:
-    """The recorded settings in order of what they keep: mean, paired difference with its interval, and verdict."""
+    """The recorded settings, those that keep most first: mean, paired difference with its interval, and verdict."""
     recorded = studies.load(STUDY)
     reference, settings = recorded.study.reference, []
+    measures = [row[0] for row in recorded.table().rows]
     for name, setting in recorded.study.full.items():
         if len(recorded.runs[name]) < 2:  # no interval yet
             continue
         model, found = setting.model, {}
-        for measure in recorded._chosen(None):
+        for measure in measures:
             one = recorded.difference(name, measure)
             verdict = "compared with" if name == reference else one.verdict
             found[measure] = [recorded.mean(name, measure).mean, one.mean, one.low, one.high, verdict]
         numbers = costs.kv_cache_bytes(model, 1, dtype="int8") // model.n_layers
         known = {"n_heads": model.n_heads, "attention": getattr(model, "attention", "gqa")}
-        settings.append({"name": name, "numbers": numbers, "n_kv_heads": model.n_kv_heads, **known, "found": found})
+        settings.append({"name": name, "numbers": numbers, **known, "found": found})
     settings.sort(key=lambda one: -one["numbers"])
-    measures, n = list(settings[0]["found"]), len(recorded.study.seeds)
+    n = len(recorded.study.seeds)
     return {"model": LABORATORY, "reference": reference, "measures": measures, "seeds": n, "settings": settings}
 
 

@@ -11,7 +11,7 @@
 const BITS = { float32: 32, bfloat16: 16, int8: 8, int4: 4 };
 const UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"];
 const GIB = 2 ** 30;
-const MEMORIES = [8, 16, 24, 48, 80, 141].map((gib) => gib * GIB);
+const MEMORIES = [1 / 64, 8, 16, 24, 48, 80, 141, 640].map((gib) => gib * GIB);
 const LONGEST = 20; // the power of two of the longest context
 
 const whole = (n) => n.toLocaleString("en-US");
@@ -48,8 +48,13 @@ function render({ model, el }) {
   const get = (name) => model.get(name);
   const shape = () => get("models").find(({ name }) => name === get("model_name"));
   const now = () => ({ context: get("context"), memory_bytes: get("memory_bytes"), dtype: get("dtype") });
-  const at = () => shape().steps.findIndex((step) => step.attention === get("attention") && (isLatent(step) || step.n_kv_heads === get("n_kv_heads")));
+  /** The number of the step that is shown; of a model whose traits are still on the way, its own. */
+  const at = () => {
+    const found = shape().steps.findIndex((step) => step.attention === get("attention") && (isLatent(step) || step.n_kv_heads === get("n_kv_heads")));
+    return found < 0 ? shape().own : found;
+  };
   const step = () => shape().steps[at()];
+  const own = () => shape().steps[shape().own];
   const lastHead = () => shape().n_heads - 1;
   /** Whether tiling would change a wire. */
   const canTile = () => !isLatent(step()) && step().n_kv_heads > 1 && step().n_kv_heads < shape().n_heads;
@@ -72,16 +77,23 @@ function render({ model, el }) {
       m: () => canTile() && set("tiled", !get("tiled")),
     },
     tables,
-    idle: () => (get("timing").seconds || live(model) ? "" : "A recording: nothing was measured on its machine."),
   });
 
   /** Goes to a step, of another model too. */
   function take(number, name = get("model_name")) {
     const other = get("models").find((one) => one.name === name);
     const next = other.steps[within(number, other.steps.length)];
-    model.set({ model_name: name, attention: next.attention, n_kv_heads: next.n_kv_heads });
-    model.set("head", Math.min(get("head"), lastHead()));
+    const sizes = other.memory === shape().memory ? {} : { memory_bytes: other.memory, context: other.max_seq_len };
+    const head = Math.min(get("head"), other.n_heads - 1);
+    model.set({ model_name: name, attention: next.attention, n_kv_heads: next.n_kv_heads, head, ...sizes });
     model.save_changes();
+  }
+
+  /** Puts new children into a node; the button in it that had the focus has it again. */
+  function anew(node, ...children) {
+    const held = [...node.querySelectorAll("button")].indexOf(document.activeElement);
+    node.replaceChildren(...children);
+    if (held >= 0) node.querySelectorAll("button")[held]?.focus();
   }
 
   // The controls, made once.
@@ -91,7 +103,7 @@ function render({ model, el }) {
   const dtype = chooser("numbers of weights and cache", Object.keys(BITS).map((key) => [key, key]), (value) => set("dtype", value));
   const context = h("input", { type: "range", min: 0, max: LONGEST, step: 1, "aria-label": "context, powers of two", oninput: () => set("context", 2 ** Number(context.value)) });
   const tokens = h("span", { "data-tokens": "" });
-  const steps = h("div", { class: "llmlab-row", role: "group", "aria-label": "steps of sharing" });
+  const steps = h("div", { class: "llmlab-row llmlab-gqa-steps", role: "group", "aria-label": "steps of sharing" });
   const tile = h("button", { "data-tile": "", title: "wire head h to kv head h mod G (key m)", onclick: () => set("tiled", !get("tiled")) }, "Tile: h mod G");
   const headline = h("p", { class: "llmlab-gqa-headline", "aria-live": "polite" });
   const picture = h("div", { class: "llmlab-gqa-picture" });
@@ -105,8 +117,8 @@ function render({ model, el }) {
     h(
       "div",
       { class: "llmlab-gqa-first" },
-      h("div", { class: "llmlab-gqa-controls" }, control("Model", modelChoice), control("Memory", memory), control("Numbers", dtype), control("Context", context, tokens)),
-      h("div", { class: "llmlab-row llmlab-gqa-steps" }, steps, tile),
+      h("div", { class: "llmlab-gqa-controls" }, control("Model", modelChoice), control("Memory", memory), control("Kept in", dtype), control("Context", context, tokens), tile),
+      steps,
       headline,
       picture,
       detail,
@@ -141,7 +153,7 @@ function render({ model, el }) {
     const [tall, fall] = [24 * scale, (mla ? 44 : 84) * scale];
     const slot = width / n_heads;
     const gap = Math.min(4, slot / 5);
-    const chosen = looked < 0 ? get("head") : looked;
+    const chosen = Math.min(n_heads - 1, looked < 0 ? get("head") : looked);
     const [right, drawn] = [wires(shape(), step(), false), wires(shape(), step(), get("tiled"))];
     const middle = (head) => (head + 0.5) * slot;
     const place = (group) => ((group + 0.5) * width) / n_kv_heads;
@@ -158,7 +170,7 @@ function render({ model, el }) {
       const mate = !mla && drawn[head] === drawn[chosen];
       const state = mine ? "llmlab-gqa-mine" : mate ? "llmlab-gqa-mate" : "";
       tops.push(box(`query ${state}`, head * slot + gap / 2, 1, slot - gap, tall, { "data-head": head, "data-reads": mla ? "latent" : drawn[head] }));
-      if (fits(head, slot)) tops.push(text(middle(head), tall / 2 + 5 * scale, head));
+      if (fits(n_heads - 1, slot)) tops.push(text(middle(head), tall / 2 + 5 * scale, head));
       if (mla) continue;
       const wrong = drawn[head] !== right[head] ? "llmlab-gqa-wrong" : "";
       lines.push([mine ? 2 : mate ? 1 : 0, wire(`${state} ${wrong}`, middle(head), tall + 1, place(drawn[head]), bottom)]);
@@ -179,16 +191,16 @@ function render({ model, el }) {
       boxes.push(text(from - 8, bottom + tall / 2 + 5 * scale, `latent: ${latent}`, { "text-anchor": "end" }));
       boxes.push(text(turned + turn + 8, bottom + tall / 2 + 5 * scale, `RoPE key: ${rope}`, { "text-anchor": "start" }));
     } else {
-      const wide = slot - gap;
+      const half = (slot - gap) / 2;
+      const named = ["kv head ", "kv ", ""].find((name) => fits(name + (n_kv_heads - 1), width / n_kv_heads));
       for (let group = 0; group < n_kv_heads; group++) {
-        const state = group === drawn[chosen] ? "llmlab-gqa-mine" : "";
-        const left = place(group) - wide / 2;
-        boxes.push(box(`key ${state}`, left, bottom, wide / 2, tall, { "data-kv": group }), box(`value ${state}`, left + wide / 2, bottom, wide / 2, tall));
-        if (fits(group, wide)) boxes.push(text(place(group), bottom + tall / 2 + 5 * scale, group));
+        boxes.push(box("key", place(group) - half, bottom, half, tall, { "data-kv": group }), box("value", place(group), bottom, half, tall));
+        if (group === drawn[chosen]) boxes.push(box("chosen", place(group) - half, bottom, 2 * half, tall));
+        if (named !== undefined) boxes.push(text(place(group), bottom + tall + 14 * scale, named + group));
       }
     }
     lines.sort((a, b) => a[0] - b[0]);
-    const high = bottom + tall + 2;
+    const high = bottom + tall + (mla ? 2 : 18 * scale);
     const named = mla
       ? `${n_heads} query heads; keys and values of each are made from one latent of ${latent} numbers, with a RoPE key of ${rope}`
       : `${n_heads} query heads above ${count(n_kv_heads, "kv head")}; head ${chosen} reads kv head ${drawn[chosen]}`;
@@ -216,7 +228,7 @@ function render({ model, el }) {
   function headlineText(one, all) {
     const [{ name, n_heads }, { n_kv_heads, latent, rope }] = [shape(), step()];
     const shares = isLatent(step())
-      ? `all ${n_heads} query heads make their keys and values from one latent of ${latent} numbers and a RoPE key of ${rope}`
+      ? `all ${n_heads} query heads read one latent of ${latent} numbers and a RoPE key of ${rope}`
       : n_kv_heads === n_heads
         ? `${count(n_heads, "query head")}, each with a kv head of its own`
         : n_kv_heads === 1
@@ -226,8 +238,8 @@ function render({ model, el }) {
     const own = at() === shape().own ? "" : shape().source ? " (not what was published)" : " (not as it was trained)";
     const wrong = wires(shape(), step(), true).filter((group, head) => group !== wires(shape(), step(), false)[head]).length;
     if (get("tiled") && canTile())
-      return `Tiled, ${wrong} of ${n_heads} query heads of ${name} read a kv head that they were not trained with. No shape, no byte and no error tells: only the answers are wrong.`;
-    return `${name}: ${shares}${own}. A token takes ${size(one.token)} of cache${less}.`;
+      return `Tiled, ${wrong} of ${n_heads} query heads of ${name} read a kv head that they were not trained with (dashed). No shape, no byte and no error tells: only the answers are wrong.`;
+    return `${name[0].toUpperCase()}${name.slice(1)}: ${shares}${own}. A token takes ${size(one.token)} of cache${less}.`;
   }
 
   // Bytes against the memory.
@@ -242,9 +254,10 @@ function render({ model, el }) {
     const line = memory_bytes / full;
     const ofToken = mla ? `${shape().n_layers} layers × (${step().latent} + ${step().rope})` : `2 × ${shape().n_layers} layers × ${count(step().n_kv_heads, "kv head")} × ${shape().head_dim}`;
     const figure = (name, words, value, shown, note) => [h("span", {}, words), h("b", { "data-figure": name, "data-value": value }, shown), h("span", { class: "llmlab-note" }, note)];
-    const ghost = one.token === all.token ? [] : [h("span", { class: "llmlab-gqa-ghost", style: { width: part(all.total) }, title: `with a kv head for each: ${size(all.total)}` })];
+    const ghost = one.token === all.token ? [] : [h("span", { class: "llmlab-gqa-ghost", style: { width: part(all.total) }, title: `with a kv head for each: ${size(all.total)}` }, (all.total - one.total) / full > 0.22 * get("scale") ? `MHA: ${size(all.total)}` : "")];
     const made = shape().max_seq_len < get("context") ? ` ${shape().name} is made for ${whole(shape().max_seq_len)}.` : "";
     const window = shape().window ? ` Its window of ${whole(shape().window)} tokens is not counted.` : "";
+    const sameWeights = isLatent(own()) && !mla ? " The weights are counted as published." : "";
     bytes.replaceChildren(
       h(
         "div",
@@ -260,7 +273,7 @@ function render({ model, el }) {
         { class: "llmlab-gqa-figures" },
         ...figure("cache_bytes_per_token", "One token", one.token, size(one.token), `${ofToken} numbers × ${BITS[of] / 8} bytes`),
         ...figure("cache_bytes", count(get("context"), "token"), one.cache, size(one.cache), `with ${size(one.weights)} of weights ${over > 0 ? `${size(over)} too much for` : "fits in"} ${size(memory_bytes)}.${made}`),
-        ...figure("largest_context", "Fits at most", one.longest, count(one.longest, "token"), `beside the weights${one.token === all.token ? "" : `; with a kv head for each ${whole(all.longest)}`}.${window}`),
+        ...figure("largest_context", "Fits at most", one.longest, count(one.longest, "token"), `${one.longest ? "beside the weights" : "the weights alone are too large"}${one.token === all.token ? "" : `; with a kv head for each ${whole(all.longest)}`}.${window}${sameWeights}`),
       ),
     );
     bytes.dataset.fits = String(over <= 0);
@@ -281,8 +294,7 @@ function render({ model, el }) {
       const said = one.name === reference ? mean.toFixed(3) : `${signed(less)} ${verdict}`;
       const dot = one.name === reference ? [] : [h("span", { class: `llmlab-gqa-interval ${verdict.startsWith("no") ? "llmlab-gqa-open" : ""}`, style: { left: x(low), width: `calc(${x(high)} - ${x(low)})` } }), h("span", { class: "llmlab-gqa-dot", style: { left: x(less) } })];
       const parts = [
-        h("span", {}, one.name),
-        h("span", { class: "llmlab-note" }, count(one.numbers, "number")),
+        h("span", { class: "llmlab-gqa-name" }, h("span", {}, one.name), h("span", { class: "llmlab-note" }, size(Math.ceil((one.numbers * laboratory.n_layers * BITS[get("dtype")]) / 8)))),
         h("span", { class: "llmlab-gqa-axis" }, h("span", { class: "llmlab-gqa-zero", style: { left: x(0) } }), ...dot),
         h("span", { class: "llmlab-note" }, said),
       ];
@@ -291,8 +303,8 @@ function render({ model, el }) {
       return h("button", { class: "llmlab-ranked", ...data, title: "the wires of this step", "aria-pressed": String(here && number === at()), onclick: () => take(number, trained) }, ...parts);
     });
     const better = get("skill") === "bits per byte" ? "lower is better" : "share of right answers";
-    const note = `${better}. ${trained}, trained anew with equal parameters: less ${reference}, ${seeds} pairs of seeds, 95 % intervals; numbers are those a layer keeps of a token.`;
-    quality.replaceChildren(h("div", { class: "llmlab-gqa-rows" }, ...rows), h("div", { class: "llmlab-note" }, note[0].toUpperCase() + note.slice(1)));
+    const note = `${better} · ${trained}, trained anew with equal parameters, less ${reference}: ${seeds} pairs of seeds, 95 % intervals. Bytes are those of a token.`;
+    anew(quality, h("div", { class: "llmlab-gqa-rows" }, ...rows), h("div", { class: "llmlab-note" }, note));
   }
 
   function drawSpeed() {
@@ -310,7 +322,7 @@ function render({ model, el }) {
     const of = whose === get("model_name") ? "" : ` Measured with the heads of ${whose}.`;
     speed.replaceChildren(
       h("div", { class: "llmlab-gqa-rows llmlab-gqa-timed" }, ...rows),
-      h("div", { class: "llmlab-note" }, `Outlined: bytes read; filled: time, both ÷ those with ${most} kv heads, ${significant(1000 * slowest)} ms. One step of one layer at ${whole(n_keys)} keys, ${n_heads} heads of ${head_dim}, float32, ${count(threads, "thread")}, on the machine that measured.${of}`),
+      h("div", { class: "llmlab-note" }, `Outlined: bytes read; filled: time, both ÷ those with ${most} kv heads, ${significant(1000 * slowest)} ms. One step of one layer at ${whole(n_keys)} keys, ${n_heads} heads of ${head_dim}, float32, ${count(threads, "thread")}, on the machine that measured. MLA was not timed.${of}`),
     );
   }
 
@@ -362,8 +374,8 @@ function render({ model, el }) {
     context.value = Math.round(Math.log2(get("context")));
     context.setAttribute("aria-valuetext", count(get("context"), "token"));
     tokens.textContent = count(get("context"), "token");
-    const held = steps.contains(document.activeElement);
-    steps.replaceChildren(
+    anew(
+      steps,
       ...shape().steps.map((of, number) => {
         const marked = number === shape().own ? (shape().source ? "published" : "its own") : "";
         const button = h("button", { "data-step": label(shape(), of), "aria-pressed": String(number === at()), onclick: () => take(number) }, h("span", {}, label(shape(), of)), h("small", {}, size(figures(shape(), of, now()).token)));
@@ -371,7 +383,6 @@ function render({ model, el }) {
         return button;
       }),
     );
-    if (held) steps.children[at()].focus();
     tile.disabled = !canTile();
     tile.setAttribute("aria-pressed", String(get("tiled") && canTile()));
     headline.textContent = headlineText(one, all).replace(/ (?=[KMGTP]iB)/g, "\u00a0");
