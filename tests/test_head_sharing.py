@@ -96,6 +96,25 @@ def test_a_latent_of_another_model_has_deepseeks_proportions():
     assert more == 3 * (own - multi_head)
 
 
+def test_a_given_model_with_a_latent_costs_what_its_own_cache_takes():
+    config = ModelConfig(
+        vocab_size=97, d_model=32, n_layers=2, n_heads=4, attention="mla", head_dim=8, kv_latent_dim=20, rope_head_dim=6
+    )
+    widget = HeadSharing(config, context=50, dtype="float32")
+    assert (widget.attention, widget.numbers_per_token) == ("mla", 26) and repr(widget).split(", ")[1] == "MLA"
+    assert widget.cache_bytes == KVCache(config, 1, 50).nbytes
+    assert widget.weight_bytes == sum(one.nbytes for one in Transformer(config).parameters())
+    widget.attention = "gqa"
+    assert widget.n_kv_heads == 4 and widget.numbers_per_token == 2 * 4 * 8
+
+
+@pytest.mark.parametrize("name", ["Qwen2-7B", "Qwen3-8B", "Mixtral-8x7B"])
+def test_models_with_biases_norms_and_experts_have_a_latent_step(name):
+    widget = HeadSharing(name, attention="mla")
+    d = PUBLISHED[name].config.head_dim
+    assert widget.numbers_per_token == 4 * d + d // 2
+
+
 def test_without_rope_there_is_no_latent():
     widget = HeadSharing(TINY_GPT2)
     assert [row[0] for row in widget.tables()[0].rows] == ["MHA 4, its own", "GQA 2", "MQA 1"]

@@ -319,19 +319,26 @@ def _shape(name: str, config: ModelConfig) -> dict[str, Any]:
 
     A step has the `numbers` that one layer keeps of a token and all `parameters` of the model.
     """
+    latent = config.attention == "mla"
+    plain = {"attention": "gqa", "kv_latent_dim": None, "rope_head_dim": None, "q_latent_dim": None}
+    configs = [replace(config, **plain, n_kv_heads=n_kv_heads) for n_kv_heads in _divisors(config.n_heads)]
+    if latent or config.position == "rope":
+        other = {"attention": "mla", "n_kv_heads": config.n_heads, "bias": "none", "qk_norm": False}
+        configs.append(config if latent else replace(config, **other))
     steps = []
-    for n_kv_heads in _divisors(config.n_heads):
-        n_parameters = costs.n_parameters(replace(config, n_kv_heads=n_kv_heads))
-        steps.append(_step(n_kv_heads, 2 * n_kv_heads * config.head_dim, n_parameters))
-    if config.position == "rope":
-        latent, rope = 4 * config.head_dim, config.head_dim // 2  # DeepSeek-V2's choice
-        steps.append(_step(config.n_heads, latent + rope, _with_latent(config, latent, rope), latent, rope))
-    own = _divisors(config.n_heads).index(config.n_kv_heads)
+    for one in configs:
+        sizes = (one.kv_latent_dim, one.rope_head_dim) if one.attention == "mla" else ()
+        steps.append(_step(one.n_kv_heads, _numbers(one), costs.n_parameters(one), *sizes))
+    own = len(steps) - 1 if latent else _divisors(config.n_heads).index(config.n_kv_heads)
     source = PUBLISHED[name].source if name in PUBLISHED else ""
     sizes = {key: getattr(config, key) for key in ("n_layers", "n_heads", "head_dim", "max_seq_len")}
-    memory = _memory(costs.n_parameters(config))
-    window = config.sliding_window or 0
-    return {"name": name, "source": source, **sizes, "window": window, "memory": memory, "own": own, "steps": steps}
+    more = {"window": config.sliding_window or 0, "memory": _memory(costs.n_parameters(config))}
+    return {"name": name, "source": source, **sizes, **more, "own": own, "steps": steps}
+
+
+def _numbers(config: ModelConfig) -> int:
+    """How many numbers one layer keeps of a token."""
+    return costs.kv_cache_bytes(config, 1, dtype="int8") // config.n_layers
 
 
 def _outline(name: str) -> dict[str, Any]:
@@ -356,15 +363,6 @@ def _step(n_kv_heads: int, numbers: int, parameters: int, latent: int = 0, rope:
     return {"attention": "mla" if latent else "gqa", "n_kv_heads": n_kv_heads, **sizes}
 
 
-def _with_latent(config: ModelConfig, latent: int, rope: int) -> int:
-    """Parameters of the model with latent attention: queries of d + rope numbers a head, the latent with its norm, the
-    RoPE key, keys and values of d numbers a head from the latent, and the output."""
-    width, heads = config.d_model, config.n_heads * config.head_dim
-    attention = width * (heads + config.n_heads * rope) + width * (latent + rope) + latent
-    attention += 2 * latent * heads + heads * width
-    return costs.n_parameters(config) - costs.parameters(config)["attention"] + config.n_layers * attention
-
-
 def _quality() -> dict[str, Any]:
     """The recorded settings, those that keep most first: mean, paired difference with its interval, and verdict."""
     recorded = studies.load(STUDY)
@@ -378,9 +376,8 @@ def _quality() -> dict[str, Any]:
             one = recorded.difference(name, measure)
             verdict = "compared with" if name == reference else one.verdict
             found[measure] = [recorded.mean(name, measure).mean, one.mean, one.low, one.high, verdict]
-        numbers = costs.kv_cache_bytes(model, 1, dtype="int8") // model.n_layers
-        known = {"n_heads": model.n_heads, "attention": getattr(model, "attention", "gqa")}
-        settings.append({"name": name, "numbers": numbers, **known, "found": found})
+        known = {"numbers": _numbers(model), "n_heads": model.n_heads, "attention": model.attention}
+        settings.append({"name": name, **known, "found": found})
     settings.sort(key=lambda one: -one["numbers"])
     n = len(recorded.study.seeds)
     return {"model": LABORATORY, "reference": reference, "measures": measures, "seeds": n, "settings": settings}
