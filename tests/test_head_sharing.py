@@ -1,5 +1,7 @@
 """Head sharing in Python: bytes against a real cache, wires against `repeat_kv`, what is recorded and measured."""
 
+import dataclasses
+
 import pytest
 import torch
 import traitlets
@@ -174,6 +176,30 @@ def test_quality_is_the_recorded_studys():
             told = [f"{value:+.3f}".replace("-", "−") for value in (one.mean, one.low, one.high)]
             verdict = "compared with" if name == "8 kv heads" else one.verdict
             assert rows[name] == [f"{recorded.mean(name, measure).mean:.3f}", *told, verdict]
+
+
+def with_latents():
+    """The record with two more settings, their figures borrowed: what the widget does with what else is recorded."""
+    recorded = studies.load("kv_heads")
+    more = {
+        "MLA, 32 numbers": {"attention": "mla", "kv_latent_dim": 24, "rope_head_dim": 8, "d_ff": 288},
+        "MLA, 72 numbers": {"attention": "mla", "kv_latent_dim": 64, "rope_head_dim": 8, "d_ff": 239},
+        "not run yet": {"n_kv_heads": 4},
+    }
+    kept = {name: changes for name, changes in recorded.study.settings.items() if name not in more}
+    study = dataclasses.replace(recorded.study, settings={**kept, **more})
+    borrowed = recorded.runs["2 kv heads"]
+    runs = {**recorded.runs, "MLA, 32 numbers": borrowed, "MLA, 72 numbers": borrowed, "not run yet": {0: borrowed[0]}}
+    return dataclasses.replace(recorded, study=study, runs=runs)
+
+
+def test_whatever_else_is_recorded_is_shown(monkeypatch):
+    found = with_latents()
+    monkeypatch.setattr(gqa.studies, "load", lambda name: found)
+    rows = [row[:2] for row in HeadSharing(LABORATORY).tables()[2].rows]
+    assert rows[:2] == [["8 kv heads", "256"], ["MLA, 72 numbers", "72"]]
+    assert sorted(rows[2:4]) == [["2 heads in all", "64"], ["2 kv heads", "64"]]
+    assert sorted(rows[4:]) == [["1 kv head", "32"], ["MLA, 32 numbers", "32"]]
 
 
 def test_speed_is_nothing_before_it_is_measured_and_then_what_was_measured():

@@ -25,7 +25,7 @@ from .costs import DTYPES, GIB, GIVEN, MOST, SHIPPED, _written, count, significa
 SIBLING, LABORATORY = "its multi-head sibling", "the laboratory model"
 STUDY = "kv_heads"
 N_KEYS = 4096  # of the decoding step that is timed
-MEMORIES = (2**24, 80 * GIB, 640 * GIB)  # the usual ones: bytes for a small model, one accelerator, eight
+MEMORIES = (2**22, 2**24, 80 * GIB, 640 * GIB)  # bytes, the usual ones: two for small models, one accelerator, eight
 # DeepSeek's heads, their width, the latent and the RoPE key: DeepSeek-V2, 2024, section 3.1.2; V3, 2024, section 4.2.
 LATENTS = {"DeepSeek-V2": (128, 128, 512, 64), "DeepSeek-V3": (128, 128, 512, 64)}
 

@@ -180,7 +180,7 @@ def test_the_pointer_chooses_steps_heads_and_sizes(saved):
     assert sharing.step("MQA 1").evaluate("node => node === document.activeElement")
     sharing.root.get_by_label("model", exact=True).select_option(LABORATORY)
     sharing.check(model_name=LABORATORY)  # with its own memory and context
-    assert (sharing.widget.memory_bytes, sharing.widget.context, sharing.widget.head) == (2**24, 256, 7)
+    assert (sharing.widget.memory_bytes, sharing.widget.context, sharing.widget.head) == (2**22, 256, 7)
 
 
 # Wires --------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@
 const BITS = { float32: 32, bfloat16: 16, int8: 8, int4: 4 };
 const UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"];
 const GIB = 2 ** 30;
-const MEMORIES = [1 / 64, 8, 16, 24, 48, 80, 141, 640].map((gib) => gib * GIB);
+const MEMORIES = [1 / 256, 1 / 64, 8, 16, 24, 48, 80, 141, 640].map((gib) => gib * GIB);
 const LONGEST = 20; // the power of two of the longest context
 
 const whole = (n) => n.toLocaleString("en-US");
@@ -163,7 +163,7 @@ function render({ model, el }) {
     const fits = (words, wide) => String(words).length * 7.5 * scale < wide;
     const [lines, tops, boxes] = [[], [], []];
     const bottom = tall + fall + (mla ? tall + fall : 0);
-    const unit = width / (2 * n_heads * head_dim); // of the picture, for one number
+    const unit = width / Math.max(2 * n_heads * head_dim, mla ? 1.5 * numbers : 0); // of the picture, for one number
 
     for (let head = 0; head < n_heads; head++) {
       const mine = head === chosen;
@@ -235,7 +235,7 @@ function render({ model, el }) {
           ? `all ${n_heads} query heads share 1 kv head`
           : `${n_heads} query heads share ${n_kv_heads} kv heads, ${n_heads / n_kv_heads} to each`;
     const less = one.token < all.token ? `, ${times(all.token / one.token)} less than with a kv head for each` : "";
-    const own = at() === shape().own ? "" : shape().source ? " (not what was published)" : " (not as it was trained)";
+    const own = at() === shape().own || name === get("study").model ? "" : shape().source ? " (not what was published)" : " (not as it was trained)";
     const wrong = wires(shape(), step(), true).filter((group, head) => group !== wires(shape(), step(), false)[head]).length;
     if (get("tiled") && canTile())
       return `Tiled, ${wrong} of ${n_heads} query heads of ${name} read a kv head that they were not trained with (dashed). No shape, no byte and no error tells: only the answers are wrong.`;
