@@ -13,9 +13,10 @@ from llmlab.config import ModelConfig
 from llmlab.kv_cache import KVCache
 from llmlab.published import OUTLINES, PUBLISHED
 from llmlab.transformer import Transformer
-from llmlab.widgets import gqa
+from llmlab.widgets import gqa, gqa_steps
 from llmlab.widgets.costs import GIB, GIVEN, SHIPPED
-from llmlab.widgets.gqa import LABORATORY, LATENTS, SIBLING, HeadSharing, timed
+from llmlab.widgets.gqa import HeadSharing
+from llmlab.widgets.gqa_steps import LABORATORY, LATENTS, SIBLING, timed
 
 MIB = 2**20
 
@@ -195,7 +196,7 @@ def with_latents():
 
 def test_whatever_else_is_recorded_is_shown(monkeypatch):
     found = with_latents()
-    monkeypatch.setattr(gqa.studies, "load", lambda name: found)
+    monkeypatch.setattr(gqa_steps.studies, "load", lambda name: found)
     rows = [row[:2] for row in HeadSharing(LABORATORY).tables()[2].rows]
     assert rows[:2] == [["8 kv heads", "256"], ["MLA, 72 numbers", "72"]]
     assert sorted(rows[2:4]) == [["2 heads in all", "64"], ["2 kv heads", "64"]]
@@ -206,7 +207,9 @@ def test_speed_is_nothing_before_it_is_measured_and_then_what_was_measured():
     widget = HeadSharing(TINY_LLAMA)
     assert widget.timing == {} and widget.tables()[3].rows == []
     assert "not measured" in widget.tables()[3].caption and "not measured" in widget.fallback_html()
+    before = torch.get_rng_state()
     seconds = widget.measure(repeats=1)
+    assert torch.equal(torch.get_rng_state(), before)  # later cells draw what they would have drawn
     assert list(seconds) == [4, 2, 1] and all(value > 0 for value in seconds.values())
     assert widget.timing["seconds"] == [[n, value] for n, value in seconds.items()]
     assert (widget.timing["model"], widget.timing["n_heads"], widget.timing["head_dim"]) == (GIVEN, 4, 8)
@@ -219,7 +222,9 @@ def test_what_is_timed_is_the_groups_heads_as_query_rows(monkeypatch):
     """The calls are those of attention as the package computes it: 4,096 keys, G heads of H / G rows each."""
     calls = []
     monkeypatch.setattr(
-        gqa.F, "scaled_dot_product_attention", lambda q, k, v: calls.append((q.shape, k.shape, v.shape, k.data_ptr()))
+        gqa_steps.F,
+        "scaled_dot_product_attention",
+        lambda q, k, v: calls.append((q.shape, k.shape, v.shape, k.data_ptr())),
     )
     assert list(timed(6, 2, repeats=1)) == [6, 3, 2, 1]
     assert len(calls) == 2 * 4
@@ -305,6 +310,11 @@ def test_tables_and_repr_say_the_figures():
     assert widget.tables()[1].rows == [["latent of 512", "all 32"], ["RoPE key of 64", "all 32"]]
     assert widget.reads == list(range(32)) and repr(widget).startswith("HeadSharing('Llama-2-7B', MLA,")
     assert all(table.html() in widget.fallback_html() for table in widget.tables())
+
+
+def test_heads_whose_half_is_odd_have_no_latent_step():
+    widget = HeadSharing(ModelConfig(vocab_size=11, d_model=12, n_layers=1, n_heads=2, head_dim=6))
+    assert [row[0] for row in widget.tables()[0].rows] == ["MHA 2, its own", "MQA 1"]
 
 
 def test_a_model_with_one_head_has_one_step_and_a_latent():

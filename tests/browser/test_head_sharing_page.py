@@ -12,7 +12,8 @@ from test_saved_page import TABLES
 
 from llmlab.published import PUBLISHED
 from llmlab.widgets.costs import GIB
-from llmlab.widgets.gqa import LABORATORY, LATENTS, HeadSharing
+from llmlab.widgets.gqa import HeadSharing
+from llmlab.widgets.gqa_steps import LABORATORY, LATENTS
 
 pytestmark = pytest.mark.browser
 FIGURES = ["cache_bytes_per_token", "cache_bytes", "largest_context"]
