@@ -44,8 +44,7 @@ __all__ = [
     "sliding_window_mask",
     "weighted_mean",
 ]
-FEW = 8  # queries of a head: with more of them, keys are read once for many anyway
-ROWS = 32  # of queries: what one thread of PyTorch's kernel takes at a time
+ROWS = 32  # of queries: for so many at a time PyTorch's kernel on the CPU goes through the keys, in one thread
 
 # The written-out form -----------------------------------------------------------------------------------------------
 
@@ -148,18 +147,17 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = Non
 
 
 def lines_up(batch: int, n_heads: int, n_kv_heads: int, *, n_queries: int, n_keys: int) -> bool:
-    """Whether `fused_attention` goes the way of `grouped_attention`: with one query a head, and with up to 8 of them
-    where the rows of a group are few beside the keys and make at least as many blocks as there are threads.
+    """Whether `fused_attention` goes the way of `grouped_attention`: with one query a head, and with a few of them
+    where a group's rows are one block of the kernel, few beside the keys, and the groups feed all threads.
 
-    Beside thousands of keys it takes from 0.4 (one query) to 0.9 (eight) of the time of PyTorch's own `enable_gqa`,
-    which reads them once for each head, and as long with 16 (PyTorch 2.13, one thread of a CPU, float32). On two
-    threads, one of which a single block leaves idle, it can take 1.8 times as long.
+    Beside thousands of keys it took 0.9 to 0.2 of the time of PyTorch's own `enable_gqa`, which reads them once for
+    each head; with heads of 16 numbers at times as long; with more rows often longer (PyTorch 2.13, one thread of a
+    CPU, float32). With one group for two threads, one of which rests, it took up to 1.8 times as long.
     """
-    if n_heads == n_kv_heads or n_queries > FEW:
-        return False
+    if n_heads == n_kv_heads or n_queries == 1:
+        return n_heads != n_kv_heads
     rows = n_queries * n_heads // n_kv_heads
-    blocks = batch * n_kv_heads * math.ceil(rows / ROWS)
-    return n_queries == 1 or (8 * rows <= n_keys and blocks >= torch.get_num_threads())
+    return rows <= ROWS and 8 * rows <= n_keys and batch * n_kv_heads >= torch.get_num_threads()
 
 
 def _in_groups(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -205,11 +205,11 @@ def test_a_bias_is_added_to_the_scores_however_the_heads_line_up(sizes, kind, bi
 def test_heads_line_up_where_their_rows_are_few_beside_the_keys_and_keep_each_thread_at_work(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     few = {"n_queries": 4, "n_keys": 4096}
-    assert lines_up(1, 8, 2, **few) and lines_up(2, 8, 1, **few)
-    assert not lines_up(1, 8, 1, **few)  # 32 rows of one head are one block, and one of two threads would rest
-    assert lines_up(1, 8, 1, n_queries=8, n_keys=4096)  # 64 rows are two
-    assert not lines_up(1, 8, 8, **few)  # no two heads share a key
-    assert not lines_up(1, 8, 2, n_queries=16, n_keys=4096) and not lines_up(1, 8, 2, n_queries=4, n_keys=127)
+    assert lines_up(1, 8, 2, **few) and lines_up(2, 8, 1, **few) and lines_up(1, 8, 4, n_queries=16, n_keys=4096)
+    assert not lines_up(1, 8, 1, **few)  # one of two threads would rest
+    assert not lines_up(1, 8, 8, **few) and not lines_up(1, 8, 8, n_queries=1, n_keys=9)  # no two heads share a key
+    assert not lines_up(1, 8, 2, n_queries=9, n_keys=4096)  # 36 rows are more than one block of 32
+    assert not lines_up(1, 8, 2, n_queries=4, n_keys=127)  # 16 rows beside fewer than 8 times as many keys
     assert lines_up(1, 8, 1, n_queries=1, n_keys=1)
 
 
