@@ -217,11 +217,8 @@ class LatentAttention(nn.Module):
         shape = (n_heads, self.head_dim, self.kv_latent_dim)
         q = torch.einsum("bhtd,hdr->bhtr", q, self.k_up.weight.view(shape))  # (B, H, T, r): Wᵀq
         wide = torch.promote_types(q.dtype, torch.float32)
-        latent, k_rope, scale = (
-            latent.to(wide)[:, 0],
-            k_rope.to(wide)[:, 0],
-            math.sqrt(self.head_dim + self.rope_head_dim),
-        )
+        scale = math.sqrt(self.head_dim + self.rope_head_dim)
+        latent, k_rope = latent[:, 0].to(wide), k_rope[:, 0].to(wide)  # (B, S, r), (B, S, dr)
         rows, rows_rope = ((part.to(wide) / scale).flatten(1, 2).mT for part in (q, q_rope))  # (B, r or dr, H·T)
         # Keys by queries, not the other way around: for that the long matrix would be transposed first.
         scores = torch.baddbmm(k_rope @ rows_rope, latent, rows)  # (B, S, H·T)
