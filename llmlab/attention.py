@@ -171,6 +171,27 @@ def fused_attention(
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=n_heads != n_kv_heads)
 
 
+def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
+    """The same with a group's heads as the query rows of one head, so that a key is read once for all of them and
+    nothing is copied. q (B, H, T, d), k and v (B, G, S, d), mask (T, S), (B, 1, T, S) or (B, H, T, S) -> (B, H, T, d).
+    """
+    batch, n_heads, n_queries, head_dim = q.shape
+    n_kv_heads, n_keys = k.shape[1], k.shape[2]
+    if n_heads % n_kv_heads:
+        raise ValueError(f"expected n_heads divisible by n_kv_heads, got {n_heads} and {n_kv_heads}")
+    size = n_heads // n_kv_heads
+    if causal:
+        mask = both(mask, causal_mask(n_queries, n_keys, device=q.device))
+    if mask is not None:
+        check_mask(mask, (batch, n_heads, n_queries, n_keys))
+        if mask.dim() == 4 and mask.shape[1] > 1:  # a mask for each head
+            mask = mask.expand(-1, n_heads, n_queries, n_keys).reshape(-1, n_kv_heads, size * n_queries, n_keys)
+        else:
+            mask = mask.expand(*mask.shape[:-2], n_queries, n_keys).repeat(*[1] * (mask.dim() - 2), size, 1)
+    rows = q.reshape(batch, n_kv_heads, size * n_queries, head_dim)  # (B, G, H/G · T, d)
+    return F.scaled_dot_product_attention(rows, k, v, attn_mask=mask).view(batch, n_heads, n_queries, head_dim)
+
+
 def _biased(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor) -> Tensor:
     """`fused_attention` with a bias, which the kernel takes in the place of the mask: −∞ where that forbids."""
     n_heads, n_queries, n_kv_heads = q.shape[1], q.shape[2], k.shape[1]
