@@ -33,7 +33,7 @@ def _kept():
     minutes=6,
 )
 def share(x, n_heads):
-    """What each query head reads, of the kept keys (or values) x (B, G, S, d) -> (B, n_heads, S, d)."""
+    """What each query head reads: kept keys or values x (B, G, S, d) -> (B, n_heads, S, d)."""
     return x.repeat_interleave(n_heads // x.shape[1], dim=1)
 
 
@@ -207,21 +207,22 @@ def _machines():
     difficulty=2,
     minutes=6,
 )
-def tokens_that_fit(memory, n_parameters, n_layers, n_heads, group_size, head_dim, n_rows, number_bytes):
-    """The most tokens of each of n_rows conversations whose caches fit into `memory` bytes beside the weights.
+def context(memory, n_weights, n_layers, n_heads, group_size, head_dim, n_rows, number_bytes):
+    """The most tokens of each of n_rows conversations that fit into `memory` bytes.
 
-    group_size query heads share a kv head. A weight and a kept number take number_bytes each. 0 where none fit.
+    The weights lie there too. group_size query heads share a kv head. A weight and a kept
+    number take number_bytes each. 0 where none fit.
     """
     token = 2 * n_layers * (n_heads // group_size) * head_dim * number_bytes
-    left = memory - n_parameters * number_bytes
+    left = memory - n_weights * number_bytes
     return max(0, left // (n_rows * token))
 
 
-def _fit(memory, n_parameters, n_layers, n_heads, group_size, head_dim, n_rows, number_bytes, **changed):
+def _fit(memory, n_weights, n_layers, n_heads, group_size, head_dim, n_rows, number_bytes, **changed):
     """The solution with one part replaced."""
     kv_heads = changed.get("kv_heads", lambda h, size: h // size)(n_heads, group_size)
     token = changed.get("both", 2) * n_layers * kv_heads * head_dim * changed.get("kept", number_bytes)
-    left = memory - n_parameters * changed.get("weight", number_bytes)
+    left = memory - n_weights * changed.get("weight", number_bytes)
     if changed.get("layers") == 1:
         token //= n_layers
     if changed.get("width") == 1:
@@ -265,7 +266,7 @@ def _plant_fits():
         "these are bytes; how many tokens is asked":
             {"end": lambda left, each: max(0, left)},
     }.items():  # fmt: skip
-        tokens_that_fit.plant({reason: lambda *sizes, changed=changed: _fit(*sizes, **changed)})
+        context.plant({reason: lambda *sizes, changed=changed: _fit(*sizes, **changed)})
 
 
 _plant_fits()
@@ -297,9 +298,9 @@ def _texts():
     minutes=8,
 )
 def decode(q, k, v):
-    """Decode T tokens one by one: q (B, H, T, d), k and v (B, G, T, d) -> outputs (B, H, T, d), kept keys, kept values.
+    """Decode T tokens one by one: q (B, H, T, d), k and v (B, G, T, d).
 
-    What is kept of T tokens is (B, G, T, d) each: nothing twice.
+    Returns outputs (B, H, T, d), and the kept keys and values, (B, G, T, d) each.
     """
     size = q.shape[1] // k.shape[1]
     keys, values, outputs = k[:, :, :0], v[:, :, :0], []
@@ -323,8 +324,8 @@ def _repeated_before(q, k, v):
     for t in range(q.shape[2]):
         keys = torch.cat((keys, k[:, :, t : t + 1]), dim=2)
         values = torch.cat((values, v[:, :, t : t + 1]), dim=2)
-        scores = q[:, :, t : t + 1] @ keys.transpose(-2, -1) / q.shape[-1] ** 0.5  # (B, H, 1, t + 1)
-        outputs.append(scores.softmax(-1) @ values)
+        scores = q[:, :, t : t + 1] @ keys.transpose(-2, -1) / q.shape[-1] ** 0.5
+        outputs.append(scores.softmax(-1) @ values)  # (B, H, 1, d)
     return torch.cat(outputs, dim=2), keys, values
 
 
@@ -403,7 +404,10 @@ def _gradients():
     minutes=6,
 )
 def tied_gradient(gradient, n_kv_heads, head_dim):
-    """Of the key weights of H heads, gradient (H·d, D); neighbors of a group are tied -> (G·d, D). d is head_dim."""
+    """Gradient (H·d, D) of the key weights of H heads -> (G·d, D), each group tied.
+
+    d is head_dim.
+    """
     d_model = gradient.shape[1]
     heads = gradient.reshape(n_kv_heads, -1, head_dim, d_model)  # (G, H/G, d, D)
     return heads.sum(1).reshape(n_kv_heads * head_dim, d_model)
@@ -444,7 +448,7 @@ tied_gradient.plant({
 })  # fmt: skip
 
 
-EXERCISES = (share, attend, decode, tokens_that_fit, tied_gradient)
+EXERCISES = (share, attend, decode, context, tied_gradient)
 PREDICTIONS = (
     Prediction(
         id="gqa.same_bytes",
