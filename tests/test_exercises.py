@@ -318,15 +318,14 @@ def decoded_by_pytorch(q, k, v):
 
 
 def context_by_trial(memory, n_weights, n_layers, n_heads, group_size, head_dim, n_rows, number_bytes):
-    """Halved between a context that fits and one that does not, with the bytes of tensors that take none."""
+    """Halved between a context that fits and one that does not, with the bytes of tensors without numbers."""
     dtype = {1: torch.int8, 2: torch.float16}[number_bytes]
 
+    one = torch.empty(n_layers, 2, n_heads, head_dim, dtype=dtype, device="meta").nbytes  # as if each head kept its own
+    weights = torch.empty(n_weights, dtype=dtype, device="meta").nbytes
+
     def fits(n):
-        kept = torch.empty(
-            (n_rows, n_layers, 2, n_heads, head_dim, n), dtype=dtype, device="meta"
-        ).nbytes  # as if each head kept its own
-        weights = torch.empty(n_weights, dtype=dtype, device="meta").nbytes
-        return Fraction(kept, group_size) + weights <= memory
+        return n * n_rows * Fraction(one, group_size) + weights <= memory
 
     low, high = 0, memory
     while low < high:
