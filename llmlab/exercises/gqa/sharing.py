@@ -448,7 +448,7 @@ tied_gradient.plant({
 })  # fmt: skip
 
 
-EXERCISES = (share, attend, decode, context, tied_gradient)
+EXERCISES = (share, attend, tied_gradient, decode, context)
 PREDICTIONS = (
     Prediction(
         id="gqa.same_bytes",
