@@ -4726,3 +4726,202 @@ def test_what_is_said_of_an_answer_on_optimizers_is_true(name, right, was, now, 
     assert judge(*on_training(name, right)).status == "right"
     verdict = judge(*on_training(name, right.replace(was, now)))
     assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict
+
+
+# Shared heads ---------------------------------------------------------------------------------------------------------
+
+
+def on_sharing(name, body):
+    """An exercise on shared heads, and the answer of this body to it."""
+    exercise = catalog.find("exercise", f"gqa.{name}")
+    head = f"def {exercise.function}({', '.join(exercise.parameters)}):\n"
+    return exercise, define("import numpy as np\n" + head + indent(body, "    "), "answer")
+
+
+ROWS_OF_A_GROUP = """
+B, H, d = q.shape
+G = keys.shape[1]
+out = torch.empty(B, H, d)
+for g in range(G):
+    mine = slice(g * (H // G), (g + 1) * (H // G))
+    scores = q[:, mine] @ keys[:, g].mT / d ** 0.5
+    out[:, mine] = scores.softmax(-1) @ values[:, g]
+return out
+"""
+KEPT_IN_LISTS = """
+ks, vs, out = [], [], []
+n = q.shape[1] // k.shape[1]
+for t in range(q.shape[2]):
+    ks.append(k[:, :, t])
+    vs.append(v[:, :, t])
+    keys, values = torch.stack(ks, 2), torch.stack(vs, 2)
+    rows = q[:, :, t].unflatten(1, (k.shape[1], n))
+    w = (rows @ keys.mT / q.shape[-1] ** 0.5).softmax(-1)
+    out.append((w @ values).flatten(1, 2))
+return torch.stack(out, 2), keys, values
+"""
+CONTEXT = """
+kv_heads = n_heads // group_size
+token = 2 * n_layers * kv_heads * head_dim * number_bytes
+left = memory - n_weights * number_bytes
+return max(0, left // (n_rows * token))
+"""
+TIED = """
+h = gradient.view(-1, head_dim, gradient.shape[1])
+n = len(h) // n_kv_heads
+return torch.cat([h[g * n : (g + 1) * n].sum(0) for g in range(n_kv_heads)])
+"""
+
+SHARING_RIGHT = [  # (exercise, body of the function)
+    ("share", "return x[:, torch.arange(n_heads) * x.shape[1] // n_heads]"),
+    ("share", "B, G, S, d = x.shape\nreturn x[:, :, None].expand(B, G, n_heads // G, S, d).reshape(B, n_heads, S, d)"),
+    ("share", "return np.repeat(x.numpy(), n_heads // x.shape[1], axis=1)"),
+    ("share", "return torch.stack([x[:, h // (n_heads // x.shape[1])] for h in range(n_heads)], dim=1)"),
+    ("share", "n = n_heads // x.shape[1]\nreturn torch.cat([g.repeat(1, n, 1, 1) for g in x.split(1, dim=1)], 1)"),
+    ("share", "return torch.kron(x.transpose(0, 1).flatten(1), torch.ones(n_heads // x.shape[1], 1))"
+     ".view(n_heads, len(x), *x.shape[2:]).transpose(0, 1)"),
+    ("attend", ROWS_OF_A_GROUP),
+    ("attend", ROWS_OF_A_GROUP.replace("torch.empty(B, H, d)", "torch.empty(B, H, d, dtype=torch.float64)")),
+    ("attend", "r = q.unflatten(1, (keys.shape[1], -1))\n"
+     "return F.scaled_dot_product_attention(r, keys, values).flatten(1, 2)"),
+    ("attend", "r = q.unflatten(1, (keys.shape[1], -1))\n"
+     "w = torch.einsum('bgnd,bgsd->bgns', r, keys).div(q.shape[-1] ** 0.5).softmax(3)\n"
+     "return torch.einsum('bgns,bgsd->bgnd', w, values).flatten(1, 2)"),
+    ("attend", "return F.scaled_dot_product_attention(q[:, :, None], keys, values, enable_gqa=True).squeeze(2)"),
+    ("keep_groups", KEPT_IN_LISTS),
+    ("keep_groups", KEPT_IN_LISTS.replace("torch.stack(out, 2)", "torch.stack(out, 2).numpy()")),
+    ("keep_groups", "return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True), k, v"),
+    ("keep_groups", """
+n = q.shape[1] // k.shape[1]
+keys, values = k.new_zeros(k.shape), v.new_zeros(v.shape)
+out = torch.zeros_like(q)
+for t in range(q.shape[2]):
+    keys[:, :, t], values[:, :, t] = k[:, :, t], v[:, :, t]
+    for h in range(q.shape[1]):
+        w = (keys[:, h // n, : t + 1] @ q[:, h, t, :, None] / q.shape[-1] ** 0.5).softmax(1)
+        out[:, h, t] = (w * values[:, h // n, : t + 1]).sum(1)
+return [out, keys, values]
+"""),
+    ("keep_groups", """
+from llmlab.attention import causal_mask, scaled_dot_product_attention
+return scaled_dot_product_attention(q, k, v, causal_mask(q.shape[2])), k.clone(), v.clone()
+"""),
+    ("fits", CONTEXT),
+    ("fits", CONTEXT.replace("n_heads // group_size", "n_heads / group_size").replace("return max", "return 1 * max")),
+    ("fits", """
+rest = memory // number_bytes - n_weights
+each = n_rows * 2 * n_layers * head_dim * (n_heads // group_size)
+return rest // each if rest > 0 else 0
+"""),
+    ("fits", """
+each = n_rows * number_bytes * sum(2 * head_dim for layer in range(n_layers) for head in range(0, n_heads, group_size))
+return len(range(n_weights * number_bytes + each, memory + 1, each))
+"""),
+    ("fits", """
+import math
+kept = np.int64(2) * n_layers * head_dim * number_bytes * n_rows * (n_heads // group_size)
+return math.floor(max(memory - n_weights * number_bytes, 0) // kept)
+"""),
+    ("tied", TIED),
+    ("tied", "return torch.einsum('gndk->gdk', gradient.unflatten(0, (n_kv_heads, -1, head_dim))).flatten(0, 1)"),
+    ("tied", "g = gradient.numpy().reshape(n_kv_heads, -1, head_dim, gradient.shape[1])\n"
+     "return g.sum(axis=1).reshape(n_kv_heads * head_dim, -1)"),
+    ("tied", """
+out = torch.zeros(n_kv_heads * head_dim, gradient.shape[1])
+size = len(gradient) // len(out)
+for row in range(len(gradient)):
+    head, number = divmod(row, head_dim)
+    out[head // size * head_dim + number] += gradient[row]
+return out
+"""),
+    ("tied", """
+h = gradient.double().unflatten(0, (-1, head_dim))
+to = torch.arange(len(h)) * n_kv_heads // len(h)
+out = torch.zeros(n_kv_heads, *h.shape[1:], dtype=torch.float64)
+return out.index_add(0, to, h).flatten(0, 1)
+"""),
+]  # fmt: skip
+
+SHARING_WRONG = [  # (exercise, body of the function, what is said)
+    ("share", "return torch.cat([x] * (n_heads // x.shape[1]), dim=1)", "stand in turn"),
+    ("share", "return x.tile(1, n_heads // x.shape[1], 1, 1)", "stand in turn"),
+    ("share", "return x[:, torch.arange(n_heads) % x.shape[1]]", "stand in turn"),
+    ("share", "return x.repeat_interleave(n_heads // x.shape[1], 2)", "keys are repeated instead of heads"),
+    ("share", "return torch.repeat_interleave(x, x.shape[1], dim=1)", "G is the number of groups"),
+    ("share", "return torch.repeat_interleave(x, n_heads, dim=1)", "H / G query heads share it"),
+    ("share", "return x[:, [0] * n_heads]", "all heads read kv head 0"),
+    ("share", "return x[:, torch.arange(n_heads) * x.shape[1] // n_heads].flip(1)", "wrong order"),
+    ("share", "return x.repeat_interleave(n_heads // x.shape[1])", "one long row"),
+    ("share", "return x.unsqueeze(2).expand(-1, -1, n_heads // x.shape[1], -1, -1)", "a dimension of their own"),
+    ("share", "return x[:, torch.arange(n_heads) * x.shape[1] // n_heads].mT", "expected"),
+    ("attend", ROWS_OF_A_GROUP.replace("mine = slice(g * (H // G), (g + 1) * (H // G))", "mine = slice(g, None, G)"),
+     "h mod G"),
+    ("attend", ROWS_OF_A_GROUP.replace(" / d ** 0.5", ""), "not divided by √d"),
+    ("attend", ROWS_OF_A_GROUP.replace(" / d ** 0.5", " / d"), "divided by d"),
+    ("attend", ROWS_OF_A_GROUP.replace("softmax(-1)", "softmax(1)"), "over the heads of a group"),
+    ("attend", ROWS_OF_A_GROUP.replace("keys[:, g]", "keys[:, 0]").replace("values[:, g]", "values[:, 0]"),
+     "read kv head 0"),
+    ("attend", ROWS_OF_A_GROUP.replace("values[:, g]", "values[:, 0]"), "take the values of kv head 0"),
+    ("attend", ROWS_OF_A_GROUP.replace("values[:, g]", "keys[:, g]"), "the keys are mixed"),
+    ("attend", "k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (keys, values))\n"
+     "return F.scaled_dot_product_attention(q[:, :, None], k, v)[:, :, 0]", "repeat"),
+    ("attend", "r = q.unflatten(1, (keys.shape[1], -1))\nreturn F.scaled_dot_product_attention(r, keys, values)",
+     "still apart"),
+    ("attend", "r = q.unflatten(1, (keys.shape[1], -1))\n"
+     "return F.scaled_dot_product_attention(r, keys, values).transpose(1, 2).flatten(1, 2)", "in the wrong order"),
+    ("attend", "r = q.unflatten(1, (keys.shape[1], -1))\n"
+     "return F.scaled_dot_product_attention(r, keys, values, is_causal=True).flatten(1, 2)", "treated as tokens"),
+    ("keep_groups", KEPT_IN_LISTS.replace("ks.append(k[:, :, t])", "ks.append(k[:, :1, t].expand_as(k[:, :, t]))")
+     .replace("vs.append(v[:, :, t])", "vs.append(v[:, :1, t].expand_as(v[:, :, t]))"), "in the place of all"),
+    ("keep_groups", KEPT_IN_LISTS.replace("return torch.stack(out, 2), keys, values",
+     "return torch.stack(out, 2), keys.repeat_interleave(n, 1), values.repeat_interleave(n, 1)"),
+     "repeated before they are kept"),
+    ("keep_groups", KEPT_IN_LISTS.replace(", keys, values\n", ", keys, values.repeat_interleave(n, 1)\n"),
+     "the values are still repeated"),
+    ("keep_groups", KEPT_IN_LISTS.replace(", keys, values\n", ", keys.repeat_interleave(n, 1), values\n"),
+     "the keys are still repeated"),
+    ("keep_groups", KEPT_IN_LISTS.replace("q[:, :, t].unflatten(1, (k.shape[1], n))",
+     "q[:, :, t].unflatten(1, (n, k.shape[1])).transpose(1, 2)")
+     .replace("(w @ values)", "(w @ values).transpose(1, 2)"), "h mod G"),
+    ("keep_groups", KEPT_IN_LISTS.replace(", keys, values\n", ", values, keys\n"), "exchanged"),
+    ("keep_groups", KEPT_IN_LISTS.replace(", keys, values\n", ", keys[:, :, :-1], values[:, :, :-1]\n"),
+     "last token is not kept"),
+    ("keep_groups", KEPT_IN_LISTS.replace(", keys, values\n", ", k[:, :, -1:], v[:, :, -1:]\n"), "only the last token"),
+    ("keep_groups", "return F.scaled_dot_product_attention(q, k, v, enable_gqa=True), k, v", "look at later ones"),
+    ("keep_groups", KEPT_IN_LISTS.replace("return torch.stack(out, 2)", "return out[-1][:, :, None]"),
+     "only the last token's output"),
+    ("fits", CONTEXT.replace("n_heads // group_size", "group_size"), "for the number of kv heads"),
+    ("fits", CONTEXT.replace("n_heads // group_size", "n_heads"), "all query heads are counted"),
+    ("fits", CONTEXT.replace("n_heads // group_size", "1"), "as in MQA"),
+    ("fits", CONTEXT.replace("2 * n_layers", "n_layers"), "keys alone are counted"),
+    ("fits", CONTEXT.replace("2 * n_layers", "3 * n_layers"), "queries are counted too"),
+    ("fits", CONTEXT.replace("n_rows * token", "token"), "n_rows conversations share it"),
+    ("fits", CONTEXT.replace("n_weights * number_bytes", "n_weights"), "counted in numbers; each takes"),
+    ("fits", CONTEXT.replace("max(0, left // (n_rows * token))", "left // (n_rows * token)"), "it should be 0"),
+    ("fits", CONTEXT.replace("left // (n_rows", "left / (n_rows"), "a part of one does not fit"),
+    ("fits", CONTEXT.replace("left // (n_rows * token)", "-(-left // (n_rows * token))"), "rounded up"),
+    ("fits", CONTEXT.replace("memory - n_weights * number_bytes", "memory"), "the weights are left out"),
+    ("tied", TIED.replace(".sum(0)", ".mean(0)"), "the mean of the heads"),
+    ("tied", TIED.replace("h[g * n : (g + 1) * n].sum(0)", "h[g * n]"), "only the first head"),
+    ("tied", TIED.replace("h[g * n : (g + 1) * n].sum(0)", "h[g * n + n - 1]"), "only the last head"),
+    ("tied", TIED.replace("h[g * n : (g + 1) * n]", "h[g::n_kv_heads]"), "h mod G"),
+    ("tied", TIED.replace("torch.cat", "torch.stack"), "four or three dimensions"),
+    ("tied", TIED.replace(".sum(0)", ".amax(0)"), "the largest of the group"),
+    ("tied", TIED.replace("h[g * n : (g + 1) * n].sum(0)", "h[g]"), "the first G heads"),
+    ("tied", "return gradient", "come back as they were"),
+    ("tied", "return gradient.unflatten(0, (-1, head_dim)).sum(0)", "the groups are added up too"),
+    ("tied", "return gradient.unflatten(0, (n_kv_heads * head_dim, -1)).sum(1)", "neighboring rows"),
+    ("tied", TIED.replace("return torch.cat", "return -torch.cat"), "the signs"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "body"), SHARING_RIGHT)
+def test_a_right_answer_on_shared_heads_in_another_form_passes(name, body):
+    verdict = judge(*on_sharing(name, body))
+    assert verdict.status == "right", verdict
+
+
+@pytest.mark.parametrize(("name", "body", "said"), SHARING_WRONG)
+def test_what_is_said_of_an_answer_on_shared_heads_is_true(name, body, said):
+    verdict = judge(*on_sharing(name, body))
+    assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict

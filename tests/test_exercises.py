@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from torch.nn.attention.bias import causal_lower_right
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+from transformers.models.llama.modeling_llama import repeat_kv as repeat_kv_of_llama
 
 import llmlab.exercises
 from llmlab.exercises import (
@@ -304,6 +305,42 @@ def in_a_list(buffer, length, new):
         for row in range(new.shape[1]):
             buffer[group, length + row] = new[group, row]
     return buffer.narrow(1, 0, length + new.shape[1])
+
+
+def heads_of_llama(x, n_heads):
+    """What transformers' Llama does before attention."""
+    return repeat_kv_of_llama(x, n_heads // x.shape[1])
+
+
+def decoded_by_pytorch(q, k, v):
+    """All tokens at once under a causal mask, with PyTorch's own sharing."""
+    return sdpa(q, k, v, is_causal=True, enable_gqa=True), k, v
+
+
+def context_by_trial(memory, n_weights, n_layers, n_heads, group_size, head_dim, n_rows, number_bytes):
+    """Halved between a context that fits and one that does not, with the bytes of tensors without numbers."""
+    dtype = {1: torch.int8, 2: torch.float16}[number_bytes]
+
+    one = torch.empty(n_layers, 2, n_heads, head_dim, dtype=dtype, device="meta").nbytes  # as if each head kept its own
+    weights = torch.empty(n_weights, dtype=dtype, device="meta").nbytes
+
+    def fits(n):
+        return n * n_rows * Fraction(one, group_size) + weights <= memory
+
+    low, high = 0, memory
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def tied_by_autograd(gradient, n_kv_heads, head_dim):
+    """One weight, copied to all heads of a group, whose copies get this gradient."""
+    n_heads = len(gradient) // head_dim
+    weight = torch.zeros(n_kv_heads * head_dim, gradient.shape[1], requires_grad=True)
+    rows = [(head * n_kv_heads // n_heads) * head_dim + number for head in range(n_heads) for number in range(head_dim)]
+    weight[rows].backward(gradient)
+    return weight.grad
 
 
 def nbytes(n_layers, n_kv_heads, head_dim, n_tokens, batch_size, bytes_per_number):
@@ -1032,6 +1069,11 @@ OTHERS = {
     "kv_cache.padding": in_one_batch,
     "kv_cache.reuse": to_the_common_prefix,
     "kv_cache.fastest_step": in_exact_fractions,
+    "gqa.share": heads_of_llama,
+    "gqa.attend": lambda q, keys, values: sdpa(q[:, :, None], keys, values, enable_gqa=True)[:, :, 0],
+    "gqa.keep_groups": decoded_by_pytorch,
+    "gqa.fits": context_by_trial,
+    "gqa.tied": tied_by_autograd,
     "training.shift": shifted_token_by_token,
     "training.counted": counted_by_pytorch,
     "training.perplexity": perplexity_as_a_root,
