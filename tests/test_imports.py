@@ -9,7 +9,7 @@ FLOORS = [
     {"norms", "rope", "positions", "linear"},
     {"tokenization", "attention", "ffn", "kv_cache"},
     {"transformer"},
-    {"trace", "costs", "sampling", "checkpoint", "decoding"},
+    {"trace", "costs", "sampling", "checkpoint", "decoding", "converting"},
     {"generate", "heads", "patching", "published", "units"},
     {"world"},
     {"editing", "forgetting", "repetition"},
