@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import scaling
-from .measures import LOSS, ByPosition, Examination, Longer, UnseenLoss
+from .measures import LOSS, SKILLS, ByPosition, Examination, Longer, UnseenLoss
 from .study import Study
 from .watching import Watch
 
@@ -203,6 +203,32 @@ NOISY = Study(
     measure=UnseenLoss(skills=tuple(_FOUR_SKILLS), rows=96),
 )  # fmt: skip
 
+_FEWER = {
+    "8 kv heads": {},
+    "2 kv heads, mean": {"n_kv_heads": 2, "convert": "mean"},
+    "2 kv heads, first": {"n_kv_heads": 2, "convert": "first"},
+    "2 kv heads, drawn": {"n_kv_heads": 2, "convert": "drawn"},
+    "1 kv head, mean": {"n_kv_heads": 1, "convert": "mean"},
+    "1 kv head, first": {"n_kv_heads": 1, "convert": "first"},
+}
+# The sibling was trained for 6,000 such steps, with seed 0, whose documents no other seed reads. Each way before and
+# after a thirtieth of that; the one with all of its heads, trained on, is the control.
+UPTRAINING = Study(
+    "uptraining",
+    "What does a trained model lose when its kv heads are made fewer, and what does a short training give back?",
+    {
+        **_FEWER,
+        **{f"{name}, trained": {**changes, "n_steps": 200} for name, changes in _FEWER.items()},
+    },
+    seeds=(1, 2, 3),
+    base={
+        "start": "mha", "mixture": {}, "lists_first": 0,
+        "n_steps": 0, "batch_size": 8, "seq_len": 256, "learning_rate": 3e-3, "warmup": 10,
+    },
+    measure=Examination(skills=(*SKILLS, "copying", "stories", "facts_invented")),
+)  # fmt: skip
+
 STUDIES = {
-    study.name: study for study in (LABORATORY, FFN, KV_HEADS, DIGITS, POSITIONS, LONGER, FAULTS, SCALING, NOISY)
+    study.name: study
+    for study in (LABORATORY, FFN, KV_HEADS, DIGITS, POSITIONS, LONGER, FAULTS, SCALING, NOISY, UPTRAINING)
 }
