@@ -38,7 +38,8 @@ def pool_kv_heads(weight: Tensor, n_kv_heads: int, head_dim: int, how: str = "me
     rows = weight.shape[0] if weight.dim() else 1
     if weight.dim() == 0 or rows % head_dim or (rows // head_dim) % n_kv_heads:
         raise ValueError(
-            f"expected rows for heads of {head_dim} numbers that {n_kv_heads} kv heads divide, got {tuple(weight.shape)}"
+            f"expected rows for heads of {head_dim} numbers that {n_kv_heads} kv heads divide, "
+            f"got {tuple(weight.shape)}"
         )
     grouped = weight.unflatten(0, (n_kv_heads, -1, head_dim))  # (G, heads of a group, d, ...)
     pooled = grouped.mean(dim=1) if how == "mean" else grouped[:, 0]  # (G, d, ...)
@@ -176,7 +177,8 @@ class LatentAttention(nn.Module):
         q (B, H, T, d), q_rope (B, H, T, dr), latent (B, 1, S, r), k_rope (B, 1, S, dr) -> heads (B, H, T, d).
         """
         k, v = (
-            up(latent[:, 0]).unflatten(-1, (self.n_heads, self.head_dim)).transpose(1, 2) for up in (self.k_up, self.v_up)
+            up(latent[:, 0]).unflatten(-1, (self.n_heads, self.head_dim)).transpose(1, 2)
+            for up in (self.k_up, self.v_up)
         )  # (B, H, S, d) each
         k = torch.cat((k, k_rope.expand(-1, self.n_heads, -1, -1)), dim=-1)  # (B, H, S, d + dr)
         q, k, v = tap(self, "q", torch.cat((q, q_rope), dim=-1)), tap(self, "k", k), tap(self, "v", v)

@@ -1,8 +1,8 @@
 """The transformer: embedding, blocks of attention and feed-forward on a residual stream, final norm, head.
 
 One module for the family of decoders: GPT-2 (Radford et al. 2019), Llama (Touvron et al. 2023), Qwen 2 and 3, Mixtral
-(Jiang et al. 2024) and models with latent attention (DeepSeek-AI 2024) differ in their `ModelConfig` only. The module holds weights and nothing else: the cache,
-positions and masks of a call are its arguments.
+(Jiang et al. 2024) and models with latent attention (DeepSeek-AI 2024) differ in their `ModelConfig` only. The module
+holds weights and nothing else: the cache, positions and masks of a call are its arguments.
 """
 
 from __future__ import annotations
@@ -77,8 +77,9 @@ class Transformer(nn.Module):
         self.head = Linear(config.d_model, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.embedding.weight
-        # RoPE's frequencies (d/2,), d the numbers that it turns: a constant of the config in float64, and no buffer, so that `.to(dtype)`, which
-        # casts buffers, cannot round it. The tables of a call are made from it in the precision that they need.
+        # RoPE's frequencies (d/2,), d the numbers that it turns: a constant of the config in float64, and no buffer,
+        # so that `.to(dtype)`, which casts buffers, cannot round it. The tables of a call are made from it in the
+        # precision that they need.
         rope = config.position == "rope"
         self.freqs = rope_frequencies(config.rope_dim, config.rope_theta, config.rope_scaling) if rope else None
         self.rope_factor = attention_factor(config.rope_scaling) if rope else 1.0  # on queries and keys: YaRN
