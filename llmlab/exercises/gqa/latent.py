@@ -32,9 +32,8 @@ def _weights():
     minutes=8,
 )
 def pool_heads(weight, n_kv_heads, head_dim):
-    """weight (H·d, D), the d rows of a head together -> (G·d, D): each group of neighboring heads becomes its mean.
-
-    G is n_kv_heads, d is head_dim, H a multiple of G.
+    """weight (H·d, D), the d rows of a head together -> (G·d, D): each group of neighboring
+    heads becomes its mean. G is n_kv_heads, d is head_dim, H a multiple of G.
     """
     groups = weight.reshape(n_kv_heads, -1, head_dim, weight.shape[-1])  # (G, H/G, d, D)
     return groups.mean(dim=1).flatten(0, 1)  # (G·d, D)
@@ -120,11 +119,11 @@ def _latents():
     minutes=10,
 )
 def absorb(q, latents, w_k, w_v):
-    """One query in H heads, q (H, d), attends to latents (S, r). A head's keys are latents @ w_k[h].T, its values
-    latents @ w_v[h].T; w_k, w_v (H, d, r).
+    """One query in H heads, q (H, d), attends to latents (S, r). A head's keys are
+    latents @ w_k[h].T, its values latents @ w_v[h].T; w_k, w_v (H, d, r).
 
-    Returns (asked (H, r): the queries moved to the latents, not yet divided by √d; mixed (H, r): each head's weighted
-    mean of the latents; out (H, d): what each head reads).
+    Returns (asked (H, r): the queries moved to the latents, not yet divided by √d; mixed
+    (H, r): each head's weighted mean of the latents; out (H, d): what each head reads).
     """
     asked = torch.einsum("hd,hdr->hr", q, w_k)
     weights = (asked @ latents.T / q.shape[-1] ** 0.5).softmax(dim=-1)  # (H, S)
@@ -233,9 +232,10 @@ def _steps():
     minutes=10,
 )
 def latent_step(q, q_rope, new, new_shared, latents, shared, w_k, w_v):
-    """One new token in each of B rows. Its query is q (B, H, d) and, already turned, q_rope (B, H, dr); it brings the
-    latent new (B, r) and the turned key new_shared (B, dr), which all heads share. latents (B, S, r) and shared
-    (B, S, dr) are the cache. A head's keys are its w_k[h] @ latent beside the shared key; w_k, w_v (H, d, r).
+    """One new token in each of B rows. Its query is q (B, H, d) and, already turned, q_rope
+    (B, H, dr); it brings the latent new (B, r) and the turned key new_shared (B, dr), which all
+    heads share. latents (B, S, r) and shared (B, S, dr) are the cache. A head's key is
+    w_k[h] @ latent beside the shared key, its value w_v[h] @ latent; w_k, w_v (H, d, r).
 
     Returns (out (B, H, d), latents (B, S + 1, r), shared (B, S + 1, dr)).
     """
@@ -386,10 +386,11 @@ def _tokens():
     minutes=7,
 )
 def to_cache(x, w_latent, w_shared, cos, sin):
-    """What a layer caches of tokens x (T, D): latents (T, r), and keys (T, dr) that all heads share, turned by RoPE.
+    """What a layer caches of tokens x (T, D): latents (T, r), and keys (T, dr) that all heads
+    share, turned by RoPE.
 
-    w_latent (r, D), w_shared (dr, D); cos and sin (T, dr/2) of the angles at the tokens' positions; number j is turned
-    with number j + dr/2.
+    w_latent (r, D), w_shared (dr, D); cos and sin (T, dr/2) of the angles at the tokens'
+    positions; number j is turned with number j + dr/2.
     """
     kept = torch.cat((x @ w_latent.T, x @ w_shared.T), dim=-1)  # (T, r + dr)
     n = 2 * cos.shape[-1]  # dr
@@ -495,10 +496,11 @@ def _windows():
     optional=True,
 )
 def attend_in_window(q, keys, values, k, v, window):
-    """T new tokens q, k, v (T, d) after those held, keys and values (S, d), S ≤ window. Each new token sees the
-    `window` tokens up to and with itself.
+    """T new tokens q, k, v (T, d) after those held, keys and values (S, d), S ≤ window. Each new
+    token sees the `window` tokens up to and with itself.
 
-    Returns (out (T, d), keys, values): the last `window` tokens are held, or all where there are fewer.
+    Returns (out (T, d), keys, values): the last `window` tokens are held, or all where there
+    are fewer.
     """
     keys, values = torch.cat((keys, k)), torch.cat((values, v))  # (S + T, d)
     places = torch.arange(len(keys))
@@ -513,7 +515,8 @@ def attend_in_window(q, keys, values, k, v, window):
     "Attend first, trim afterwards"
 )
 def _trimmed_first(q, keys, values, k, v, window):
-    keys, values = torch.cat((keys, k))[-window:], torch.cat((values, v))[-window:]  # at most (window, d)
+    keys = torch.cat((keys, k))[-window:]  # at most (window, d)
+    values = torch.cat((values, v))[-window:]
     places = torch.arange(len(keys))
     own = torch.arange(len(keys) - len(q), len(keys))[:, None]  # (T, 1)
     mask = (places <= own) & (places > own - window)  # (T, at most window)
@@ -590,7 +593,7 @@ PREDICTIONS = (
         options=(
             "about a seventieth, as the bytes",
             "about the same",
-            "about 3 times as many",
+            "3 to 4 times as many",
             "about 100 times as many",
         ),
     ),
