@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 POSITIONS = ("rope", "alibi", "sinusoidal", "learned", "none")
 ROPE_LAYOUTS = ("half", "interleaved")
+ATTENTIONS = ("gqa", "mla")
 NORMS = ("rmsnorm", "layernorm")
 GATED_FFNS = ("swiglu", "geglu", "reglu")
 PLAIN_FFNS = ("gelu", "gelu_tanh", "silu", "relu")
 BIASES = ("none", "qkv", "attention", "all")
-OPTIONAL_SIZES = ("n_kv_heads", "head_dim", "d_ff", "sliding_window")  # None: the usual value, or none
+LATENT_SIZES = ("kv_latent_dim", "rope_head_dim", "q_latent_dim")  # of attention="mla" alone
+OPTIONAL_SIZES = ("n_kv_heads", "head_dim", "d_ff", "sliding_window", *LATENT_SIZES)  # None: the usual value, or none
+LATER = ("attention", *LATENT_SIZES)  # left out of `to_dict` where usual, so that what was saved before reads the same
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,11 @@ class ModelConfig:
     (`llmlab.rope`), "alibi" (a bias on the scores), "sinusoidal" (added to the embeddings, which are multiplied by
     √d_model: Vaswani et al. 2017, section 3.4), "learned" (a table of `max_seq_len` rows) or "none".
     `norm_placement`: "pre" or "post".
+    `attention`: "gqa" (`llmlab.attention`: n_kv_heads is n_heads in multi-head and 1 in multi-query attention) or "mla"
+    (`llmlab.gqa`, DeepSeek-V2, 2024, section 2.1). With "mla" `head_dim` is the width of values and of the part of
+    queries and keys without a position, `rope_head_dim` of the part that RoPE turns (by default half of head_dim),
+    `kv_latent_dim` of what is kept in the place of keys and values (4 · head_dim), and `q_latent_dim` of what queries
+    are made from (None: of the residual stream itself).
     Raises ValueError that names the field, what was given and what was expected; a value of a wrong type included.
     """
 
@@ -59,6 +67,10 @@ class ModelConfig:
     n_experts_per_token: int = 2
     dropout: float = 0.0
     init_std: float = 0.02
+    attention: str = "gqa"
+    kv_latent_dim: int | None = None
+    rope_head_dim: int | None = None
+    q_latent_dim: int | None = None
 
     def __post_init__(self):
         for field in fields(self):
@@ -69,8 +81,12 @@ class ModelConfig:
         self._default("n_kv_heads", n_kv_heads)
         self._default("head_dim", head_dim)
         self._default("d_ff", _usual_d_ff(self.d_model, gated=self.ffn in GATED_FFNS))
-        if self.position == "rope" and self.head_dim % 2:
-            raise ValueError(f"expected an even head_dim, because RoPE turns pairs; got {self.head_dim}")
+        if self.attention == "mla":
+            self._default("kv_latent_dim", 4 * self.head_dim)
+            self._default("rope_head_dim", self.head_dim // 2)
+        if self.position == "rope" and self.rope_dim % 2:
+            name = "rope_head_dim" if self.attention == "mla" else "head_dim"
+            raise ValueError(f"expected an even {name}, because RoPE turns pairs; got {self.rope_dim}")
         if self.position == "sinusoidal" and self.d_model % 2:
             raise ValueError(f"expected an even d_model, because sinusoids come in pairs; got {self.d_model}")
         choices = {
@@ -80,10 +96,12 @@ class ModelConfig:
             "norm_placement": ("pre", "post"),
             "ffn": (*GATED_FFNS, *PLAIN_FFNS, "none"),
             "bias": BIASES,
+            "attention": ATTENTIONS,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"expected {name} to be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        self._check_latents()
         if self.n_experts < 0:
             raise ValueError(f"expected n_experts of at least 0, got {self.n_experts}")
         if self.n_experts and not 1 <= self.n_experts_per_token <= self.n_experts:
@@ -101,9 +119,44 @@ class ModelConfig:
         if getattr(self, name) is None:
             object.__setattr__(self, name, value)
 
+    def _check_latents(self) -> None:
+        """Raise ValueError for what attention with latents cannot have, and for its sizes without it."""
+        if self.attention != "mla":
+            for name in LATENT_SIZES:
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"expected {name} with attention='mla' only, got {name}={getattr(self, name)} with "
+                        f"attention={self.attention!r}"
+                    )
+            return
+        if self.n_kv_heads != self.n_heads:
+            raise ValueError(
+                f"attention='mla' makes keys and values of every head from one latent: leave n_kv_heads out, or give "
+                f"all {self.n_heads}; got {self.n_kv_heads}"
+            )
+        for name, wanted in (("position", "rope"), ("qk_norm", False), ("bias", "none")):
+            if getattr(self, name) != wanted:
+                raise ValueError(f"expected {name}={wanted!r} with attention='mla', got {getattr(self, name)!r}")
+
+    @property
+    def rope_dim(self) -> int:
+        """How many numbers of each query and key RoPE turns: all of head_dim, or of a head with latents its part."""
+        return self.rope_head_dim if self.attention == "mla" else self.head_dim
+
+    def cache_shape(self) -> tuple[int, int, int]:
+        """What a cache keeps of a token in each layer: so many heads of keys so wide and of values so wide.
+
+        (n_kv_heads, head_dim, head_dim); with attention="mla" (1, kv_latent_dim, rope_head_dim): the latent stands
+        among the keys, and among the values the turned key that all heads share.
+        """
+        if self.attention == "mla":
+            return 1, self.kv_latent_dim, self.rope_head_dim
+        return self.n_kv_heads, self.head_dim, self.head_dim
+
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain values, for JSON; `from_dict` reads them back."""
-        return asdict(self)
+        """The fields as plain values, for JSON; `from_dict` reads them back. Those in LATER only where unusual."""
+        usual = {field.name: field.default for field in fields(self) if field.name in LATER}
+        return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:

@@ -14,6 +14,7 @@ import torch
 
 from .config import ModelConfig
 from .ffn import GATES
+from .gqa import fewer_when_absorbed
 
 BITS = {"float32": 32, "float16": 16, "bfloat16": 16, "int8": 8, "int4": 4}  # of one number, by the name of its dtype
 
@@ -33,24 +34,36 @@ def n_bytes(n_numbers: int, dtype: torch.dtype | str) -> int:
 def parameters(config: ModelConfig) -> dict[str, int]:
     """How many parameters each part has; the values add up to the model's total. A tied head counts once."""
     width, n_layers = config.d_model, config.n_layers
-    q_width, kv_width = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    attention = width * (q_width + 2 * kv_width) + q_width * width
+    attention = _attention_weights(config)
     if config.bias != "none":
-        attention += q_width + 2 * kv_width
+        attention += (config.n_heads + 2 * config.n_kv_heads) * config.head_dim
     if config.bias in ("attention", "all"):
         attention += width
     norms_per_layer = 1 if config.ffn == "none" else 2
     norm = width * (2 if config.norm == "layernorm" and config.bias == "all" else 1)
     final = norm if config.norm_placement == "pre" else 0
-    qk_norms = n_layers * 2 * config.head_dim if config.qk_norm else 0
+    inner = 2 * config.head_dim if config.qk_norm else 0
+    if config.attention == "mla":
+        inner = config.kv_latent_dim + (config.q_latent_dim or 0)
     return {
         "embedding": config.vocab_size * width,
         "positions": config.max_seq_len * width if config.position == "learned" else 0,
         "attention": n_layers * attention,
         "ffn": n_layers * _ffn_parameters(config),
-        "norms": n_layers * norms_per_layer * norm + final + qk_norms,
+        "norms": n_layers * (norms_per_layer * norm + inner) + final,
         "head": 0 if config.tie_embeddings else config.vocab_size * width,
     }
+
+
+def _attention_weights(config: ModelConfig) -> int:
+    """Weights of the matrices of one layer's attention. Without a cache each token is multiplied with each once."""
+    width, q_width = config.d_model, config.n_heads * config.head_dim
+    if config.attention == "gqa":
+        return width * (q_width + 2 * config.n_kv_heads * config.head_dim) + q_width * width
+    asked = q_width + config.n_heads * config.rope_head_dim  # of all heads' queries
+    q = width * asked if config.q_latent_dim is None else config.q_latent_dim * (width + asked)
+    kept = width * (config.kv_latent_dim + config.rope_head_dim)
+    return q + kept + 2 * config.kv_latent_dim * q_width + q_width * width
 
 
 def _ffn_parameters(config: ModelConfig, *, active: bool = False) -> int:
@@ -88,12 +101,17 @@ def kv_cache_bytes(
 ) -> int:
     """Bytes of a cache of `n_tokens` in each row: 2 · layers · kv heads · head_dim · tokens · rows · itemsize.
 
-    This is a cache that keeps every token, as `kv_cache.KVCache` does, whatever a window hides from the queries;
-    `rolling_cache_bytes` counts one that forgets what no later query can see.
+    With attention="mla" it is (kv_latent_dim + rope_head_dim) · layers · tokens · rows · itemsize. This is a cache that
+    keeps every token, as `kv_cache.KVCache` does, whatever a window hides from the queries; `rolling_cache_bytes` counts one that forgets what no later query can see.
     """
     _expect_counts(n_tokens, batch_size)
-    numbers = 2 * config.n_layers * config.n_kv_heads * config.head_dim  # keys and values of one token
-    return n_bytes(numbers, dtype) * n_tokens * batch_size
+    return n_bytes(config.n_layers * _kept(config), dtype) * n_tokens * batch_size
+
+
+def _kept(config: ModelConfig) -> int:
+    """Numbers that one layer keeps of a token."""
+    n_heads, key_width, value_width = config.cache_shape()
+    return n_heads * (key_width + value_width)
 
 
 class CacheLayers(NamedTuple):
@@ -105,8 +123,9 @@ class CacheLayers(NamedTuple):
 
 
 def cache_layers(config: ModelConfig) -> tuple[CacheLayers, ...]:
-    """What the layers of a model keep: keys and values of each kv head, 2 · kv heads · head_dim numbers a token."""
-    return (CacheLayers(config.n_layers, 2 * config.n_kv_heads * config.head_dim, config.sliding_window),)
+    """What the layers of a model keep: keys and values of each kv head, 2 · kv heads · head_dim numbers a token; with
+    attention="mla" a latent and a shared key, kv_latent_dim + rope_head_dim."""
+    return (CacheLayers(config.n_layers, _kept(config), config.sliding_window),)
 
 
 def rolling_cache_bytes(
@@ -185,26 +204,49 @@ def flops(
 
     Every query is multiplied with every key, masked or not: the attention part is 4 · layers · heads · head_dim ·
     n_tokens · (n_past + n_tokens). `n_logits`: tokens that the head is applied to (all; 1 in generation).
+
+    With attention="mla" it is what `gqa.LatentAttention` does, which makes keys and values of the latents, those in the
+    cache too, or takes the queries to them, whichever needs fewer products; `latent_flops` counts both.
     """
     if n_tokens < 1 or n_past < 0 or batch_size < 1:
         raise ValueError(
             f"expected n_tokens >= 1, n_past >= 0, batch_size >= 1; got {n_tokens}, {n_past}, {batch_size}"
         )
-    width, q_width, kv_width = (
-        config.d_model,
-        config.n_heads * config.head_dim,
-        config.n_kv_heads * config.head_dim,
-    )
+    width = config.d_model
     ffn = 0 if config.ffn == "none" else (3 if config.ffn in GATES else 2) * width * config.d_ff
     if config.n_experts:
         ffn = config.n_experts_per_token * ffn + width * config.n_experts
-    weights = config.n_layers * (width * (q_width + 2 * kv_width) + q_width * width + ffn)
+    weights = config.n_layers * (_attention_weights(config) + ffn)
+    if config.attention == "mla":
+        sizes = {"latent_dim": config.kv_latent_dim, "head_dim": config.head_dim}
+        form = "absorbed" if fewer_when_absorbed(n_tokens, n_past + n_tokens, **sizes) else "materialized"
+        attention = latent_flops(config, n_tokens, n_past=n_past)[form]
+    else:
+        attention = 4 * config.n_layers * config.n_heads * config.head_dim * n_tokens * (n_past + n_tokens)
     rows = n_tokens if n_logits is None else n_logits
     return Flops(
         linear=2 * batch_size * n_tokens * weights,
-        attention=4 * batch_size * config.n_layers * q_width * n_tokens * (n_past + n_tokens),
+        attention=batch_size * attention,
         head=2 * batch_size * rows * width * config.vocab_size,
     )
+
+
+def latent_flops(config: ModelConfig, n_tokens: int, *, n_past: int = 0) -> dict[str, int]:
+    """The `attention` part of `flops` for a model with attention="mla", of one row, in both of its forms.
+
+    "materialized": keys and values are made of the latents, those of the past too; "absorbed": queries are taken to the
+    latents. Either way r · d products a head make a new token's keys and values, or take its query to the latents
+    and back what was read of them: these are in `linear`.
+    """
+    if config.attention != "mla":
+        raise ValueError(f"expected a config with attention='mla', got {config.attention!r}")
+    head, latent, turned = config.head_dim, config.kv_latent_dim, config.rope_head_dim
+    pairs = n_tokens * (n_past + n_tokens)
+    products = {
+        "materialized": pairs * (2 * head + turned) + n_past * 2 * latent * head,
+        "absorbed": pairs * (2 * latent + turned),
+    }
+    return {form: 2 * config.n_layers * config.n_heads * one for form, one in products.items()}
 
 
 def training_flops(config: ModelConfig, n_tokens: int) -> int:

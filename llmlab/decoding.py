@@ -32,11 +32,12 @@ AHEAD = 64  # positions whose RoPE tables are computed at once
 def fits(model: Transformer) -> bool:
     """Whether `Decoder` can stand in for the model: a pre-norm decoder of plain layers that nobody listens to.
 
-    Replaced layers (quantized ones, adapters), hooks, recording, dropout, experts, windows and half precision say no,
-    and weights made in inference mode, which do not count their changes.
+    Replaced layers (quantized ones, adapters), hooks, recording, dropout, experts, windows, latents and half precision
+    say no, and weights made in inference mode, which do not count their changes.
     """
     config = model.config
     usual = config.norm_placement == "pre" and config.ffn != "none" and not config.n_experts
+    usual = usual and config.attention == "gqa"
     weight = model.embedding.weight
     if model.norm is None or not weight.is_cpu or weight.dtype != torch.float32:
         return False

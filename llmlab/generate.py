@@ -227,13 +227,17 @@ def _check_cache(model: Transformer, cache: Cache, n_prompt: int, max_new_tokens
     if room is None and not lengths[0]:
         return  # it has nothing yet that could differ
     kept = cache.keys(0)  # (1, G, S, d)
-    heads, wanted = (kept.shape[1], kept.shape[3]), (config.n_kv_heads, config.head_dim)
+    heads, wanted = (kept.shape[1], kept.shape[3], cache.values(0).shape[3]), config.cache_shape()
     if heads != wanted or kept.dtype != weight.dtype or kept.device != weight.device:
         raise ValueError(
-            f"the cache keeps {kept.dtype} on {kept.device}, {heads[0]} kv heads of width {heads[1]}; "
-            f"the model gives it keys in {weight.dtype} on {weight.device}, {wanted[0]} of width {wanted[1]}. Make it "
+            f"the cache keeps {kept.dtype} on {kept.device}, {heads[0]} kv heads of {_wide(heads)}; "
+            f"the model gives it keys in {weight.dtype} on {weight.device}, {wanted[0]} of {_wide(wanted)}. Make it "
             f"by KVCache(model.config, 1, {n_read}, dtype={weight.dtype}, device={str(weight.device)!r})"
         )
+
+
+def _wide(shape: tuple[int, int, int]) -> str:
+    return f"width {shape[1]}" + (f" and {shape[2]}" if shape[2] != shape[1] else "")
 
 
 _told: weakref.WeakSet[Transformer] = weakref.WeakSet()

@@ -231,8 +231,13 @@ def additions(model: Transformer, recorded: dict[str, Tensor], layer: int) -> Te
 
 
 def keys_of(model: Transformer, layer: int, stream: Tensor) -> Tensor:
-    """The keys that a layer of a pre-norm model makes from a residual stream: (B, T, D) -> (B, G, T, d)."""
+    """The keys that a layer of a pre-norm model makes from a residual stream: (B, T, D) -> (B, G, T, d).
+
+    Raises ValueError for a model with attention="mla", which makes its keys of latents.
+    """
     block, config = model.blocks[layer], model.config
+    if config.attention != "gqa":
+        raise ValueError(f"expected a model whose layers project keys, got one with attention={config.attention!r}")
     k = block.attention.k_proj(block.attention_norm(stream))  # (B, T, G·d)
     k = k.unflatten(-1, (-1, config.head_dim)).transpose(1, 2)  # (B, G, T, d)
     if block.attention.k_norm is not None:

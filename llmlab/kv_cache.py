@@ -3,6 +3,9 @@
 In a causal model a token's keys and values never change when more tokens follow, so each forward pass needs to compute
 them for the new tokens only. A cache lives outside the model: one model, many caches.
 
+A model with `attention="mla"` gives it latents as keys and the turned key that its heads share as values; how wide both
+are is the config's to say (`ModelConfig.cache_shape`).
+
 What a cache holds is constant: gradients flow through the new tokens of a call, never into the past (Dai et al. 2019,
 section 3.2, stop the gradient there too). Where no gradient is wanted, call the model under `torch.inference_mode()`.
 """
@@ -75,18 +78,22 @@ class _Store(RowLengths):
 
     def __init__(self, config: ModelConfig, batch_size: int):
         super().__init__(batch_size)
-        self._n_layers, self._n_kv_heads, self._head_dim = config.n_layers, config.n_kv_heads, config.head_dim
+        self._n_layers = config.n_layers
+        self._n_heads, self._key_width, self._value_width = config.cache_shape()
         self._new = 0  # tokens that `update` has written and `advance` has not counted yet
 
     def _check(self, layer: int, k: Tensor, v: Tensor, dtype: torch.dtype, device: torch.device) -> None:
         """Raise ValueError unless k and v can be appended in this layer, beside what is kept in `dtype` on `device`."""
         if not 0 <= layer < self._n_layers:
             raise ValueError(f"the cache has layers 0 to {self._n_layers - 1}; it was given keys for layer {layer}")
-        n_rows = len(self._rows)
-        if k.dim() != 4 or k.shape != v.shape or k.shape != (n_rows, self._n_kv_heads, k.shape[2], self._head_dim):
+        n_rows, n_heads, widths = len(self._rows), self._n_heads, (self._key_width, self._value_width)
+        n_new = k.shape[2] if k.dim() == 4 else 1
+        if any(x.shape != (n_rows, n_heads, n_new, width) for x, width in zip((k, v), widths, strict=True)):
+            keys, values = (f"({n_rows}, {n_heads}, T, {width})" for width in widths)
+            wide = "width " + " and ".join(map(str, dict.fromkeys(widths)))
+            takes = f"keys and values of shape {keys}" if keys == values else f"keys {keys} and values {values}"
             raise ValueError(
-                f"the cache has {n_rows} rows of {self._n_kv_heads} kv heads of width {self._head_dim}, so it takes "
-                f"keys and values of shape ({n_rows}, {self._n_kv_heads}, T, {self._head_dim}); "
+                f"the cache has {n_rows} rows of {n_heads} kv heads of {wide}, so it takes {takes}; "
                 f"it was given keys {tuple(k.shape)} and values {tuple(v.shape)}"
             )
         if not (k.dtype == v.dtype == dtype and k.device == v.device == device):
@@ -131,10 +138,10 @@ class KVCache(_Store):
         expect_sizes(batch_size=batch_size, max_seq_len=max_seq_len)
         super().__init__(config, batch_size)
         self.max_seq_len = max_seq_len
-        shape = (config.n_layers, batch_size, config.n_kv_heads, max_seq_len, config.head_dim)
+        shape = (config.n_layers, batch_size, self._n_heads, max_seq_len)
         with torch.inference_mode(False):  # a tensor made in inference mode could not be written to outside it
-            self._keys = torch.zeros(shape, dtype=dtype, device=device)  # (L, B, G, max, d)
-            self._values = torch.zeros(shape, dtype=dtype, device=device)  # (L, B, G, max, d)
+            self._keys = torch.zeros(*shape, self._key_width, dtype=dtype, device=device)  # (L, B, G, max, d)
+            self._values = torch.zeros(*shape, self._value_width, dtype=dtype, device=device)  # (L, B, G, max, d)
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Write k and v (B, G, T, d) at each row's own length. Returns views (B, G, S, d), S = longest row + T.
@@ -181,7 +188,8 @@ class KVCache(_Store):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the buffers: 2 · L · B · G · max_seq_len · d · bytes per number, however full they are."""
+        """Bytes of the buffers, 2 · L · B · G · max_seq_len · d numbers, however full they are; of latents
+        L · B · max_seq_len · (r + d)."""
         return self._keys.nbytes + self._values.nbytes
 
 
@@ -193,8 +201,9 @@ class ConcatenatingKVCache(_Store):
 
     def __init__(self, config: ModelConfig, batch_size: int):
         super().__init__(config, batch_size)
-        nothing = torch.empty(batch_size, config.n_kv_heads, 0, config.head_dim)  # (B, G, 0, d)
-        self._held = [(nothing, nothing)] * config.n_layers
+        widths = (self._key_width, self._value_width)
+        nothing = tuple(torch.empty(batch_size, self._n_heads, 0, width) for width in widths)  # (B, G, 0, d) each
+        self._held = [nothing] * config.n_layers
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Append k and v (B, G, T, d). Returns all keys and values (B, G, S, d), newly allocated.

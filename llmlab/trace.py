@@ -5,6 +5,7 @@
 
     embedding                      (B, T, D)     tokens as vectors, the start of the residual stream
     blocks.0.attention.q           (B, H, T, d)  after RoPE; likewise .k and .v (B, G, T, d), of the new tokens
+    blocks.0.attention.latent      (B, 1, T, r)  of latent attention, whose .k and .v (B, H, S, d) include the past
     blocks.0.attention.scores      (B, H, T, S)  with ALiBi's bias, before the mask;  .weights  after the softmax
     blocks.0.attention.heads       (B, H, T, d)  what each head read;  .out (B, T, D)  what attention adds
     blocks.0.middle                (B, T, D)     the stream between attention and feed-forward

@@ -1,8 +1,8 @@
 """The transformer: embedding, blocks of attention and feed-forward on a residual stream, final norm, head.
 
-One module for the family of decoders: GPT-2 (Radford et al. 2019), Llama (Touvron et al. 2023), Qwen 2 and 3 and
-Mixtral (Jiang et al. 2024) differ in their `ModelConfig` only. The module holds weights and nothing else: the cache,
-positions and masks of a call are its arguments.
+One module for the family of decoders: GPT-2 (Radford et al. 2019), Llama (Touvron et al. 2023), Qwen 2 and 3, Mixtral
+(Jiang et al. 2024) and models with latent attention (DeepSeek-AI 2024) differ in their `ModelConfig` only. The module
+holds weights and nothing else: the cache, positions and masks of a call are its arguments.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from .attention import Attention, both, causal_mask, check_mask
 from .config import Cache, ModelConfig
 from .ffn import feed_forward
+from .gqa import LatentAttention
 from .linear import Linear
 from .norms import NORMS, LayerNorm
 from .positions import alibi_bias, alibi_slopes, sinusoids
@@ -32,7 +33,7 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.attention_norm = make_norm(config)
-        self.attention = Attention.from_config(config)
+        self.attention = (LatentAttention if config.attention == "mla" else Attention).from_config(config)
         self.ffn_norm = make_norm(config) if config.ffn != "none" else None
         self.ffn = feed_forward(config) if config.ffn != "none" else None
         self.dropout = nn.Dropout(config.dropout) if config.dropout else None
@@ -76,10 +77,11 @@ class Transformer(nn.Module):
         self.head = Linear(config.d_model, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.embedding.weight
-        # RoPE's frequencies (d/2,): a constant of the config in float64, and no buffer, so that `.to(dtype)`, which
-        # casts buffers, cannot round it. The tables of a call are made from it in the precision that they need.
+        # RoPE's frequencies (d/2,), d the numbers that it turns: a constant of the config in float64, and no buffer,
+        # so that `.to(dtype)`, which casts buffers, cannot round it. The tables of a call are made from it in the
+        # precision that they need.
         rope = config.position == "rope"
-        self.freqs = rope_frequencies(config.head_dim, config.rope_theta, config.rope_scaling) if rope else None
+        self.freqs = rope_frequencies(config.rope_dim, config.rope_theta, config.rope_scaling) if rope else None
         self.rope_factor = attention_factor(config.rope_scaling) if rope else 1.0  # on queries and keys: YaRN
         self.slopes = alibi_slopes(config.n_heads) if config.position == "alibi" else None  # (H,), of the same kind
         self.reset_parameters()

@@ -8,6 +8,7 @@ FLOORS = [
     {"config", "tap", "tokenizer_files", "embeddings", "gradients"},
     {"norms", "rope", "positions", "linear"},
     {"tokenization", "attention", "ffn", "kv_cache"},
+    {"gqa"},
     {"transformer"},
     {"trace", "costs", "sampling", "checkpoint", "decoding", "converting"},
     {"generate", "heads", "patching", "published", "units"},

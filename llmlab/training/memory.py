@@ -109,6 +109,7 @@ def training_bytes(
 
 def _expect_countable(config: ModelConfig) -> None:
     for name, wrong in (
+        ("attention", config.attention != "gqa"),
         ("norm_placement", config.norm_placement != "pre"),
         ("n_experts", config.n_experts > 0),
         ("qk_norm", config.qk_norm),

@@ -69,6 +69,8 @@ class CostCalculator(LabWidget):
         self._configs[SHIPPED] = ModelConfig.from_dict(metadata["config"])
         name = config
         if isinstance(config, ModelConfig):
+            if config.attention != "gqa":
+                raise ValueError(f"expected a model with kv heads to vary, got attention={config.attention!r}")
             name = next((name for name, known in self._configs.items() if known == config), GIVEN)
             self._configs[name] = config
         chosen = self._known(name)

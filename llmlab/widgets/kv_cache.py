@@ -136,6 +136,10 @@ class KVCacheStepper(LabWidget):
         edited: str = "",
         **traits: Any,
     ):
+        if model.config.attention != "gqa":
+            raise ValueError(
+                f"expected a model whose cache holds keys and values, got one with attention={model.config.attention!r}"
+            )
         self._model, self._tokenizer = model, tokenizer
         self.steps: list[Step] = []
         super().__init__(prompt=prompt, max_new_tokens=max_new_tokens, **traits)

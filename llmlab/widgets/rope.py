@@ -132,6 +132,8 @@ class RoPERotator(LabWidget):
         if config.position != "rope" or config.rope_scaling:
             told = f"position {config.position!r}" + (" with a scaling" if config.rope_scaling else "")
             raise ValueError(f"expected a model with RoPE and no scaling, whose positions can be turned; got {told}")
+        if config.attention != "gqa":
+            raise ValueError(f"expected a model that turns whole heads, got attention={config.attention!r}")
         bases = tuple(sorted({*BASES, float(config.rope_theta)}))
         table, gains = frequency_table(config.head_dim, bases, config.max_seq_len)
         super().__init__(
