@@ -102,7 +102,8 @@ def kv_cache_bytes(
     """Bytes of a cache of `n_tokens` in each row: 2 · layers · kv heads · head_dim · tokens · rows · itemsize.
 
     With attention="mla" it is (kv_latent_dim + rope_head_dim) · layers · tokens · rows · itemsize. This is a cache that
-    keeps every token, as `kv_cache.KVCache` does, whatever a window hides from the queries; `rolling_cache_bytes` counts one that forgets what no later query can see.
+    keeps every token, as `kv_cache.KVCache` does, whatever a window hides from the queries; one that forgets what no
+    later query can see is counted by `rolling_cache_bytes`.
     """
     _expect_counts(n_tokens, batch_size)
     return n_bytes(config.n_layers * _kept(config), dtype) * n_tokens * batch_size

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import attention_scores, both, causal_mask, check_bias, fused_attention, masked_softmax, weighted_mean
@@ -183,7 +184,8 @@ class LatentAttention(nn.Module):
         k = torch.cat((k, k_rope.expand(-1, self.n_heads, -1, -1)), dim=-1)  # (B, H, S, d + dr)
         q, k, v = tap(self, "q", torch.cat((q, q_rope), dim=-1)), tap(self, "k", k), tap(self, "v", v)
         if not tapped():
-            return fused_attention(q, k, v, mask, causal=causal, bias=bias)
+            v = F.pad(v, (0, self.rope_head_dim))  # the kernel's fast way wants values as wide as keys
+            return fused_attention(q, k, v, mask, causal=causal, bias=bias)[..., : self.head_dim]
         if causal:
             mask = both(mask, causal_mask(q.shape[2], k.shape[2], device=q.device))
         scores = attention_scores(q, k)  # (B, H, T, S)
