@@ -11,12 +11,13 @@ import copy
 import dataclasses
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .config import expect_sizes
+from .gqa import POOLS, pool_kv_heads
 from .transformer import Transformer
 
-HOW = ("mean", "first", "drawn")
+HOW = (*POOLS, "drawn")
 
 
 @torch.no_grad()
@@ -31,7 +32,7 @@ def share_kv_heads(
     Raises ValueError where `n_kv_heads` does not divide the model's, for an unknown `how`, and for latent attention.
     """
     config = model.config
-    if getattr(config, "attention", "gqa") != "gqa":
+    if config.attention != "gqa":
         raise ValueError(f"expected a model with kv heads to share, attention='gqa'; got {config.attention!r}")
     expect_sizes(n_kv_heads=n_kv_heads)
     if config.n_kv_heads % n_kv_heads:
@@ -52,19 +53,6 @@ def share_kv_heads(
                     if name == "weight":
                         new.copy_(torch.randn(new.shape, generator=generator) * config.init_std)
                 else:
-                    new = _pooled(old, n_kv_heads, config.head_dim, how)
+                    new = pool_kv_heads(old, n_kv_heads, config.head_dim, how).clone()
                 setattr(projection, name, nn.Parameter(new, requires_grad=old.requires_grad))
     return shared
-
-
-def _pooled(parameter: Tensor, n_kv_heads: int, head_dim: int, how: str) -> Tensor:
-    """A weight (G·d, D) or a bias (G·d,) of as many rows as `n_kv_heads` heads have."""
-    if parameter.dim() == 1:
-        return pool_kv_heads(parameter[:, None], n_kv_heads, head_dim, how)[:, 0].clone()
-    return pool_kv_heads(parameter, n_kv_heads, head_dim, how).clone()
-
-
-def pool_kv_heads(weight: Tensor, n_kv_heads: int, head_dim: int, how: str = "mean") -> Tensor:
-    """One head in the place of each group of neighbors: weight (G·d, D) -> (n_kv_heads·d, D)."""
-    groups = weight.view(n_kv_heads, -1, head_dim, weight.shape[-1])  # (groups, heads of a group, d, D)
-    return (groups.mean(dim=1) if how == "mean" else groups[:, 0]).flatten(0, 1)

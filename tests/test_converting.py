@@ -139,3 +139,9 @@ def test_a_model_of_another_dtype_stays_in_it():
 def test_what_cannot_be_shared_is_named(held, n_kv_heads, how, message):
     with pytest.raises(ValueError, match=message):
         share_kv_heads(drawn(n_kv_heads=held), n_kv_heads, how=how)
+
+
+def test_a_model_with_latents_has_no_heads_to_share():
+    model = drawn(attention="mla")
+    with pytest.raises(ValueError, match="expected a model with kv heads to share, attention='gqa'; got 'mla'"):
+        share_kv_heads(model, 2)

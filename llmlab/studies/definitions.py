@@ -32,15 +32,19 @@ FFN = Study(
 )
 
 # What is saved goes into the feed-forward layer: a kv head has 2 · 96 · 16 weights, a query head with its part of the
-# output as many, a unit of the feed-forward layer 3 · 96.
+# output as many, a unit of the feed-forward layer 3 · 96. With latents of r numbers the 2 · 96 · 128 weights of keys
+# and values give way to (r + 8) · 96 + 2 · r · 128 + r, and queries have 8 · 96 · 8 more, for the part that RoPE
+# turns: with r = 64 this is more than before, as much as 17 units have, and with r = 24 less, as much as 32.
 KV_HEADS = Study(
     "kv_heads",
-    "What is lost with fewer kv heads, and with fewer heads altogether, at equal parameters?",
+    "What is lost with fewer kv heads, with latents, and with fewer heads altogether, at equal parameters?",
     {
         "8 kv heads": {},
         "2 kv heads": {"n_kv_heads": 2, "d_ff": 320},
         "1 kv head": {"n_kv_heads": 1, "d_ff": 331},
         "2 heads in all": {"n_heads": 2, "d_ff": 384},
+        "MLA, 72 numbers": {"attention": "mla", "kv_latent_dim": 64, "rope_head_dim": 8, "d_ff": 239},
+        "MLA, 32 numbers": {"attention": "mla", "kv_latent_dim": 24, "rope_head_dim": 8, "d_ff": 288},
     },
 )
 
