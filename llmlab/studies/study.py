@@ -78,11 +78,12 @@ class Study:
             lines.append(f"  all settings: {_said(self.base)}")
         width = max(map(len, self.settings))
         for name, changes in self.settings.items():
-            of_all = f"{self.full[name].n_parameters:,} parameters"
-            lines.append(f"  {name:<{width}}  {_said(changes)}, {of_all}")
+            setting = self.full[name]
+            as_it_is = "the laboratory model as it is" if setting.start == "drawn" else "as it is"
+            lines.append(f"  {name:<{width}}  {_said(changes) or as_it_is}, {setting.n_parameters:,} parameters")
         lines.append(f"  seeds {', '.join(map(str, self.seeds))}")
         return "\n".join(lines)
 
 
 def _said(changes: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in changes.items()) or "the laboratory model as it is"
+    return ", ".join(f"{name}={value!r}" for name, value in changes.items())
