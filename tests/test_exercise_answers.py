@@ -4924,4 +4924,298 @@ def test_a_right_answer_on_shared_heads_in_another_form_passes(name, body):
 @pytest.mark.parametrize(("name", "body", "said"), SHARING_WRONG)
 def test_what_is_said_of_an_answer_on_shared_heads_is_true(name, body, said):
     verdict = judge(*on_sharing(name, body))
+
+
+LATENT = {
+    "pool_heads": "def pool_heads(weight, n_kv_heads, head_dim):",
+    "absorb": "def absorb(q, latents, w_k, w_v):",
+    "latent_step": "def latent_step(q, q_rope, new, new_shared, latents, shared, w_k, w_v):",
+    "latent_rope": "def to_cache(x, w_latent, w_shared, cos, sin):",
+    "window_cache": "def attend_in_window(q, keys, values, k, v, window):",
+}
+
+
+def on_latents(name, body):
+    return catalog.find("exercise", f"gqa.{name}"), define(f"{LATENT[name]}\n{indent(body.strip(), '    ')}", "answer")
+
+
+POOL = """
+heads = weight.unflatten(0, (-1, head_dim))
+size = len(heads) // n_kv_heads
+rows = []
+for g in range(n_kv_heads):
+    rows.append(sum(heads[g * size + i] for i in range(size)) / size)
+return torch.cat(rows)
+"""
+ABSORB = """
+asked, mixed, out = [], [], []
+for h in range(len(q)):
+    a = w_k[h].T @ q[h]
+    weights = F.softmax(latents @ a / math.sqrt(q.shape[1]), dim=0)
+    m = (weights[:, None] * latents).sum(0)
+    asked.append(a)
+    mixed.append(m)
+    out.append(w_v[h] @ m)
+return torch.stack(asked), torch.stack(mixed), torch.stack(out)
+"""
+STEP = """
+B, H, d = q.shape
+dr = q_rope.shape[-1]
+latents = torch.cat([latents, new.unsqueeze(1)], dim=1)
+shared = torch.cat([shared, new_shared.unsqueeze(1)], dim=1)
+out = torch.zeros(B, H, d)
+for b in range(B):
+    for h in range(H):
+        a = q[b, h] @ w_k[h]
+        s = latents[b] @ a + shared[b] @ q_rope[b, h]
+        p = torch.softmax(s / math.sqrt(d + dr), 0)
+        out[b, h] = w_v[h] @ (p @ latents[b])
+return out, latents, shared
+"""
+CACHED = """
+latent = x @ w_latent.T
+key = x @ w_shared.T
+half = key.shape[-1] // 2
+first, second = key[:, :half], key[:, half:]
+key = torch.cat((first * cos - second * sin, first * sin + second * cos), 1)
+return latent, key
+"""
+IN_WINDOW = """
+S = len(keys)
+all_keys = torch.cat((keys, k))
+all_values = torch.cat((values, v))
+out = []
+for t in range(len(q)):
+    end = S + t + 1
+    start = max(0, end - window)
+    p = torch.softmax(all_keys[start:end] @ q[t] / math.sqrt(q.shape[1]), 0)
+    out.append(p @ all_values[start:end])
+return torch.stack(out), all_keys[-window:], all_values[-window:]
+"""
+
+LATENT_RIGHT = [
+    ("pool_heads", POOL),
+    ("pool_heads", "return weight.view(n_kv_heads, -1, head_dim, weight.shape[1]).mean(1).view(-1, weight.shape[1])"),
+    ("pool_heads", """
+import numpy as np
+w = weight.double().numpy()
+blocks = w.reshape(n_kv_heads, len(w) // head_dim // n_kv_heads, head_dim, -1)
+return np.concatenate(list(blocks.mean(axis=1)))
+"""),
+    ("pool_heads", """
+H = weight.shape[0] // head_dim
+mix = torch.kron(torch.eye(n_kv_heads), torch.ones(1, H // n_kv_heads) * n_kv_heads / H)
+return torch.kron(mix, torch.eye(head_dim)) @ weight
+"""),
+    ("pool_heads", """
+size = weight.shape[0] // n_kv_heads
+return torch.cat([sum(c.split(head_dim)) / (size // head_dim) for c in weight.split(size)])
+"""),
+    ("absorb", ABSORB),
+    ("absorb", """
+asked = torch.bmm(q[:, None], w_k)[:, 0]
+mixed = F.scaled_dot_product_attention(asked[:, None], latents.expand(len(q), -1, -1),
+                                       latents.expand(len(q), -1, -1), scale=q.shape[-1] ** -0.5)[:, 0]
+return asked, mixed, torch.bmm(w_v, mixed[:, :, None])[:, :, 0]
+"""),
+    ("absorb", """
+q, latents, w_k, w_v = q.double(), latents.double(), w_k.double(), w_v.double()
+asked = (q[:, :, None] * w_k).sum(1)
+scores = torch.einsum("hr,sr->hs", asked, latents) / q.size(1) ** 0.5
+mixed = torch.einsum("hs,sr->hr", scores.softmax(1), latents)
+return asked, mixed, (w_v * mixed[:, None]).sum(2)
+"""),
+    ("absorb", """
+import numpy as np
+q, c, k, v = (t.double().numpy() for t in (q, latents, w_k, w_v))
+asked = np.einsum("hd,hdr->hr", q, k)
+e = np.exp(asked @ c.T / np.sqrt(q.shape[1]))
+mixed = e / e.sum(1, keepdims=True) @ c
+return [asked, mixed, np.einsum("hr,hdr->hd", mixed, v)]
+"""),
+    ("absorb", """
+asked = (w_k.mT @ q[..., None]).squeeze(-1)
+weights = torch.softmax((asked / math.sqrt(q.shape[-1])) @ latents.mT, -1)
+mixed = weights @ latents
+return asked, mixed, (w_v @ mixed[..., None]).squeeze(-1)
+"""),
+    ("latent_step", STEP),
+    ("latent_step", """
+latents = torch.cat((latents, new[:, None]), 1)
+shared = torch.cat((shared, new_shared[:, None]), 1)
+asked = torch.einsum("bhd,hdr->bhr", q, w_k)
+queries = torch.cat((asked, q_rope), -1)
+keys = torch.cat((latents, shared), -1)
+weights = (queries @ keys.transpose(1, 2) / (q.shape[-1] + q_rope.shape[-1]) ** 0.5).softmax(-1)
+return torch.einsum("bhs,bsr,hdr->bhd", weights, latents, w_v), latents, shared
+"""),
+    ("latent_step", """
+latents = torch.cat((latents, new[:, None]), 1)
+shared = torch.cat((shared, new_shared[:, None]), 1)
+k = torch.einsum("bsr,hdr->bhsd", latents, w_k)
+v = torch.einsum("bsr,hdr->bhsd", latents, w_v)
+k = torch.cat((k, shared[:, None].expand(-1, k.shape[1], -1, -1)), -1)
+out = F.scaled_dot_product_attention(torch.cat((q, q_rope), -1)[:, :, None], k, v)
+return out[:, :, 0], latents, shared
+"""),
+    ("latent_step", """
+latents = torch.hstack((latents, new[:, None]))
+shared = torch.hstack((shared, new_shared[:, None]))
+scale = (q.size(2) + q_rope.size(2)) ** -0.5
+a = (q[:, :, None] @ w_k)[:, :, 0]
+s = a * scale @ latents.mT + q_rope * scale @ shared.mT
+e = torch.exp(s - s.amax(-1, keepdim=True))
+m = (e / e.sum(-1, keepdim=True)) @ latents
+return (w_v @ m[..., None])[..., 0], latents, shared
+"""),
+    ("latent_step", """
+import numpy as np
+c = np.concatenate((latents.numpy(), new.numpy()[:, None]), 1)
+s = np.concatenate((shared.numpy(), new_shared.numpy()[:, None]), 1)
+a = np.einsum("bhd,hdr->bhr", q.numpy(), w_k.numpy())
+z = (np.einsum("bhr,bsr->bhs", a, c) + np.einsum("bhr,bsr->bhs", q_rope.numpy(), s))
+z = z / np.sqrt(q.shape[-1] + q_rope.shape[-1])
+e = np.exp(z - z.max(-1, keepdims=True))
+m = np.einsum("bhs,bsr->bhr", e / e.sum(-1, keepdims=True), c)
+return np.einsum("bhr,hdr->bhd", m, w_v.numpy()), c, s
+"""),
+    ("latent_rope", CACHED),
+    ("latent_rope", """
+kept = F.linear(x, torch.cat((w_latent, w_shared)))
+r = len(w_latent)
+a, b = kept[:, r:].chunk(2, -1)
+return kept[:, :r], torch.hstack((a * cos - b * sin, a * sin + b * cos))
+"""),
+    ("latent_rope", """
+key = x @ w_shared.T
+half = key.shape[1] // 2
+other = torch.cat((-key[:, half:], key[:, :half]), -1)
+return x @ w_latent.T, key * torch.cat((cos, cos), -1) + other * torch.cat((sin, sin), -1)
+"""),
+    ("latent_rope", """
+import numpy as np
+key = x.double().numpy() @ w_shared.double().numpy().T
+a, b = np.split(key, 2, axis=1)
+c, s = cos.numpy(), sin.numpy()
+return x @ w_latent.T, np.hstack([a * c - b * s, b * c + a * s])
+"""),
+    ("latent_rope", """
+from llmlab.rope import rotate
+key = x @ w_shared.T
+return x @ w_latent.T, rotate(key, torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1), "half")
+"""),
+    ("window_cache", IN_WINDOW),
+    ("window_cache", """
+from llmlab.attention import sliding_window_mask
+keys, values = torch.cat((keys, k)), torch.cat((values, v))
+mask = sliding_window_mask(len(q), window, len(keys))
+out = F.scaled_dot_product_attention(q[None, None], keys[None], values[None], attn_mask=mask)[0, 0]
+return out, keys[-window:], values[-window:]
+"""),
+    ("window_cache", """
+keys, values = torch.cat((keys, k)), torch.cat((values, v))
+n, S = len(q), len(keys)
+age = torch.arange(S - n, S)[:, None] - torch.arange(S)[None]
+scores = q @ keys.T / math.sqrt(q.shape[1])
+scores[(age < 0) | (age >= window)] = -math.inf
+return scores.softmax(1) @ values, keys[max(0, S - window):], values[max(0, S - window):]
+"""),
+    ("window_cache", """
+out = []
+for i in range(len(q)):
+    keys, values = torch.cat((keys, k[i:i+1]))[-window:], torch.cat((values, v[i:i+1]))[-window:]
+    out.append(torch.softmax(q[i] @ keys.T / q.shape[1] ** 0.5, -1) @ values)
+return torch.stack(out), keys, values
+"""),
+    ("window_cache", """
+keys, values = torch.vstack((keys, k)), torch.vstack((values, v))
+allowed = torch.ones(len(q), len(keys)).tril(len(keys) - len(q)).triu(len(keys) - len(q) - window + 1)
+e = torch.exp(q @ keys.T / q.shape[1] ** 0.5) * allowed
+return (e / e.sum(1, keepdim=True)) @ values, keys[-window:], values[-window:]
+"""),
+]  # fmt: skip
+
+# (exercise, a right body, what is changed in it, into what, what is said)
+LATENT_WRONG = [
+    ("pool_heads", POOL, "g * size + i", "g + i * n_kv_heads", "dealt out in turn"),
+    ("pool_heads", POOL, " / size)", ")", "added up"),
+    ("pool_heads", POOL, "sum(heads[g * size + i] for i in range(size)) / size", "heads[g * size]",
+     "first head of each"),
+    ("pool_heads", POOL, "sum(heads[g * size + i] for i in range(size)) / size", "heads[g]", "first G heads"),
+    ("pool_heads", POOL, "sum(heads[g * size + i] for i in range(size)) / size", "heads.mean(0)", "came out alike"),
+    ("pool_heads", POOL, "torch.cat(rows)", "torch.stack(rows)", "a dimension of their own"),
+    ("pool_heads", POOL, " / size)", " / n_kv_heads)", "expected"),
+    ("pool_heads", POOL, " / size)", " / size ** 0.5)", "root of the number"),
+    ("pool_heads", POOL, "torch.cat(rows)", "torch.cat([r for r in rows for _ in range(size)])", "as many heads as"),
+    ("pool_heads", POOL, "range(size)) /", "range(1, size)) /", "expected"),
+    ("pool_heads", POOL, "for i in range(size)) / size", "for i in range(size)) // size", "expected"),
+    ("absorb", ABSORB, "w_k[h].T @ q[h]", "w_v[h].T @ q[h]", "moved by w_v"),
+    ("absorb", ABSORB, "w_v[h] @ m", "w_k[h] @ m", "go through w_k"),
+    ("absorb", ABSORB, "q.shape[1])", "latents.shape[1])", "divided by √r"),
+    ("absorb", ABSORB, " / math.sqrt(q.shape[1])", "", "not divided by √d"),
+    ("absorb", ABSORB, "math.sqrt(q.shape[1])", "q.shape[1]", "divided by d"),
+    ("absorb", ABSORB, "w_k[h]", "w_k[0]", "matrices of head 0"),
+    ("absorb", ABSORB, "w_v[h]", "w_v[0]", "matrices of head 0"),
+    ("absorb", ABSORB, "asked.append(a)", "asked.append(a / math.sqrt(q.shape[1]))", "come back divided"),
+    ("absorb", ABSORB, "mixed.append(m)", "mixed.append(weights)", "is the weights"),
+    ("absorb", ABSORB, "return torch.stack(asked), torch.stack(mixed), ", "return ", "only what the heads read"),
+    ("absorb", ABSORB, "mixed.append(m)", "mixed.append(latents.mean(0))", "expected"),
+    ("absorb", ABSORB, "asked.append(a)", "asked.append(q[h])", "expected"),
+    ("latent_step", STEP, "d + dr", "d", "divided by √d"),
+    ("latent_step", STEP, "d + dr", "latents.shape[-1] + dr", "√(r + dr)"),
+    ("latent_step", STEP, "math.sqrt(d + dr)", "(d ** 0.5 + dr ** 0.5)", "two roots are added"),
+    ("latent_step", STEP, "latents[b] @ a + shared[b] @ q_rope[b, h]", "latents[b] @ a", "RoPE part is missing"),
+    ("latent_step", STEP, "latents[b] @ a + shared[b] @ q_rope[b, h]", "shared[b] @ q_rope[b, h]",
+     "only the RoPE part"),
+    ("latent_step", STEP, "p = torch", "s[-1] = -torch.inf\n        p = torch", "numbers differ"),
+    ("latent_step", STEP, "latents[b] @ a", "latents[0] @ a", "only the first is right"),
+    ("latent_step", STEP, "return out, latents, shared", "return out", "only what the heads read"),
+    ("latent_step", STEP, "return out, latents, shared", "return out, latents[:, :-1], shared[:, :-1]", "as it was"),
+    ("latent_step", STEP, "[latents, new.unsqueeze(1)]", "[new.unsqueeze(1), latents]", "numbers differ"),
+    ("latent_step", STEP, "return out, latents", "return out.view(B, -1), latents", "expected"),
+    ("latent_rope", CACHED, "key = torch.cat((first * cos - second * sin, first * sin + second * cos), 1)", "pass",
+     "nothing is turned now"),
+    ("latent_rope", CACHED, "first * cos - second * sin, first * sin + second * cos",
+     "first * cos + second * sin, second * cos - first * sin", "the other way round"),
+    ("latent_rope", CACHED, "return latent, key", "return key, latent", "exchanged in what comes back"),
+    ("latent_rope", CACHED, "return latent, key", "return torch.cat((latent, key), 1)", "still one tensor"),
+    ("latent_rope", CACHED, "return latent, key", "return latent", "only the latents"),
+    ("latent_rope", CACHED, "key[:, :half], key[:, half:]", "key[:, ::2], key[:, 1::2]", "numbers differ"),
+    ("latent_rope", CACHED, "half = ", "cos, sin = cos[:1], sin[:1]\nhalf = ", "turned as the first one"),
+    ("latent_rope", CACHED, "half = ", "cos, sin = sin, cos\nhalf = ", "cosine and sine are exchanged"),
+    ("latent_rope", CACHED, "half = ", "cos, sin = cos[:, :1], sin[:, :1]\nhalf = ", "by the first angle"),
+    ("latent_rope", CACHED, "first * cos - second * sin, first * sin + second * cos",
+     "first * cos - second * sin, second * cos", "expected"),
+    ("latent_rope", CACHED, "first * cos - second * sin, first * sin + second * cos",
+     "first * sin + second * cos, first * cos - second * sin", "expected"),
+    ("window_cache", IN_WINDOW, "end - window)", "end - window + 1)", "oldest token of the window is lost"),
+    ("window_cache", IN_WINDOW, "end - window)", "end - window - 1)", "one token too many is seen"),
+    ("window_cache", IN_WINDOW, "max(0, end - window)", "0", "no window in the mask"),
+    ("window_cache", IN_WINDOW, "max(0, end - window)", "end - window", "numbers differ"),
+    ("window_cache", IN_WINDOW, "end = S + t + 1", "end = len(all_keys)", "expected"),
+    ("window_cache", IN_WINDOW, "all_keys[-window:], all_values[-window:]", "all_keys, all_values",
+     "nothing is forgotten"),
+    ("window_cache", IN_WINDOW, "all_keys[-window:], all_values[-window:]", "all_keys[:window], all_values[:window]",
+     "first `window` tokens are held"),
+    ("window_cache", IN_WINDOW, "all_keys[-window:], all_values[-window:]",
+     "all_keys[1 - window:], all_values[1 - window:]",
+     "one token too few is held"),
+    ("window_cache", IN_WINDOW, "all_keys[-window:], all_values[-window:]", "keys, values", "new tokens are not held"),
+    ("window_cache", IN_WINDOW, "all_keys[-window:], all_values[-window:]", "k, v", "only the new tokens are held"),
+    ("window_cache", IN_WINDOW, "all_keys = ", "keys, values = keys[:0], values[:0]\nS = 0\nall_keys = ",
+     "numbers differ"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "body"), LATENT_RIGHT)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_right_answer_on_latents_passes(name, body, seed):
+    verdict = judge(*on_latents(name, body), seed=seed)
+    assert verdict.status == "right", verdict
+
+
+@pytest.mark.parametrize(("name", "right", "was", "now", "said"), LATENT_WRONG)
+def test_what_is_said_of_an_answer_on_latents_is_true(name, right, was, now, said):
+    assert was in right
+    verdict = judge(*on_latents(name, right.replace(was, now)))
     assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict

@@ -984,6 +984,48 @@ def intervals_one_by_one(runs, drawn):
     return np.array(ends)
 
 
+def pooled_by_pytorch(weight, n_kv_heads, head_dim):
+    heads = weight.reshape(1, -1, head_dim * weight.shape[1]).mT  # (1, d·D, H)
+    means = F.avg_pool1d(heads, heads.shape[2] // n_kv_heads)  # (1, d·D, G)
+    return means.mT.reshape(-1, weight.shape[1])
+
+
+def absorbed_head_by_head(q, latents, w_k, w_v):
+    moved, mixed, read = [], [], []
+    for query, to_key, to_value in zip(q, w_k, w_v, strict=True):
+        latent = torch.zeros(latents.shape[1], requires_grad=True)
+        moved.append(torch.autograd.grad(query @ (to_key @ latent), latent)[0])  # the slope of a linear function
+        keys = F.linear(latents, to_key)
+        mixed.append(F.scaled_dot_product_attention(query[None, None], keys[None], latents[None])[0, 0])
+        read.append(
+            F.scaled_dot_product_attention(query[None, None], keys[None], F.linear(latents, to_value)[None])[0, 0]
+        )
+    return torch.stack(moved), torch.stack(mixed), torch.stack(read)
+
+
+def stepped_with_keys(q, q_rope, new, new_shared, latents, shared, w_k, w_v):
+    latents, shared = (torch.stack([torch.vstack(two) for two in zip(*of, strict=True)])
+                       for of in ((latents, new), (shared, new_shared)))  # fmt: skip
+    of_heads = latents[:, None].expand(-1, len(w_k), -1, -1)  # (B, H, S, r)
+    keys = torch.cat((of_heads @ w_k.mT, shared[:, None].expand(-1, len(w_k), -1, -1)), -1)
+    queries = torch.cat((q, q_rope), -1)[:, :, None]
+    return F.scaled_dot_product_attention(queries, keys, of_heads @ w_v.mT)[:, :, 0], latents, shared
+
+
+def cached_by_complex(x, w_latent, w_shared, cos, sin):
+    key, half = F.linear(x, w_shared), cos.shape[1]
+    turned = torch.complex(key[:, :half], key[:, half:]) * torch.complex(cos, sin)
+    return F.linear(x, w_latent), torch.cat((turned.real, turned.imag), 1)
+
+
+def window_token_by_token(q, keys, values, k, v, window):
+    out = []
+    for query, key, value in zip(q, k, v, strict=True):
+        keys, values = torch.vstack((keys, key))[-window:], torch.vstack((values, value))[-window:]
+        out.append(F.scaled_dot_product_attention(query[None, None], keys[None], values[None])[0, 0])
+    return torch.stack(out), keys, values
+
+
 OTHERS = {
     "training.decode": number_by_walking_up,
     "training.to_bfloat16": lambda x: x.to(torch.bfloat16).float(),
@@ -1066,6 +1108,11 @@ OTHERS = {
     "kv_cache.generate": lambda model, ids, n, cache: generated(model, ids, n, cache=cache),
     "kv_cache.cache_bytes": nbytes,
     "kv_cache.rollback": cut_row_by_row,
+    "gqa.pool_heads": pooled_by_pytorch,
+    "gqa.absorb": absorbed_head_by_head,
+    "gqa.latent_step": stepped_with_keys,
+    "gqa.latent_rope": cached_by_complex,
+    "gqa.window_cache": window_token_by_token,
     "kv_cache.padding": in_one_batch,
     "kv_cache.reuse": to_the_common_prefix,
     "kv_cache.fastest_step": in_exact_fractions,

@@ -10,7 +10,7 @@ FLOORS = [
     {"tokenization", "attention", "ffn", "kv_cache"},
     {"gqa"},
     {"transformer"},
-    {"trace", "costs", "sampling", "checkpoint", "decoding"},
+    {"trace", "costs", "sampling", "checkpoint", "decoding", "converting"},
     {"generate", "heads", "patching", "published", "units"},
     {"world"},
     {"editing", "forgetting", "repetition"},

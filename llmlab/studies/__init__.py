@@ -4,7 +4,19 @@
 `data/studies/NAME.json`. `studies.load("NAME")` opens that record: tables, paired differences with intervals, a plot.
 """
 
-from .definitions import DIGITS, FAULTS, FFN, KV_HEADS, LABORATORY, LONGER, NOISY, POSITIONS, SCALING, STUDIES
+from .definitions import (
+    DIGITS,
+    FAULTS,
+    FFN,
+    KV_HEADS,
+    LABORATORY,
+    LONGER,
+    NOISY,
+    POSITIONS,
+    SCALING,
+    STUDIES,
+    UPTRAINING,
+)
 from .laboratory import Setting
 from .measures import ByPosition, Examination, Longer, UnseenLoss
 from .recorded import Recorded, load
@@ -22,6 +34,7 @@ __all__ = [
     "POSITIONS",
     "SCALING",
     "STUDIES",
+    "UPTRAINING",
     "ByPosition",
     "Examination",
     "Longer",

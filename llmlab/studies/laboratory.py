@@ -19,6 +19,7 @@ import torch
 
 from .. import data_path, load_model
 from ..config import ModelConfig
+from ..converting import HOW, share_kv_heads
 from ..costs import n_parameters
 from ..tokenization import GPT2_PATTERN, SINGLE_DIGIT_PATTERN, BPETokenizer
 from ..training import Batch, Trainer, TrainingConfig, WorldBatches, train_tokenizer
@@ -28,6 +29,7 @@ from .reading import DamagedBatches, over_and_over
 
 MODEL = ModelConfig(vocab_size=4096, d_model=96, n_layers=3, n_heads=8, head_dim=16, d_ff=256, init_std=0.05)
 SHIPPED = ModelConfig(vocab_size=4096, d_model=192, n_layers=6, n_heads=6, n_kv_heads=2, head_dim=32, d_ff=512)
+MHA = ModelConfig(vocab_size=4096, d_model=96, n_layers=4, n_heads=8, head_dim=16, d_ff=256)
 TRAINING = TrainingConfig(n_steps=1600, batch_size=4, seq_len=256, learning_rate=4e-3, warmup=50)
 MIXTURE = {
     "copying": 0.06,
@@ -41,7 +43,8 @@ MIXTURE = {
     "paraphrases": 0.12,
 }
 LISTS_FIRST = 400
-STARTS = ("drawn", "shipped")
+STARTS = {"drawn": MODEL, "shipped": SHIPPED, "mha": MHA}  # and the shapes of their models
+FILES = {"shipped": "model", "mha": "mha"}
 # How a text is cut before pairs are merged; the patterns differ in nothing but numbers. The shipped tokenizer has a
 # token for each digit; up to three may be one as in GPT-4's; any number may, with the space before it, as in GPT-2's.
 DIGITS = {
@@ -57,8 +60,9 @@ class Setting:
 
     `digits` says how the tokenizer cuts numbers: "alone" is the shipped one, the others are trained for this. Without
     `apart` the documents of a row stand in one context, and positions count from the row's start (`training.pack`).
-    `start` says what is trained: "drawn" weights, or those of the "shipped" model, whose shape it then has. `reading`
-    is that of `world.document`, and an empty `mixture` is the reading's own.
+    `start` says what is trained: "drawn" weights, or those of the "shipped" model or of its sibling "mha", whose shape
+    it then has. `convert` says how that one is given fewer kv heads (`llmlab.converting`). `reading` is that of
+    `world.document`, and an empty `mixture` is the reading's own.
 
     `noise` is the share of documents that are damaged (`reading.DamagedBatches`). With `repeat` = n, the batches of the
     first n steps are read over and over. `fault` is one of `faults.FAULTS`.
@@ -75,12 +79,19 @@ class Setting:
     noise: float = 0.0
     repeat: int = 0
     fault: str = faults.NONE
+    convert: str | None = None
 
     def __post_init__(self):
         if self.digits not in DIGITS:
             raise ValueError(f"expected digits to be one of {', '.join(DIGITS)}; got {self.digits!r}")
         if self.start not in STARTS:
             raise ValueError(f"expected start to be one of {', '.join(STARTS)}; got {self.start!r}")
+        if self.convert is not None and (self.convert not in HOW or self.start == "drawn"):
+            of = f"got {self.convert!r} with start {self.start!r}"
+            raise ValueError(f"expected convert to be one of {', '.join(HOW)}, of a model that is trained; {of}")
+        held, wanted = STARTS[self.start].n_kv_heads, self.model.n_kv_heads
+        if self.start != "drawn" and self.convert is None and wanted != held:
+            raise ValueError(f"the model {self.start!r} has {held} kv heads, expected convert with {wanted}")
         if self.fault not in faults.FAULTS:
             raise ValueError(f"expected fault to be one of {', '.join(faults.FAULTS)}; got {self.fault!r}")
         if not 0 <= self.noise <= 1 or self.repeat < 0:
@@ -106,7 +117,8 @@ class Setting:
         model = usual | {name: value for name, value in overrides.items() if name in of_model}
         training = {name: value for name, value in overrides.items() if name in of_training}
         rest = {name: value for name, value in overrides.items() if name in ours}
-        begins = SHIPPED if rest.get("start", self.start) == "shipped" != self.start else self.model
+        start = rest.get("start", self.start)
+        begins = self.model if start in ("drawn", self.start) else STARTS.get(start, self.model)
         return dataclasses.replace(
             self,
             model=dataclasses.replace(begins, **model),
@@ -120,7 +132,7 @@ class Setting:
         training.pop("seed")
         rest = {"mixture": dict(self.mixture), "lists_first": self.lists_first, "digits": self.digits}
         later = {"apart": True, "start": "drawn", "reading": 1}  # left out where usual, so that recorded keys stay
-        later |= {"noise": 0.0, "repeat": 0, "fault": faults.NONE}
+        later |= {"noise": 0.0, "repeat": 0, "fault": faults.NONE, "convert": None}
         rest |= {name: getattr(self, name) for name, usual in later.items() if getattr(self, name) != usual}
         return {"model": self.model.to_dict(), "training": training, **rest}
 
@@ -170,10 +182,15 @@ class Setting:
 
     def new_model(self, seed: int) -> Transformer:
         """The model before training. Models of other settings begin with the same numbers wherever name, shape and
-        spread of a parameter are the same. The shipped model begins with its weights, whatever the seed."""
+        spread of a parameter are the same. A trained model begins with its weights, whatever the seed; what is drawn
+        anew where it is converted depends on that."""
         model = Transformer(self.model)
-        if self.start == "shipped":
-            model.load_state_dict(load_model()[0].state_dict())
+        if self.start in FILES:
+            trained = load_model(FILES[self.start])[0]
+            if self.convert is not None:
+                generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} kv heads".encode()))
+                trained = share_kv_heads(trained, self.model.n_kv_heads, how=self.convert, generator=generator)
+            model.load_state_dict(trained.state_dict())
             return model.eval()
         model.reset_parameters(lambda name: torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode())))
         return model.eval()

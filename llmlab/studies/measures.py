@@ -64,8 +64,9 @@ class Examination:
 
     def documents(self, setting: Setting) -> list[str]:
         """The texts whose loss is measured."""
-        mixture = dict(setting.mixture)
-        return [one.text for one in islice(world.documents(UNSEEN, skills=mixture), self.n_documents)]
+        mixture = dict(setting.mixture) or None
+        documents = world.documents(UNSEEN, skills=mixture, reading=setting.reading)
+        return [one.text for one in islice(documents, self.n_documents)]
 
     def checksum(self, setting: Setting) -> int:
         """A number that changes with any text that is asked: items with their answers, and documents."""

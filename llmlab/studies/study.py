@@ -64,13 +64,13 @@ class Study:
 
     def seeds_of(self, name: str) -> tuple[int, ...]:
         """The seeds that a setting is run with: the first only where all would do the same, since nothing is trained
-        and the weights are the shipped ones."""
+        and no weights are drawn."""
         return self.seeds[:1] if self.trains_nothing(name) else self.then.get(name, self.seeds)
 
     def trains_nothing(self, name: str) -> bool:
-        """Whether every seed ends with the same model, the shipped one."""
+        """Whether every seed ends with the same model, a shipped one as it is or with the means of its heads."""
         setting = self.full[name]
-        return setting.start == "shipped" and not setting.training.n_steps
+        return setting.start != "drawn" and setting.convert != "drawn" and not setting.training.n_steps
 
     def __repr__(self) -> str:
         lines = [f"study {self.name!r}: {self.question}"]
@@ -78,11 +78,12 @@ class Study:
             lines.append(f"  all settings: {_said(self.base)}")
         width = max(map(len, self.settings))
         for name, changes in self.settings.items():
-            of_all = f"{self.full[name].n_parameters:,} parameters"
-            lines.append(f"  {name:<{width}}  {_said(changes)}, {of_all}")
+            setting = self.full[name]
+            as_it_is = "the laboratory model as it is" if setting.start == "drawn" else "as it is"
+            lines.append(f"  {name:<{width}}  {_said(changes) or as_it_is}, {setting.n_parameters:,} parameters")
         lines.append(f"  seeds {', '.join(map(str, self.seeds))}")
         return "\n".join(lines)
 
 
 def _said(changes: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in changes.items()) or "the laboratory model as it is"
+    return ", ".join(f"{name}={value!r}" for name, value in changes.items())

@@ -1,7 +1,7 @@
 """Exercises, questions and predictions of the chapter on shared heads, a module for each of its notebooks."""
 
-from . import sharing
+from . import latent, sharing
 
-EXERCISES = (*sharing.EXERCISES,)
-PREDICTIONS = (*sharing.PREDICTIONS,)
-QUESTIONS = (*sharing.QUESTIONS,)
+EXERCISES = (*sharing.EXERCISES, *latent.EXERCISES)
+PREDICTIONS = (*sharing.PREDICTIONS, *latent.PREDICTIONS)
+QUESTIONS = (*sharing.QUESTIONS, *latent.QUESTIONS)
