@@ -50,10 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
         skip=skip,
     )
     save(small, target)
-    for name in ("tokenizer.json",):
-        beside = (source.parent if source.is_file() else source) / name
-        if beside.is_file():
-            shutil.copyfile(beside, arguments.out / name)
+    tokenizer = (source.parent if source.is_file() else source) / "tokenizer.json"
+    if tokenizer.is_file() and not (arguments.out / "tokenizer.json").exists():
+        shutil.copyfile(tokenizer, arguments.out / "tokenizer.json")
     again, tokens = load(target), torch.arange(min(8, model.config.vocab_size))[None]  # (1, T)
     with torch.inference_mode():
         if not torch.equal(again(tokens), small(tokens)):
@@ -62,7 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
     n_chosen = sum(sizes[name] for name in chosen)
     before, after = model_bytes(model), model_bytes(small)
     print(f"{n_numbers:,} numbers, {n_chosen:,} of them in {len(chosen)} matrices that are quantized")
-    print(f"before: {before:,} bytes, {8 * before / n_numbers:.2f} bits a number")
+    files = [source] if source.is_file() else list(source.glob("*.safetensors"))
+    on_disk = f"; {sum(file.stat().st_size for file in files):,} in its file" if files else ""
+    print(f"before: {before:,} bytes in memory, {8 * before / n_numbers:.2f} bits a number{on_disk}")
     print(f"after:  {after:,} bytes, {8 * after / n_numbers:.2f} bits a number with scales and what is left as it was")
     print(f"{target} ({target.stat().st_size:,} bytes)")
     return 0
