@@ -40,9 +40,7 @@ def save(model: Transformer, path: str | Path, **metadata: Any) -> None:
         if not isinstance(layer, QuantizedLinear | QuantizedEmbedding):
             continue
         if KINDS.get(type(layer).__name__) is not type(layer):
-            raise ValueError(
-                f"{path_of} is a {type(layer).__name__}, which a file cannot hold; known: {', '.join(KINDS)}"
-            )
+            raise ValueError(f"{path_of} is of type {type(layer).__name__}; a file can hold {', '.join(KINDS)}")
         packed = layer.packed
         described = layers.setdefault(id(packed), _described(path_of, packed))
         described["layers"][path_of] = _kind(layer)
