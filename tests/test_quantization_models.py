@@ -155,7 +155,7 @@ def test_what_is_left_can_be_quantized_later():
     assert torch.equal(second(tokens), quantize_model(model, {"*": 4, "embedding": 8})(tokens))
 
 
-def test_any_quantized_matrix_fills_a_layer_a_codebook_too():
+def test_any_quantized_matrix_fills_a_layer_and_a_file_a_codebook_too(tmp_path):
     model = random_model(TINY["gpt2"])
     levels = torch.linspace(-1, 1, 16) ** 3
     made = {}
@@ -170,6 +170,11 @@ def test_any_quantized_matrix_fills_a_layer_a_codebook_too():
             by_hand.get_submodule(name).weight.copy_(levels[quantized.codes.long()] * quantized.scale)
         tokens = random_tokens(model.config, 2, 7)
         assert relative(small(tokens), by_hand(tokens)) < 1e-6
+        save(small, tmp_path / "model.safetensors")
+        assert torch.equal(load(tmp_path / "model.safetensors")(tokens), small(tokens))
+    assert (tmp_path / "model.safetensors").stat().st_size > model_bytes(small)
+    with pytest.raises(ValueError, match=r"expected codes below 8, one for each level; got 15"):
+        PackedWeight(Quantized(made["embedding"].codes, made["embedding"].scale, None, 4, "channel", levels=levels[:8]))
     with pytest.raises(ValueError, match=r"has no matrix 'blocks.0.up' to quantize; near it are"):
         with_quantized(model, {"blocks.0.up": made["embedding"]})
     with pytest.raises(ValueError, match=r"expected blocks.0.ffn.up of shape"):
@@ -203,6 +208,17 @@ def test_half_precision_rounds_no_scale():
     tokens = random_tokens(small.config, 2, 6)
     assert half(tokens).dtype == torch.bfloat16
     assert relative(half(tokens).float(), small(tokens)) < 0.05
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_models_of_other_dtypes_are_packed_and_opened_in_theirs(dtype, tmp_path):
+    model = random_model(TINY["gpt2"]).to(dtype)
+    small, tokens = quantize_model(model, 6, group_size=8, symmetric=False), random_tokens(model.config, 2, 6)
+    save(small, tmp_path / "model.safetensors")
+    again = load(tmp_path / "model.safetensors")
+    with torch.inference_mode():
+        assert small(tokens).dtype == dtype and torch.equal(again(tokens), small(tokens))
+        assert relative(small(tokens).double(), model(tokens).double()) < 0.2
 
 
 @pytest.mark.parametrize("family", TINY)

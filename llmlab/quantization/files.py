@@ -25,7 +25,7 @@ from .quantized import Quantized
 KINDS = {kind.__name__: kind for kind in (QuantizedLinear, QuantizedEmbedding, IntegerLinear)}
 PARTS = ("codes", "scale", "zero_point", "levels")
 LIMITS = ("low", "high")  # of the inputs of a layer that quantizes them by calibration
-DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float16, torch.bfloat16)}
+DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in checkpoint.FLOATS}
 
 
 def save(model: Transformer, path: str | Path, **metadata: Any) -> None:

@@ -81,7 +81,7 @@ def dequantize_model(model: Transformer) -> Transformer:
 
     Raises ValueError where activations are quantized too: plain layers cannot do that.
     """
-    paths = [(path, layer) for path, layer in model.named_modules(remove_duplicate=False)]
+    paths = list(model.named_modules(remove_duplicate=False))
     model = copy.deepcopy(model)
     made: dict[int, nn.Parameter] = {}
     for path, layer in paths:
