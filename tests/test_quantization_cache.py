@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from models import TINY, random_model, random_tokens, relative
 
 from llmlab import load_model, world
@@ -160,7 +162,7 @@ def rounded(x, bits, along, size, symmetric=False):
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "options",
     [
         {"bits": 8},
         {"bits": 4, "symmetric": True},
@@ -169,9 +171,9 @@ def rounded(x, bits, along, size, symmetric=False):
     ],
     ids=str,
 )
-def test_a_cache_gives_back_what_was_rounded_group_by_group(settings):
-    size, cache = 5, QuantizedKVCache(WIDE, 2, group_size=5, **settings)
-    symmetric, bits = settings.get("symmetric", False), settings["bits"]
+def test_a_cache_gives_back_what_was_rounded_group_by_group(options):
+    size, cache = 5, QuantizedKVCache(WIDE, 2, group_size=5, **options)
+    symmetric, bits = options.get("symmetric", False), options["bits"]
     k, v = normal(2, 2, 23, 12), normal(2, 2, 23, 12, seed=1)
     done = 0
     for n in (1, 7, 2, 1, 1, 1, 5, 4, 1):
@@ -180,17 +182,17 @@ def test_a_cache_gives_back_what_was_rounded_group_by_group(settings):
             keys, values = cache.update(layer, k[:, :, done : done + n] + layer, v[:, :, done : done + n])
             for row in range(2):
                 kept = int(past[row])
-                wanted = rounded(k[row, :, :kept] + layer, bits, settings.get("keys", "channel"), size, symmetric)
+                wanted = rounded(k[row, :, :kept] + layer, bits, options.get("keys", "channel"), size, symmetric)
                 assert torch.equal(keys[row, :, :kept], wanted)
-                value_bits = settings.get("value_bits", bits)
-                wanted = rounded(v[row, :, :kept], value_bits, settings.get("values", "token"), size, symmetric)
+                value_bits = options.get("value_bits", bits)
+                wanted = rounded(v[row, :, :kept], value_bits, options.get("values", "token"), size, symmetric)
                 assert torch.equal(values[row, :, :kept], wanted)
             assert torch.equal(keys[:, :, kept:], k[:, :, done : done + n] + layer)
             assert torch.equal(values[:, :, kept:], v[:, :, done : done + n])
         cache.advance(n)
         done += n
         assert cache.lengths.tolist() == [done, done]
-    kept = torch.stack([rounded(row, bits, settings.get("keys", "channel"), size, symmetric) for row in k])
+    kept = torch.stack([rounded(row, bits, options.get("keys", "channel"), size, symmetric) for row in k])
     assert torch.equal(cache.keys(0), kept)
 
 
@@ -265,6 +267,47 @@ def bytes_by_hand(batch, n, size, width, bits, heads=2, layers=2):
     codes = each * groups * -(-size * width * bits // 8)
     yield codes + each * groups * width * 3 + each * rest * width * 4  # keys: a scale a channel
     yield codes + each * groups * size * -(-width // size) * 3 + each * rest * width * 4  # values: one a token
+
+
+class OneRow:
+    """What one row of a cache holds, token by token: the slow and plain way."""
+
+    def __init__(self):
+        self.tokens, self.n_groups = torch.zeros(2, 0, 12), 0  # (G, T, d)
+
+    def settle(self, size, along):
+        full = self.tokens.shape[1] // size
+        begin = self.n_groups * size
+        self.tokens = torch.cat([self.tokens[:, :begin], rounded(self.tokens[:, begin:], 3, along, size)], dim=1)
+        self.n_groups = full
+
+    def truncate(self, length, size):
+        self.tokens, self.n_groups = self.tokens[:, :length], min(self.n_groups, length // size)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.lists(st.integers(1, 7) | st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=8),
+)
+def test_any_order_of_calls_and_cuts_is_that_of_each_row_alone(n_rows, size, calls):
+    cache, rows = QuantizedKVCache(WIDE, n_rows, bits=3, group_size=size), [OneRow() for _ in range(n_rows)]
+    for number, call in enumerate(calls):
+        if isinstance(call, list):  # shares of what each row holds
+            lengths = [int(share * row.tokens.shape[1]) for share, row in zip(call, rows, strict=False)]
+            cache.truncate(lengths)
+            for row, length in zip(rows, lengths, strict=True):
+                row.truncate(length, size)
+            continue
+        new = normal(n_rows, 2, call, 12, seed=number)
+        found = [cache.update(layer, new, new) for layer in range(2)][1][0]
+        cache.advance(call)
+        for row, mine, keys in zip(rows, new, found, strict=True):
+            row.settle(size, "channel")
+            row.tokens = torch.cat([row.tokens, mine], dim=1)
+            assert torch.equal(keys[:, : row.tokens.shape[1]], row.tokens)
+        assert cache.lengths.tolist() == [row.tokens.shape[1] for row in rows]
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
