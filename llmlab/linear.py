@@ -118,11 +118,17 @@ def vector_product(weight: Tensor, bias: Tensor | None = None) -> Callable[..., 
     return multiply
 
 
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x · weightᵀ + bias by the faster kernel. x (..., in), weight (out, in) -> (..., out)."""
+    n_in = weight.shape[1]
+    if x.shape[-1] == n_in and takes_blocks(weight, x.numel() // n_in):
+        return by_blocks(x, weight, bias)
+    return plain(x, weight, bias)
+
+
 class Linear(nn.Linear):
     """`torch.nn.Linear`, with the same parameters and, up to rounding, the same results: (..., in) -> (..., out)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., in) -> (..., out)."""
-        if x.shape[-1] == self.in_features and takes_blocks(self.weight, x.numel() // self.in_features):
-            return by_blocks(x, self.weight, self.bias)
-        return plain(x, self.weight, self.bias)
+        return product(x, self.weight, self.bias)

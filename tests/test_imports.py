@@ -15,7 +15,7 @@ FLOORS = [
     {"world"},
     {"editing", "forgetting", "repetition"},
     {"training"},
-    {"model_card"},
+    {"model_card", "quantization"},
     {"plots"},
     {"studies"},
     {"widgets"},
