@@ -217,13 +217,15 @@ class LatentAttention(nn.Module):
         shape = (n_heads, self.head_dim, self.kv_latent_dim)
         q = torch.einsum("bhtd,hdr->bhtr", q, self.k_up.weight.view(shape))  # (B, H, T, r): Wᵀq
         wide = torch.promote_types(q.dtype, torch.float32)
-        latent, scale = latent.to(wide), math.sqrt(self.head_dim + self.rope_head_dim)
-        by_content = (q.to(wide) / scale).flatten(1, 2) @ latent[:, 0].transpose(1, 2)  # (B, H·T, S)
-        by_place = (q_rope.to(wide) / scale).flatten(1, 2) @ k_rope[:, 0].to(wide).transpose(1, 2)  # (B, H·T, S)
-        scores = (by_content + by_place).view(batch, n_heads, n_new, -1)  # (B, H, T, S)
+        scale = math.sqrt(self.head_dim + self.rope_head_dim)
+        latent, k_rope = latent[:, 0].to(wide), k_rope[:, 0].to(wide)  # (B, S, r), (B, S, dr)
+        rows, rows_rope = ((part.to(wide) / scale).flatten(1, 2).mT for part in (q, q_rope))  # (B, r or dr, H·T)
+        # Keys by queries, not the other way around: for that the long matrix would be transposed first.
+        scores = torch.baddbmm(k_rope @ rows_rope, latent, rows)  # (B, S, H·T)
+        scores = scores.mT.unflatten(1, (n_heads, n_new))  # (B, H, T, S)
         if bias is not None:
             check_bias(bias, scores.shape)
             scores = scores + bias
         weights = masked_softmax(scores, mask)  # (B, H, T, S)
-        read = (weights.flatten(1, 2) @ latent[:, 0]).view(batch, n_heads, n_new, -1)  # (B, H, T, r): of latents
+        read = (weights.flatten(1, 2) @ latent).view(batch, n_heads, n_new, -1)  # (B, H, T, r): of latents
         return torch.einsum("bhtr,hdr->bhtd", read.to(q.dtype), self.v_up.weight.view(shape))  # (B, H, T, d)

@@ -198,7 +198,7 @@ PUBLISHED: dict[str, Published] = {
 GEMMA = "embeddings times √d_model, norms before and after each sublayer, GeGLU"
 GEMMA_2 = "Gemma Team 2024, Gemma 2, tables 1 and 2; config.json of google/gemma-2-"
 GEMMA_3 = "Gemma Team 2025, Gemma 3 Technical Report, table 1; config.json of google/gemma-3-"
-MLA = "multi-head latent attention: 512 numbers a token stand for all keys and values, and 64 for one rotated key"
+MLA = "multi-head latent attention (attention='mla'): 512 numbers a token for all keys and values, 64 for a rotated key"
 DEEPSEEK_2 = "DeepSeek-AI 2024, DeepSeek-V2, section 3.1.2; config.json of deepseek-ai/DeepSeek-V2"
 DEEPSEEK_3 = "DeepSeek-AI 2024, DeepSeek-V3 Technical Report, section 4.2; config.json of deepseek-ai/DeepSeek-V3"
 GPT_OSS = "OpenAI 2025, gpt-oss-120b & gpt-oss-20b Model Card, table 1; config.json of openai/gpt-oss-"
@@ -224,8 +224,9 @@ def _gemma_3(
 def _deepseek(
     source: str, context: int, parameters: float, counted: int, n_layers: int, active: float, experts: str
 ) -> Outline:
+    """Of its form `ModelConfig` can say the attention, not the shared experts and the layers without any."""
     cache = (CacheLayers(n_layers, 512 + 64),)
-    return Outline(f"{MLA}; {experts}", source, 2024, context, parameters, counted, cache, active)
+    return Outline(f"{experts}; {MLA}", source, 2024, context, parameters, counted, cache, active)
 
 
 def _gpt_oss(size: str, parameters: float, counted: int, n_layers: int, active: float) -> Outline:

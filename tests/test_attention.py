@@ -18,6 +18,8 @@ from llmlab.attention import (
     causal_mask,
     document_mask,
     fused_attention,
+    grouped_attention,
+    lines_up,
     masked_softmax,
     prefix_mask,
     repeat_kv,
@@ -130,7 +132,9 @@ TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 3e-3, to
 
 
 @given(
-    sizes=st.tuples(st.integers(1, 3), st.integers(1, 2), st.integers(1, 3), st.integers(1, 4), st.integers(0, 4)),
+    sizes=st.tuples(
+        st.integers(1, 3), st.integers(1, 2), st.integers(1, 3), st.integers(1, 4), st.sampled_from([0, 1, 4, 60])
+    ),
     head_dim=st.sampled_from([1, 8]),
     kind=st.sampled_from(list(MASK_SHAPES)),
     causal=st.booleans(),
@@ -147,7 +151,7 @@ def test_recorded_and_fused_attention_equal_a_loop_over_heads(sizes, head_dim, k
     shape = MASK_SHAPES[kind](batch, n_heads, n_queries, n_keys)
     mask = None if shape is None else torch.rand(shape, generator=generator) < 0.6
     expected = by_loops(q, k, v, mask, causal)
-    for attend in (recorded, fused_attention):
+    for attend in (recorded, fused_attention, grouped_attention):
         out = attend(q, k, v, mask, causal=causal)
         assert out.dtype == dtype
         torch.testing.assert_close(out.double(), expected, rtol=TOLERANCES[dtype], atol=TOLERANCES[dtype])
@@ -169,7 +173,64 @@ def test_scores_are_the_product_by_the_root_of_the_width(head_dim):
     torch.testing.assert_close(attention_scores(q, k).double(), exact, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("attend", [recorded, fused_attention])
+@given(
+    sizes=st.tuples(
+        st.integers(1, 3), st.integers(1, 2), st.integers(1, 3), st.integers(1, 4), st.sampled_from([0, 60])
+    ),
+    kind=st.sampled_from(list(MASK_SHAPES)),
+    bias_shape=st.sampled_from(["(H, T, S)", "(B, H, T, S)", "(B, 1, T, S)", "(1, T, S)", "(H, 1, S)"]),
+    causal=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=60)
+def test_a_bias_is_added_to_the_scores_however_the_heads_line_up(sizes, kind, bias_shape, causal, seed):
+    batch, groups, per_group, n_queries, extra = sizes
+    generator, n_keys, n_heads = torch.Generator().manual_seed(seed), n_queries + extra, groups * per_group
+    of = {"B": batch, "H": n_heads, "T": n_queries, "S": n_keys, "1": 1}
+    bias = torch.randn([of[name] for name in bias_shape[1:-1].split(", ")], generator=generator, dtype=torch.float64)
+    q = torch.randn(batch, n_heads, n_queries, 8, generator=generator, dtype=torch.float64)
+    k, v = torch.randn(2, batch, groups, n_keys, 8, generator=generator, dtype=torch.float64)
+    shape = MASK_SHAPES[kind](batch, n_heads, n_queries, n_keys)
+    mask = torch.ones(n_queries, n_keys, dtype=torch.bool)
+    if shape is not None:
+        mask = torch.rand(shape, generator=generator) < 0.6
+        mask[..., 0] = True
+    allowed = mask & causal_mask(n_queries, n_keys) if causal else mask
+    scores = q @ repeat_kv(k, n_heads).transpose(2, 3) / math.sqrt(8) + bias
+    expected = scores.masked_fill(~allowed, float("-inf")).softmax(-1) @ repeat_kv(v, n_heads)
+    found = fused_attention(q, k, v, None if shape is None else mask, causal=causal, bias=bias)
+    torch.testing.assert_close(found, expected)
+
+
+def test_heads_line_up_where_their_rows_are_few_beside_the_keys_and_keep_each_thread_at_work(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    few = {"n_queries": 4, "n_keys": 4096}
+    assert lines_up(1, 8, 2, **few) and lines_up(2, 8, 1, **few) and lines_up(1, 8, 4, n_queries=16, n_keys=4096)
+    assert not lines_up(1, 8, 1, **few)  # one of two threads would rest
+    assert not lines_up(1, 8, 8, **few) and not lines_up(1, 8, 8, n_queries=1, n_keys=9)  # no two heads share a key
+    assert not lines_up(1, 8, 2, n_queries=9, n_keys=4096)  # 36 rows are more than one block of 32
+    assert not lines_up(1, 8, 2, n_queries=4, n_keys=127)  # 16 rows beside fewer than 8 times as many keys
+    assert lines_up(1, 8, 1, n_queries=1, n_keys=1)
+
+
+def test_both_ways_of_fused_attention_agree_in_float32(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, heads, n, 64, generator=generator) for heads, n in ((8, 6), (2, 700), (2, 700)))
+    found = []
+    for threads in (1, 1000):  # as many threads as no rows can feed
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert lines_up(2, 8, 2, n_queries=6, n_keys=700) == (threads == 1)
+        found.append(fused_attention(q, k, v, causal=True))
+    written_out = scaled_dot_product_attention(q, k, v, causal_mask(6, 700))
+    assert all(relative(out, written_out) < 1e-5 for out in (*found, grouped_attention(q, k, v, causal=True)))
+
+
+def test_heads_that_groups_do_not_divide_do_not_line_up():
+    with pytest.raises(ValueError, match="expected n_heads divisible by n_kv_heads, got 3 and 2"):
+        grouped_attention(torch.zeros(1, 3, 1, 4), *torch.zeros(2, 1, 2, 5, 4))
+
+
+@pytest.mark.parametrize("attend", [recorded, fused_attention, grouped_attention])
 @pytest.mark.parametrize(
     ("mask", "told"),
     [

@@ -1,10 +1,12 @@
 """The benchmarks run, compare equal work, and judge their own goals. No test asserts a time."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from llmlab import bench, linear
-from llmlab.bench import dashboard, generation, tokenization, training
+from llmlab.bench import dashboard, decoding, generation, tokenization, training
 from llmlab.cli import main
 
 
@@ -20,7 +22,10 @@ def test_a_goal_that_is_missed_is_said_and_fails_the_command(monkeypatch, capsys
 
 def test_an_unknown_benchmark_is_refused(capsys):
     assert main(["bench", "speling"]) == 1
-    assert "expected names of tokenization, generation, training, dashboard; got speling" in capsys.readouterr().err
+    assert (
+        "expected names of tokenization, generation, decoding, training, dashboard; got speling"
+        in capsys.readouterr().err
+    )
 
 
 def test_functions_take_turns():
@@ -79,6 +84,27 @@ def test_both_kernels_are_shown_for_one_to_sixteen_rows_with_the_one_that_is_tak
         rows = list(generation.kernels())
         assert [row.what.split()[2] for row in rows] == ["1", "2", "4", "8", "16"]
         assert all(f"({taken} is taken)" in row.what and row.ours > 0 and row.theirs > 0 for row in rows)
+
+
+def test_decoding_shows_time_and_bytes_of_each_way_to_keep_less(monkeypatch):
+    monkeypatch.setattr(decoding, "SHAPE", replace(decoding.SHAPE, d_model=32, n_heads=4, n_kv_heads=4, head_dim=8))
+    monkeypatch.setattr(decoding, "CONTEXTS", (50,))
+    rows = list(decoding.benchmark())
+    names = ["4 kv heads", "2 kv heads", "1 kv head", "latents"]
+    assert [row.what for row in rows[::2]] == [f"a step after 50 tokens, {name}: 4 kv heads" for name in names]
+    assert all(row.ours > 0 and row.met is None for row in rows)
+    weights = [4 * 32 * 32, 3 * 32 * 32, 2.5 * 32 * 32, 32 * 48 + 32 * 36 + 2 * 32 * 32 + 32 * 32]  # q, k and v, o
+    kept = [2 * 32, 2 * 16, 2 * 8, 32 + 4]  # of a token: a latent of 4 heads' width, half a head for RoPE
+    assert [row.ours * 1e6 for row in rows[1::2]] == pytest.approx(
+        [4 * (w + 50 * k) for w, k in zip(weights, kept, strict=True)]
+    )
+
+
+def test_a_timed_step_is_the_layer_after_its_context_and_leaves_the_cache_as_it_was():
+    for config in decoding.variants(decoding.SHAPE).values():
+        run = decoding.step(config, 20)
+        first = run()
+        assert first.shape == (1, 1, 512) and torch.equal(run(), first)
 
 
 def test_the_plain_gpt_has_the_same_parameters_and_its_own_logits_are_ours(monkeypatch):

@@ -16,12 +16,15 @@ from llmlab import checkpoint, costs, heads, trace
 from llmlab.attention import Attention, causal_mask, repeat_kv
 from llmlab.config import ModelConfig
 from llmlab.decoding import fits
-from llmlab.generate import generate
+from llmlab.generate import generate, generate_batch
 from llmlab.gqa import LatentAttention, fewer_when_absorbed, pool_kv_heads
 from llmlab.kv_cache import ConcatenatingKVCache, KVCache
 from llmlab.rope import rope_frequencies, rope_tables
 from llmlab.training.memory import layer_numbers
 from llmlab.transformer import Transformer
+from llmlab.widgets.costs import CostCalculator
+from llmlab.widgets.kv_cache import KVCacheStepper
+from llmlab.widgets.rope import RoPERotator
 
 MLA = ModelConfig(
     vocab_size=97, d_model=32, n_layers=2, n_heads=4, max_seq_len=64,
@@ -397,6 +400,12 @@ def test_generation_with_and_without_a_cache_agrees():
         next(generate(model, [1, 2, 3], 12, cache=like))
 
 
+def test_rows_that_are_generated_together_equal_each_alone():
+    model, prompts = random_model(MLA), [[1, 2, 3], [4, 5, 6, 7, 8, 9], [10]]
+    for prompt, row in zip(prompts, generate_batch(model, prompts, 6), strict=True):
+        assert [step.token for step in generate(model, prompt, 6)] == row
+
+
 def test_a_model_with_latents_is_saved_and_loaded(tmp_path):
     model, tokens = random_model(CONFIGS["query latents"]), random_tokens(MLA, 1, 5)
     checkpoint.save(model, tmp_path / "m.safetensors")
@@ -479,6 +488,17 @@ def test_what_counts_keys_of_each_head_refuses_latents():
         heads.keys_of(random_model(MLA), 0, torch.zeros(1, 3, 32))
     with pytest.raises(ValueError, match="expected a config with attention='mla', got 'gqa'"):
         costs.latent_flops(TINY_LLAMA, 1)
+
+
+def test_widgets_that_show_keys_of_each_head_refuse_latents():
+    model, tokenizer = random_model(MLA), object()
+    for widget, told in (
+        (lambda: CostCalculator(MLA), "kv heads to vary, got attention='mla'"),
+        (lambda: KVCacheStepper(model, tokenizer), "cache holds keys and values, got one with attention='mla'"),
+        (lambda: RoPERotator(model=model, tokenizer=tokenizer), "turns whole heads, got attention='mla'"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            widget()
 
 
 def test_what_each_head_adds_is_cut_out_of_a_layer_with_latents_too():

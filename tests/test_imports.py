@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 FLOORS = [
-    {"config", "tap", "tokenizer_files", "embeddings", "gradients"},
+    {"config", "tap", "masks", "tokenizer_files", "embeddings", "gradients"},
     {"norms", "rope", "positions", "linear"},
     {"tokenization", "attention", "ffn", "kv_cache"},
     {"gqa"},

@@ -1,5 +1,6 @@
 """The shapes of published models against transformers' own models of the same config files, and the stated totals."""
 
+import dataclasses
 import re
 from collections import Counter
 
@@ -9,6 +10,7 @@ import transformers
 
 from llmlab import costs
 from llmlab.checkpoint import pretrained
+from llmlab.config import ModelConfig
 from llmlab.published import OUTLINES, PUBLISHED, published
 
 # What the config.json of each model says, as far as it decides the parameters and what stands in a ModelConfig;
@@ -244,6 +246,24 @@ def test_the_cache_of_an_outline_follows_from_its_config_file(name):
     assert {one.numbers for one in layers} == {numbers}
 
 
+@pytest.mark.parametrize("name", ["DeepSeek-V2", "DeepSeek-V3"])
+def test_deepseeks_attention_is_one_that_a_config_can_say(name):
+    file = OUTLINE_FILES[name]
+    config = ModelConfig(
+        vocab_size=file["vocab_size"], d_model=file["hidden_size"], n_layers=file["num_hidden_layers"],
+        n_heads=file["num_attention_heads"], head_dim=file["v_head_dim"], attention="mla",
+        kv_latent_dim=file["kv_lora_rank"], rope_head_dim=file["qk_rope_head_dim"], q_latent_dim=file["q_lora_rank"],
+    )  # fmt: skip
+    assert costs.cache_layers(config) == OUTLINES[name].cache
+    heads, *widths = config.cache_shape()
+    assert heads * sum(widths) == 576
+    weights = [p for name, p in on_meta(file).named_parameters() if ".self_attn." in name and p.dim() == 2]
+    assert costs.parameters(config)["attention"] == sum(p.numel() for p in weights)
+    # The paper's own choice (DeepSeek-AI 2024, DeepSeek-V2, section 2.1.4) is what a config has where nothing is said.
+    usual = dataclasses.replace(config, kv_latent_dim=None, rope_head_dim=None)
+    assert usual == config
+
+
 def test_bytes_of_a_token_are_those_that_the_papers_state():
     """Zhao et al. 2025, Insights into DeepSeek-V3, table 1: the cache of one token in bfloat16, in kB."""
     stated = {"DeepSeek-V3": 70_272, "Qwen2.5-72B": 327_680, "Llama-3.1-405B": 516_096}
@@ -278,5 +298,7 @@ def test_an_unknown_name_gets_the_names():
     assert published("GPT-2 XL").config.n_layers == 48
     with pytest.raises(ValueError, match=r"no published model 'GPT-5' here; there are GPT-2, .*, Mixtral-8x22B"):
         published("GPT-5")
-    with pytest.raises(ValueError, match=r"no ModelConfig can say the form of DeepSeek-V3 \(multi-head .*OUTLINES"):
+    with pytest.raises(
+        ValueError, match=r"no ModelConfig can say the form of DeepSeek-V3 \(1 shared .*; multi-head .*OUTLINES"
+    ):
         published("DeepSeek-V3")
