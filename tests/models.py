@@ -33,6 +33,9 @@ TINY_MIXTRAL = ModelConfig(
 )
 TINY_ALIBI = ModelConfig(vocab_size=97, d_model=32, n_layers=2, n_heads=6, n_kv_heads=2, head_dim=8, position="alibi")
 TINY_SINUSOIDAL = ModelConfig(vocab_size=97, d_model=32, n_layers=2, n_heads=4, n_kv_heads=1, position="sinusoidal")
+TINY_MLA = ModelConfig(
+    vocab_size=97, d_model=32, n_layers=2, n_heads=4, attention="mla", kv_latent_dim=20, rope_head_dim=6
+)
 TINY = {
     "llama": TINY_LLAMA,
     "gpt2": TINY_GPT2,
@@ -41,6 +44,9 @@ TINY = {
     "alibi": TINY_ALIBI,
     "sinusoidal": TINY_SINUSOIDAL,
 }
+EVERY = TINY | {
+    "mla": TINY_MLA
+}  # with a model whose attention keeps latents, of which not all parts of the package know
 
 
 def randomize(model: nn.Module, *, std: float = 0.2, seed: int = 0) -> nn.Module:

@@ -3,14 +3,14 @@ import json
 import pytest
 import torch
 import transformers
-from models import TINY, random_model, random_tokens
+from models import EVERY, random_model, random_tokens
 
 from llmlab import checkpoint
 
 
-@pytest.mark.parametrize("family", TINY)
+@pytest.mark.parametrize("family", EVERY)
 def test_a_saved_model_comes_back_with_the_same_logits(family, tmp_path):
-    model = random_model(TINY[family])
+    model = random_model(EVERY[family])
     tokens = random_tokens(model.config, 2, 9)
     checkpoint.save(model, tmp_path / "new folder" / "model.safetensors", note="trained on nothing")
     again = checkpoint.load(tmp_path / "new folder" / "model.safetensors")
@@ -22,7 +22,7 @@ def test_a_saved_model_comes_back_with_the_same_logits(family, tmp_path):
 
 
 def test_half_precision_halves_the_file_and_rounds_each_weight_once(tmp_path):
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     checkpoint.save(model, tmp_path / "full.safetensors")
     checkpoint.save(model, tmp_path / "half.safetensors", dtype=torch.bfloat16)
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "full")]
@@ -34,7 +34,7 @@ def test_half_precision_halves_the_file_and_rounds_each_weight_once(tmp_path):
 
 def test_a_damaged_file_is_named_and_left_alone(tmp_path):
     path = tmp_path / "model.safetensors"
-    checkpoint.save(random_model(TINY["llama"]), path)
+    checkpoint.save(random_model(EVERY["llama"]), path)
     path.write_bytes(path.read_bytes()[:-100])
     before = path.read_bytes()
     with pytest.raises(ValueError, match=r"model.safetensors is not a whole safetensors file"):
@@ -60,7 +60,7 @@ def write(path, model, config=..., **changes):
     )
 
 
-LLAMA = TINY["llama"].to_dict()
+LLAMA = EVERY["llama"].to_dict()
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ LLAMA = TINY["llama"].to_dict()
 )
 def test_a_config_that_makes_no_model_is_told_with_its_file(config, message, tmp_path):
     path = tmp_path / "model.safetensors"
-    write(path, random_model(TINY["llama"]), config)
+    write(path, random_model(EVERY["llama"]), config)
     with pytest.raises(ValueError, match=rf"model.safetensors has a config that makes no model: .*{message}"):
         checkpoint.load(path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_weights_that_are_not_finite_do_not_open(value, tmp_path):
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     weight = model.blocks[1].ffn.down.weight.detach().clone()
     weight[3, 5] = value
     write(tmp_path / "m.safetensors", model, **{"blocks.1.ffn.down.weight": weight})
@@ -103,7 +103,7 @@ def test_weights_that_are_not_finite_do_not_open(value, tmp_path):
 
 def test_weights_too_large_for_a_dtype_are_neither_saved_nor_opened_in_it(tmp_path):
     """70,000 is above float16's largest number, 65,504, and fits bfloat16."""
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     model.norm.weight.data[7] = 70_000.0
     with pytest.raises(ValueError, match=r"1 of 32 numbers in norm.weight of the model are .* as torch.float16"):
         checkpoint.save(model, tmp_path / "m.safetensors", dtype=torch.float16)
@@ -115,7 +115,7 @@ def test_weights_too_large_for_a_dtype_are_neither_saved_nor_opened_in_it(tmp_pa
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool, torch.complex64, torch.float8_e4m3fn])
 def test_weights_that_are_no_plain_floating_point_numbers_are_refused(dtype, tmp_path):
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     write(tmp_path / "m.safetensors", model, **{"norm.weight": torch.ones(32).to(dtype)})
     with pytest.raises(ValueError, match=rf"norm.weight in .*m.safetensors is {dtype}"):
         checkpoint.load(tmp_path / "m.safetensors")
@@ -128,7 +128,7 @@ def test_weights_that_are_no_plain_floating_point_numbers_are_refused(dtype, tmp
 
 def test_a_failed_save_keeps_the_last_good_file(tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors"
-    checkpoint.save(random_model(TINY["llama"]), path)
+    checkpoint.save(random_model(EVERY["llama"]), path)
     before = path.read_bytes()
 
     def no_space(tensors, filename, metadata):
@@ -137,12 +137,12 @@ def test_a_failed_save_keeps_the_last_good_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoint.files, "save_file", no_space)
     with pytest.raises(OSError, match=r"could not save .*model.safetensors.*No space left"):
-        checkpoint.save(random_model(TINY["llama"], seed=1), path)
+        checkpoint.save(random_model(EVERY["llama"], seed=1), path)
     assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_tensor_that_does_not_fit_its_config_is_named(tmp_path):
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     tensors = {name: t for name, t in model.state_dict().items() if name != "head.weight"}
     tensors["norm.weight"] = torch.ones(5)
     checkpoint.save_tensors(tmp_path / "m.safetensors", tensors, {"config": model.config.to_dict()})

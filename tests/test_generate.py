@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from models import TINY, random_model, random_tokens
+from models import EVERY, random_model, random_tokens
 
 from llmlab import checkpoint, sampling
 from llmlab.generate import ContextWarning, generate, generate_batch
 from llmlab.kv_cache import ConcatenatingKVCache, KVCache
 
-MODEL = random_model(TINY["llama"])
+MODEL = random_model(EVERY["llama"])
 PROMPT = [5, 17, 3, 60, 42]
 
 
@@ -34,9 +34,9 @@ def test_greedy_tokens_equal_transformers_generate(tmp_path):
     assert len(set(expected)) > 5  # not a loop of one token
 
 
-@pytest.mark.parametrize("family", TINY)
+@pytest.mark.parametrize("family", EVERY)
 def test_every_cache_and_none_give_the_same_tokens(family):
-    model = random_model(TINY[family])
+    model = random_model(EVERY[family])
     caches = [KVCache(model.config, 1, 30), ConcatenatingKVCache(model.config, 1), None]
     runs = [tokens_of(generate(model, PROMPT, 20, cache=cache)) for cache in caches]
     assert runs[0] == runs[1] == runs[2] == tokens_of(generate(model, PROMPT, 20))
@@ -104,8 +104,8 @@ BAD_CALLS = [  # for `generate` and `generate_batch` alike
     ({"max_new_tokens": -1}, "max_new_tokens of at least 0, got -1"),
     ({"max_new_tokens": 2.0}, "max_new_tokens to be a whole number, got float 2.0"),
     ({"max_new_tokens": True}, "max_new_tokens to be a whole number, got bool True"),
-    ({"model": random_model(TINY["llama"]).train()}, "training mode"),
-    ({"model": random_model(TINY["gpt2"]), "prompt": LONG, "max_new_tokens": 6}, "60 tokens and 6 new ones need 65"),
+    ({"model": random_model(EVERY["llama"]).train()}, "training mode"),
+    ({"model": random_model(EVERY["gpt2"]), "prompt": LONG, "max_new_tokens": 6}, "60 tokens and 6 new ones need 65"),
     ({"temperature": NAN}, "temperature from"),
     ({"temperature": -1}, "temperature from"),
     ({"top_k": 0}, "top_k of at least 1"),
@@ -221,7 +221,7 @@ def test_the_logits_of_a_step_are_the_callers_own():
 
 
 def test_logits_that_are_nan_stop_the_run_with_the_reason():
-    broken = random_model(TINY["llama"])
+    broken = random_model(EVERY["llama"])
     with torch.no_grad():
         broken.blocks[1].ffn.down.weight[0, 0] = NAN
     for temperature in (0.0, 1.0):
@@ -233,7 +233,7 @@ def test_logits_that_are_nan_stop_the_run_with_the_reason():
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_learned_positions_are_used_to_the_last_and_refused_beyond(cached):
-    model, options = random_model(TINY["gpt2"]), {} if cached else {"cache": None}
+    model, options = random_model(EVERY["gpt2"]), {} if cached else {"cache": None}
     asked = []
     model.position_embedding.register_forward_pre_hook(lambda module, given: asked.append(int(given[0].max())))
     assert len(list(generate(model, LONG, 5, **options))) == 5
@@ -257,7 +257,7 @@ def test_learned_positions_are_used_to_the_last_and_refused_beyond(cached):
     ids=["cached", "uncached", "batch"],
 )
 def test_a_rope_model_past_its_context_goes_on_and_says_so_once(run):
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     with pytest.warns(ContextWarning, match="trained with 64 tokens at most and now reads 65") as said:
         run(model), run(model)
     assert len(said) == 1
@@ -266,7 +266,7 @@ def test_a_rope_model_past_its_context_goes_on_and_says_so_once(run):
 
 
 def test_a_model_within_its_context_says_nothing():
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(list(generate(model, LONG, 5))) == 5 and len(generate_batch(model, [LONG], 5)[0]) == 5
@@ -274,9 +274,9 @@ def test_a_model_within_its_context_says_nothing():
         assert [next(steps) for _ in range(5)]
 
 
-@pytest.mark.parametrize("family", TINY)
+@pytest.mark.parametrize("family", EVERY)
 def test_seeded_draws_are_the_same_with_and_without_a_cache_and_in_a_batch_of_one(family):
-    model = random_model(TINY[family])
+    model = random_model(EVERY[family])
     options = {"temperature": 1.3, "top_k": 50, "top_p": 0.95}
 
     def draw():

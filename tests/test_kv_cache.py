@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import TINY, TINY_GPT2, TINY_LLAMA, random_model, random_tokens, randomize, relative
+from models import EVERY, TINY_GPT2, TINY_LLAMA, random_model, random_tokens, randomize, relative
 
 from llmlab import trace
 from llmlab.attention import Attention
@@ -16,7 +16,7 @@ from llmlab.kv_cache import ConcatenatingKVCache, KVCache
 
 SLIDING = ModelConfig(vocab_size=97, d_model=32, n_layers=3, n_heads=4, n_kv_heads=2, sliding_window=5)
 ONE_LAYER = ModelConfig(vocab_size=9, d_model=16, n_layers=1, n_heads=4, n_kv_heads=2)
-MODELS = {name: random_model(config) for name, config in {**TINY, "sliding": SLIDING}.items()}
+MODELS = {name: random_model(config) for name, config in {**EVERY, "sliding": SLIDING}.items()}
 CACHES = {
     "preallocated": lambda config, rows: KVCache(config, rows, 40),
     "concatenating": ConcatenatingKVCache,

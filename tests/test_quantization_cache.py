@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import TINY, random_model, random_tokens, relative
+from models import EVERY, random_model, random_tokens, relative
 
 from llmlab import load_model, world
 from llmlab.config import ModelConfig
@@ -90,9 +90,9 @@ def test_an_integer_layer_is_a_layer_of_rounded_inputs(static, symmetric):
     assert layer(x[:0]).shape == (0, 3, 6)
 
 
-@pytest.mark.parametrize("family", TINY)
+@pytest.mark.parametrize("family", EVERY)
 def test_activations_in_eight_bits_leave_a_model_nearly_as_it_was(family):
-    model = random_model(TINY[family])
+    model = random_model(EVERY[family])
     tokens = random_tokens(model.config, 3, 12)
     small = quantize_model(model, 8)
     with torch.inference_mode():
@@ -108,7 +108,7 @@ def test_activations_in_eight_bits_leave_a_model_nearly_as_it_was(family):
 
 
 def test_calibration_sees_what_comes_into_each_layer():
-    model = random_model(TINY["gpt2"])
+    model = random_model(EVERY["gpt2"])
     batches = [random_tokens(model.config, 2, 5, seed=seed) for seed in (1, 2, 3)]
     found = observe(model, batches, keep=7)
     seen = {}
@@ -134,7 +134,7 @@ def test_calibration_sees_what_comes_into_each_layer():
 
 
 def test_what_cannot_have_its_activations_quantized_is_refused():
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     with pytest.raises(ValueError, match=r"expected a model with quantized weights"):
         quantize_activations(model)
     with pytest.raises(ValueError, match=r"Quantize the model without a group_size"):
@@ -320,9 +320,9 @@ def test_bytes_are_those_of_codes_scales_and_waiting_tokens(bits):
         assert cache.nbytes == sum(bytes_by_hand(2, n, 16, 12, bits))
 
 
-@pytest.mark.parametrize("family", TINY)
+@pytest.mark.parametrize("family", EVERY)
 def test_every_model_generates_with_it(family):
-    model = random_model(TINY[family])
+    model = random_model(EVERY[family])
     prompt = random_tokens(model.config, 9).tolist()
     cache = QuantizedKVCache(model.config, 1, bits=8, group_size=4)
     steps = list(generate(model, prompt, 6, cache=cache))

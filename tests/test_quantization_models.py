@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
-from models import TINY, random_model, random_tokens, relative
+from models import EVERY, random_model, random_tokens, relative
 from torch import nn
 
 from llmlab import checkpoint, load_model, trace
@@ -57,9 +57,9 @@ def rounded_by_hand(model, *, bits, symmetric=True, scale_dtype=torch.float16, s
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-@pytest.mark.parametrize("family", TINY)
+@pytest.mark.parametrize("family", EVERY)
 def test_a_packed_model_computes_what_its_rounded_weights_do(family, settings):
-    model = random_model(TINY[family])
+    model = random_model(EVERY[family])
     before = copy.deepcopy(model.state_dict())
     small, tokens = quantize_model(model, **settings), random_tokens(model.config, 2, 9)
     by_hand = rounded_by_hand(model, **settings)
@@ -71,9 +71,9 @@ def test_a_packed_model_computes_what_its_rounded_weights_do(family, settings):
     assert not small.training
 
 
-@pytest.mark.parametrize("family", TINY)
+@pytest.mark.parametrize("family", EVERY)
 def test_norms_and_biases_keep_their_numbers(family):
-    model = random_model(TINY[family])
+    model = random_model(EVERY[family])
     small = quantize_model(model, 2)
     kept = dict(small.named_parameters())
     for name, parameter in model.named_parameters():
@@ -83,9 +83,9 @@ def test_norms_and_biases_keep_their_numbers(family):
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-@pytest.mark.parametrize("family", TINY)
+@pytest.mark.parametrize("family", EVERY)
 def test_a_file_is_as_large_as_what_is_counted_and_opens_as_the_same_model(family, settings, tmp_path):
-    small, path = quantize_model(random_model(TINY[family]), **settings), tmp_path / "new" / "model.safetensors"
+    small, path = quantize_model(random_model(EVERY[family]), **settings), tmp_path / "new" / "model.safetensors"
     save(small, path, note="rounded")
     data = path.read_bytes()
     header = int.from_bytes(data[:8], "little")
@@ -116,7 +116,7 @@ def counted_by_hand(model):
 
 
 def test_the_tied_table_is_one_matrix():
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     small = quantize_model(model, {"embedding": 4})
     assert small.embedding.packed is small.head.packed and next(iter(matrices(model))) == "embedding"
     rows, columns = model.embedding.weight.shape
@@ -125,12 +125,12 @@ def test_the_tied_table_is_one_matrix():
     assert sum(isinstance(module, PackedWeight) for module in small.modules()) == 1
     with pytest.raises(ValueError, match=r"no matrix .* is named 'head': it shares its table with 'embedding'"):
         quantize_model(model, {"*": 4, "head": 8})
-    untied = quantize_model(random_model(TINY["qwen3"]), {"*": 4, "head": 8})
+    untied = quantize_model(random_model(EVERY["qwen3"]), {"*": 4, "head": 8})
     assert (untied.head.packed.bits, untied.embedding.packed.bits) == (8, 4)
 
 
 def test_bits_go_by_name_and_the_last_pattern_that_fits_counts():
-    model = random_model(TINY["mixtral"])
+    model = random_model(EVERY["mixtral"])
     found = bits_by_name(model, {"*": 4, "blocks.0.*": 8, "*.down": 6, "embedding": 3}, skip=["head"])
     assert found["embedding"] == 3 and "head" not in found
     assert found["blocks.0.attention.q_proj"] == 8 and found["blocks.0.ffn.experts.3.down"] == 6
@@ -148,7 +148,7 @@ def test_bits_go_by_name_and_the_last_pattern_that_fits_counts():
 
 
 def test_what_is_left_can_be_quantized_later():
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     first = quantize_model(model, {"blocks.*": 4})
     second = quantize_model(first, {"embedding": 8})
     tokens = random_tokens(model.config, 1, 5)
@@ -156,7 +156,7 @@ def test_what_is_left_can_be_quantized_later():
 
 
 def test_any_quantized_matrix_fills_a_layer_and_a_file_a_codebook_too(tmp_path):
-    model = random_model(TINY["gpt2"])
+    model = random_model(EVERY["gpt2"])
     levels = torch.linspace(-1, 1, 16) ** 3
     made = {}
     for name, weight in matrices(model).items():
@@ -200,7 +200,7 @@ def test_layers_agree_with_plain_ones():
 
 
 def test_half_precision_rounds_no_scale():
-    small = quantize_model(random_model(TINY["llama"]), 4, group_size=8, scale_dtype=torch.float32)
+    small = quantize_model(random_model(EVERY["llama"]), 4, group_size=8, scale_dtype=torch.float32)
     half = copy.deepcopy(small).to(torch.bfloat16)
     for mine, theirs in zip(half.blocks, small.blocks, strict=True):
         assert torch.equal(mine.ffn.up.packed.scale, theirs.ffn.up.packed.scale)
@@ -212,7 +212,7 @@ def test_half_precision_rounds_no_scale():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_models_of_other_dtypes_are_packed_and_opened_in_theirs(dtype, tmp_path):
-    model = random_model(TINY["gpt2"]).to(dtype)
+    model = random_model(EVERY["gpt2"]).to(dtype)
     small, tokens = quantize_model(model, 6, group_size=8, symmetric=False), random_tokens(model.config, 2, 6)
     save(small, tmp_path / "model.safetensors")
     again = load(tmp_path / "model.safetensors")
@@ -221,9 +221,9 @@ def test_models_of_other_dtypes_are_packed_and_opened_in_theirs(dtype, tmp_path)
         assert relative(small(tokens).double(), model(tokens).double()) < 0.2
 
 
-@pytest.mark.parametrize("family", TINY)
+@pytest.mark.parametrize("family", EVERY)
 def test_a_packed_model_generates_and_is_recorded_as_any_other(family):
-    model = random_model(TINY[family])
+    model = random_model(EVERY[family])
     small = quantize_model(model, 4, group_size=8)
     plain, prompt = dequantize_model(small), random_tokens(model.config, 6).tolist()
     wanted = [step.token for step in generate(plain, prompt, 8)]
@@ -247,7 +247,7 @@ def test_a_packed_model_generates_and_is_recorded_as_any_other(family):
 def written(tmp_path, change, *, settings=None):
     """A packed file whose tensors and header `change(tensors, metadata)` has been at."""
     path = tmp_path / "model.safetensors"
-    save(quantize_model(random_model(TINY["gpt2"]), **(settings or {"bits": 4, "group_size": 8})), path)
+    save(quantize_model(random_model(EVERY["gpt2"]), **(settings or {"bits": 4, "group_size": 8})), path)
     tensors, metadata = checkpoint.load_tensors(path)
     change(tensors, metadata)
     checkpoint.save_tensors(path, tensors, metadata)
@@ -301,7 +301,7 @@ def test_a_file_that_cannot_be_opened_is_refused_in_words(change, said, tmp_path
 
 
 def test_each_way_of_opening_says_which_one_fits(tmp_path):
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     checkpoint.save(model, tmp_path / "full.safetensors")
     save(quantize_model(model, 4), tmp_path / "packed.safetensors")
     with pytest.raises(ValueError, match=r"packed.safetensors holds packed weights; open it with llmlab.quantization"):
@@ -316,7 +316,7 @@ def test_each_way_of_opening_says_which_one_fits(tmp_path):
 
 def test_what_a_file_cannot_hold_is_not_written(tmp_path):
     path = tmp_path / "model.safetensors"
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     with pytest.raises(ValueError, match=r"no weight of the model is packed"):
         save(model, path)
     small = quantize_model(model, 4)
@@ -340,7 +340,7 @@ def test_what_a_file_cannot_hold_is_not_written(tmp_path):
 
 @pytest.mark.parametrize("static", [True, False])
 def test_a_file_remembers_how_activations_are_quantized(static, tmp_path):
-    model = random_model(TINY["gpt2"])
+    model = random_model(EVERY["gpt2"])
     tokens = random_tokens(model.config, 2, 9)
     calibration = observe(model, [tokens]) if static else None
     small = quantize_activations(quantize_model(model, 8), 6, calibration=calibration, symmetric=static)
@@ -406,7 +406,7 @@ def test_the_command_says_in_one_line_what_is_wrong(arguments, said, tmp_path, c
 
 
 def test_the_header_is_plain_json(tmp_path):
-    save(quantize_model(random_model(TINY["llama"]), 4), tmp_path / "model.safetensors")
+    save(quantize_model(random_model(EVERY["llama"]), 4), tmp_path / "model.safetensors")
     data = (tmp_path / "model.safetensors").read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     first = json.loads(header["__metadata__"]["quantization"])[0]

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 import torch
-from models import TINY, TINY_LLAMA, random_model, random_tokens
+from models import EVERY, TINY_LLAMA, random_model, random_tokens
 
 from llmlab import trace
 from llmlab.attention import scaled_dot_product_attention
@@ -42,9 +42,9 @@ def test_recorded_tensors_rebuild_the_forward_pass(model, tokens):
     assert torch.equal(seen["logits"], logits)
 
 
-@pytest.mark.parametrize("family", TINY)
+@pytest.mark.parametrize("family", EVERY)
 def test_every_documented_name_exists(family):
-    model = random_model(TINY[family])
+    model = random_model(EVERY[family])
     with torch.no_grad(), trace.record(model) as seen:
         model(random_tokens(model.config, 1, 3))
     last = f"blocks.{model.config.n_layers - 1}."

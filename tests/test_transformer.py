@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 import transformers
-from models import TINY, random_model, random_tokens, randomize, relative
+from models import EVERY, random_model, random_tokens, randomize, relative
 from torch import nn
 
 from llmlab import norms, rope, trace, training
@@ -149,9 +149,9 @@ def test_a_fault_shows_in_the_comparison(family, fault, tmp_path):
 # Positions and packing ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", TINY)
+@pytest.mark.parametrize("family", EVERY)
 def test_later_tokens_change_nothing_before_them(family):
-    model = random_model(TINY[family])
+    model = random_model(EVERY[family])
     tokens = random_tokens(model.config, 1, 12)
     changed = tokens.clone()
     changed[0, 8:] = (changed[0, 8:] + 1) % model.config.vocab_size
@@ -161,16 +161,16 @@ def test_later_tokens_change_nothing_before_them(family):
 
 
 def test_given_positions_equal_a_shifted_sequence():
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     tokens = random_tokens(model.config, 1, 12)
     shifted = logits(model, tokens, positions=torch.arange(12) + 30)
     torch.testing.assert_close(shifted, logits(model, tokens), rtol=1e-4, atol=1e-4)  # RoPE is relative
-    learned = random_model(TINY["gpt2"])
+    learned = random_model(EVERY["gpt2"])
     assert (logits(learned, tokens, positions=torch.arange(12) + 30) - logits(learned, tokens)).abs().max() > 0.1
 
 
 def test_without_positions_a_two_way_model_only_shuffles_with_its_input():
-    model = random_model(dataclasses.replace(TINY["llama"], position="none"))
+    model = random_model(dataclasses.replace(EVERY["llama"], position="none"))
     tokens, order = random_tokens(model.config, 1, 9), torch.randperm(9)
     everything = torch.ones(9, 9, dtype=torch.bool)
     straight, shuffled = (logits(model, t, mask=everything) for t in (tokens, tokens[:, order]))
@@ -180,7 +180,7 @@ def test_without_positions_a_two_way_model_only_shuffles_with_its_input():
 @pytest.mark.parametrize("cast", [lambda m: m.bfloat16(), lambda m: m.half(), lambda m: m.to(torch.float16)])
 def test_a_model_cast_to_half_precision_turns_far_tokens_by_the_right_angles(cast):
     """θ = 500,000 (Llama 3): frequencies in bfloat16 would be off by more than a radian at position 1,000."""
-    config = dataclasses.replace(TINY["llama"], rope_theta=500_000.0, head_dim=64)
+    config = dataclasses.replace(EVERY["llama"], rope_theta=500_000.0, head_dim=64)
     model, tokens, positions = random_model(config), random_tokens(config, 1, 6), torch.arange(6) + 1000
     keys = []
     for each in (model, cast(copy.deepcopy(model))):
@@ -193,7 +193,7 @@ def test_a_model_cast_to_half_precision_turns_far_tokens_by_the_right_angles(cas
 
 def test_a_float64_model_is_float64_throughout():
     """RoPE is relative: in exact arithmetic a shift changes nothing, and a table in float32 would leave 1e-5 of it."""
-    model = random_model(TINY["qwen3"]).double()
+    model = random_model(EVERY["qwen3"]).double()
     tokens = random_tokens(model.config, 2, 9)
     straight = logits(model, tokens)
     assert straight.dtype == torch.float64
@@ -203,9 +203,9 @@ def test_a_float64_model_is_float64_throughout():
     assert relative(torch.cat(parts, dim=1), straight) < 1e-13
 
 
-@pytest.mark.parametrize("family", TINY)
+@pytest.mark.parametrize("family", EVERY)
 def test_gradients_of_a_float64_model_equal_differences(family):
-    model = random_model(TINY[family]).double()
+    model = random_model(EVERY[family]).double()
     tokens, weights = random_tokens(model.config, 1, 5), torch.randn(1, 5, 97, dtype=torch.float64)
 
     def of_the_first_norm(weight):
@@ -217,7 +217,7 @@ def test_gradients_of_a_float64_model_equal_differences(family):
 
 
 def test_frequencies_survive_the_meta_device_and_a_saved_file(tmp_path):
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     tokens = random_tokens(model.config, 1, 9)
     save(model, tmp_path / "model.safetensors")
     assert torch.equal(logits(load(tmp_path / "model.safetensors"), tokens), logits(model, tokens))
@@ -229,13 +229,13 @@ def test_frequencies_survive_the_meta_device_and_a_saved_file(tmp_path):
 
 
 def test_rope_frequencies_follow_the_config():
-    config = dataclasses.replace(TINY["llama"], rope_theta=500.0)
+    config = dataclasses.replace(EVERY["llama"], rope_theta=500.0)
     torch.testing.assert_close(Transformer(config).freqs, rope.rope_frequencies(8, 500.0))
 
 
-@pytest.mark.parametrize("family", TINY)
+@pytest.mark.parametrize("family", EVERY)
 def test_a_token_may_stand_past_the_trained_length_only_without_learned_positions(family):
-    model = random_model(dataclasses.replace(TINY[family], max_seq_len=8))
+    model = random_model(dataclasses.replace(EVERY[family], max_seq_len=8))
     tokens = random_tokens(model.config, 1, 12)
     if model.position_embedding is None:
         assert torch.isfinite(logits(model, tokens)).all()
@@ -260,7 +260,7 @@ def test_a_token_may_stand_past_the_trained_length_only_without_learned_position
 )
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_positions_that_are_not_one_for_each_token_are_refused(family, positions, told):
-    model = random_model(TINY[family])
+    model = random_model(EVERY[family])
     with pytest.raises(ValueError, match=told):
         model(random_tokens(model.config, 2, 5), positions=positions)
 
@@ -270,8 +270,8 @@ def test_positions_that_are_not_one_for_each_token_are_refused(family, positions
 
 def windowed(window):
     """Two models of the same weights, with a sliding window and without."""
-    config = dataclasses.replace(TINY["llama"], sliding_window=window)
-    return random_model(config), random_model(TINY["llama"])
+    config = dataclasses.replace(EVERY["llama"], sliding_window=window)
+    return random_model(config), random_model(EVERY["llama"])
 
 
 def by_definition(allows, n_tokens, n_rows=1):
@@ -345,7 +345,7 @@ def test_a_mask_with_rows_of_unequal_lengths_equals_each_row_alone(window, n_new
 
 @pytest.mark.parametrize("is_recorded", [False, True])
 def test_masks_of_all_shapes_mean_the_same(is_recorded):
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     tokens, mask = random_tokens(model.config, 2, 5), by_definition(MASKS["documents"], 5, 2)
     alone = [logits(model, tokens[row : row + 1], mask=mask[row, 0]) for row in (0, 1)]  # (T, S)
     with trace.record(model, ["final"]) if is_recorded else contextlib.nullcontext():
@@ -366,7 +366,7 @@ def test_masks_of_all_shapes_mean_the_same(is_recorded):
 )
 @pytest.mark.parametrize("is_recorded", [False, True])
 def test_a_mask_that_does_not_fit_is_refused(is_recorded, mask, told):
-    model = random_model(TINY["llama"])
+    model = random_model(EVERY["llama"])
     with (
         pytest.raises(ValueError, match=told),
         trace.record(model) if is_recorded else contextlib.nullcontext(),
@@ -375,7 +375,7 @@ def test_a_mask_that_does_not_fit_is_refused(is_recorded, mask, told):
 
 
 def test_a_mask_with_a_cache_must_count_what_it_holds():
-    model, cache = random_model(TINY["llama"]), KVCache(TINY["llama"], 1, 9)
+    model, cache = random_model(EVERY["llama"]), KVCache(EVERY["llama"], 1, 9)
     logits(model, random_tokens(model.config, 1, 4), cache=cache)
     with pytest.raises(ValueError, match=r"mask \(2, 2\) does not fit scores \(1, 4, 2, 6\)"):
         logits(model, random_tokens(model.config, 1, 2), mask=torch.ones(2, 2, dtype=torch.bool), cache=cache)
@@ -386,7 +386,7 @@ def test_a_mask_with_a_cache_must_count_what_it_holds():
 @pytest.mark.parametrize("given", ["nothing", "mask", "positions", "cache", "unequal rows"])
 def test_nothing_is_left_on_the_cpu(family, given):
     """The meta device has shapes and no numbers; an operation that mixes it with the CPU raises."""
-    model = windowed(3)[0] if family == "windowed" else random_model(TINY[family])
+    model = windowed(3)[0] if family == "windowed" else random_model(EVERY[family])
     model, tokens, arguments = model.to("meta"), torch.zeros(2, 6, dtype=torch.long, device="meta"), {}
     if given == "mask":
         arguments["mask"] = torch.ones(2, 6, 6, dtype=torch.bool)
@@ -405,7 +405,7 @@ def test_nothing_is_left_on_the_cpu(family, given):
 
 
 def test_post_norm_normalizes_after_adding():
-    config = dataclasses.replace(TINY["llama"], norm_placement="post", n_layers=1)
+    config = dataclasses.replace(EVERY["llama"], norm_placement="post", n_layers=1)
     block = randomize(Block(config))
     x = torch.randn(1, 3, 32)
     after_attention = block.attention_norm(x + block.attention(x, causal=True))
@@ -415,13 +415,13 @@ def test_post_norm_normalizes_after_adding():
 
 
 def test_a_model_without_feed_forward_layers_has_attention_only():
-    model = random_model(dataclasses.replace(TINY["llama"], ffn="none"))
+    model = random_model(dataclasses.replace(EVERY["llama"], ffn="none"))
     assert not any("ffn" in name for name, _ in model.named_parameters())
     assert logits(model, random_tokens(model.config, 1, 4)).shape == (1, 4, 97)
 
 
 def test_dropout_acts_in_training_only():
-    model = random_model(dataclasses.replace(TINY["llama"], dropout=0.5))
+    model = random_model(dataclasses.replace(EVERY["llama"], dropout=0.5))
     tokens = random_tokens(model.config, 1, 8)
     assert torch.equal(logits(model, tokens), logits(model, tokens))
     model.train()
@@ -429,8 +429,8 @@ def test_dropout_acts_in_training_only():
 
 
 def test_dropout_of_nothing_leaves_every_bit_and_the_header_as_they_are():
-    plain = random_model(TINY["llama"])
-    none = Transformer(dataclasses.replace(TINY["llama"], dropout=0.0))
+    plain = random_model(EVERY["llama"])
+    none = Transformer(dataclasses.replace(EVERY["llama"], dropout=0.0))
     none.load_state_dict(plain.state_dict())
     tokens = random_tokens(plain.config, 2, 8)
     assert torch.equal(none.train()(tokens), plain.eval()(tokens)) and none.config.to_dict() == plain.config.to_dict()
@@ -439,7 +439,7 @@ def test_dropout_of_nothing_leaves_every_bit_and_the_header_as_they_are():
 def test_dropout_falls_on_what_a_layer_adds_and_keeps_its_expectation():
     """Of each change some numbers are 0 and the others larger by 1 / (1 - p); their mean over draws is the change."""
     p = 0.25
-    block = randomize(Block(dataclasses.replace(TINY["llama"], dropout=p, ffn="none"))).double().eval()
+    block = randomize(Block(dataclasses.replace(EVERY["llama"], dropout=p, ffn="none"))).double().eval()
     x = torch.randn(1, 3, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     change = (block(x, causal=True) - x).detach()
     block.train()
@@ -461,7 +461,7 @@ def test_initialization_is_scaled_down_where_a_layer_adds_to_the_stream():
 
 
 def test_a_config_survives_json():
-    for config in TINY.values():
+    for config in EVERY.values():
         assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
@@ -502,4 +502,4 @@ def test_unknown_fields_are_refused():
 )
 def test_tokens_that_the_model_cannot_know_are_refused(tokens, told):
     with pytest.raises(ValueError, match=told):
-        random_model(TINY["llama"])(tokens)
+        random_model(EVERY["llama"])(tokens)
