@@ -4,6 +4,7 @@ from .activations import Inputs, IntegerLinear, integer_product, observe, on_inp
 from .affine import code_range, min_max, quantize, scale_and_zero_point
 from .cache import QuantizedKVCache, through_cache
 from .files import load, open_model, save
+from .gptq import gptq, gptq_by_hessian, hessian, output_error, quantize_by_gptq
 from .layers import PackedWeight, QuantizedEmbedding, QuantizedLinear
 from .models import bits_by_name, dequantize_model, matrices, model_bytes, quantize_model, with_quantized
 from .packing import pack, unpack
@@ -21,6 +22,9 @@ __all__ = [
     "bits_by_name",
     "code_range",
     "dequantize_model",
+    "gptq",
+    "gptq_by_hessian",
+    "hessian",
     "integer_product",
     "least_squares_range",
     "load",
@@ -30,10 +34,12 @@ __all__ = [
     "observe",
     "on_inputs",
     "open_model",
+    "output_error",
     "pack",
     "percentile_range",
     "quantize",
     "quantize_activations",
+    "quantize_by_gptq",
     "quantize_model",
     "save",
     "scale_and_zero_point",
