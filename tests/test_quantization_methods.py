@@ -50,7 +50,10 @@ PUBLISHED_NF4 = (
     -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
     0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
 )  # fmt: skip
-RMS = [family for family in TINY if TINY[family].norm == "rmsnorm" and TINY[family].position != "sinusoidal"]
+TURNED = {name: each for name, each in TINY.items() if each.norm == "rmsnorm" and each.position != "sinusoidal"}
+TURNED["biased"] = ModelConfig(
+    vocab_size=97, d_model=32, n_layers=2, n_heads=4, position="learned", ffn="gelu", bias="all"
+)
 
 
 def correlated(n_in, *, n=60, seed=0):
@@ -218,10 +221,10 @@ def test_calibration_takes_batches_of_packed_documents_and_only_some_layers():
     tokens = random_tokens(model.config, 2, 12)
     mask = torch.ones(12, 12, dtype=torch.bool).tril()
     batch = Batch(tokens, tokens, torch.arange(12), mask)
-    one, other = (quantize_by_gptq(model, [given], {"*.down": 3}) for given in (tokens, batch))
+    one, other = (quantize_by_gptq(model, [given], {"*.down": 3, "*.q_proj": 3}) for given in (tokens, batch))
     with torch.inference_mode():
         assert torch.equal(one(tokens), other(tokens))
-    assert set(matrices(one)) == {name for name in matrices(model) if not name.endswith("down")}
+    assert set(matrices(one)) == {name for name in matrices(model) if not name.endswith(("down", "q_proj"))}
     assert observe(model, [batch])["head"].n_tokens == 24
 
 
@@ -266,6 +269,12 @@ def test_the_error_that_awq_searches_by_is_the_layers_own():
     scaled, found = scale_by_awq(model, [tokens], 3, group_size=8)
     inputs = observe(model, [tokens], keep=1000)
     for each in found:
+        size = inputs[each.joint.readers[0]].mean_abs
+        if ".v_proj" in each.joint.source:  # two heads read each value: mean|x| of both
+            size = torch.stack([size[head * 8 : head * 8 + 8] for head in range(4)])
+            size = torch.cat((size[:2].mean(0), size[2:].mean(0)))
+        by_hand = size**each.alpha
+        assert torch.allclose(each.scale, by_hand / (by_hand.max() * by_hand.min()).sqrt())
         for chosen, which in ((0.0, model), (each.alpha, scaled)):
             total = 0.0
             for path in each.joint.readers:
@@ -388,10 +397,10 @@ def test_hadamard_matrices_are_orthogonal_and_all_their_entries_alike(n):
     assert torch.allclose(turned.T @ turned, torch.eye(n, dtype=torch.float64), atol=1e-12)
 
 
-@pytest.mark.parametrize("family", RMS)
+@pytest.mark.parametrize("family", TURNED)
 @pytest.mark.parametrize("kind", ["hadamard", "orthogonal"])
 def test_a_rotated_model_computes_the_same(family, kind):
-    model, tokens = double(family), random_tokens(TINY[family], 3, 10)
+    model, tokens = random_model(TURNED[family]).double(), random_tokens(TURNED[family], 3, 10)
     rotation = random_rotation(model.config.d_model, kind=kind, seed=1)
     turned, folded = rotate_stream(model, rotation), fold_norms(model)
     with torch.inference_mode():
@@ -400,7 +409,7 @@ def test_a_rotated_model_computes_the_same(family, kind):
         assert relative(turned(tokens), expected) < 1e-9
         stream = folded.hidden(tokens)
         assert torch.allclose(turned.hidden(tokens), stream @ rotation, atol=1e-9)
-    assert not turned.config.tie_embeddings and model.config.tie_embeddings == TINY[family].tie_embeddings
+    assert not turned.config.tie_embeddings and model.config.tie_embeddings == TURNED[family].tie_embeddings
 
 
 def test_rotation_spreads_an_outlier_over_all_channels():
