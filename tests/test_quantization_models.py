@@ -11,6 +11,7 @@ from torch import nn
 
 from llmlab import checkpoint, load_model, trace
 from llmlab.cli import main
+from llmlab.config import ModelConfig
 from llmlab.generate import generate, generate_batch
 from llmlab.kv_cache import KVCache
 from llmlab.linear import Linear
@@ -29,10 +30,13 @@ from llmlab.quantization import (
     open_model,
     quantize,
     quantize_activations,
+    quantize_by_gptq,
     quantize_model,
     save,
+    scale_by_awq,
     with_quantized,
 )
+from llmlab.tokenization import BPETokenizer
 
 SETTINGS = (
     {"bits": 8},
@@ -403,6 +407,33 @@ def test_the_command_says_in_one_line_what_is_wrong(arguments, said, tmp_path, c
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_the_command_rounds_by_other_methods(tmp_path, capsys):
+    tokenizer = BPETokenizer.train(["one two three one two"], 256 + 2, special_tokens=("<s>", "</s>"))
+    model = random_model(ModelConfig(vocab_size=258, d_model=16, n_layers=1, n_heads=2, max_seq_len=16))
+    checkpoint.save(model, tmp_path / "model.safetensors")
+    path, text, out = str(tmp_path / "model.safetensors"), tmp_path / "text.txt", tmp_path / "out"
+    text.write_text("three two one " * 10)
+    assert main(["quantize", path, "--method", "gptq", "--out", str(out)]) == 1
+    assert "need its tokenizer" in capsys.readouterr().err
+    tokenizer.save(tmp_path / "tokenizer.json")
+    reading = torch.tensor(tokenizer.encode(text.read_text())[:128]).view(8, 16)
+    by_hand = {
+        "gptq": quantize_by_gptq(model, [reading], 3),
+        "awq": quantize_model(scale_by_awq(model, [reading], 3)[0], 3),
+    }
+    for method, small in by_hand.items():
+        arguments = ["--method", method, "--text", str(text), "--bits", "3", "--out", str(out)]
+        assert main(["quantize", path, *arguments]) == 0
+        with torch.inference_mode():
+            assert torch.equal(load(out / "model.safetensors")(reading), small(reading))
+    assert main(["quantize", path, "--method", "gptq", "--out", str(out)]) == 0  # documents of the world
+    text.write_text("three")
+    for wrong, said in (("gptq", "at least 16 tokens"), ("nearest", "reads no text")):
+        capsys.readouterr()
+        assert main(["quantize", path, "--method", wrong, "--text", str(text), "--out", str(out)]) == 1
+        assert said in capsys.readouterr().err
 
 
 def test_the_header_is_plain_json(tmp_path):

@@ -1,14 +1,26 @@
 """`llmlab quantize`: write a model in few bits, to a file that is as small as they are.
 
-Each number is rounded to the nearest code. The file is opened again before the command ends, and has to be the same
-model. `llmlab generate --model FOLDER/model.safetensors` speaks with it.
+Each number is rounded to the nearest code, or by GPTQ, for the inputs that layers get on some text; AWQ rescales
+channels before rounding to nearest. The file is opened again before the command ends, and has to be the same model.
+`llmlab generate --model FOLDER/model.safetensors` speaks with it.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..training import Batch
+    from ..transformer import Transformer
+
+METHODS = ("nearest", "gptq", "awq")
+N_BATCHES, ROWS, LONGEST = 2, 8, 256  # what a calibration reads: a few thousand tokens
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--group-size", type=int, metavar="N", help="numbers of a row that share a scale (a whole row)")
     parser.add_argument("--asymmetric", action="store_true", help="codes with a zero point, for ranges not around 0")
+    parser.add_argument("--method", choices=METHODS, default="nearest", help="how numbers are rounded (nearest)")
+    parser.add_argument(
+        "--text", type=Path, metavar="FILE", help="what gptq and awq let the model read (documents it was trained on)"
+    )
     parser.add_argument("--skip", action="append", default=[], metavar="NAME", help="matrices to leave as they are")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write model.safetensors")
 
@@ -31,7 +47,16 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from .. import checkpoint, data_path
-    from ..quantization import bits_by_name, load, matrices, model_bytes, quantize_model, save
+    from ..quantization import (
+        bits_by_name,
+        load,
+        matrices,
+        model_bytes,
+        quantize_by_gptq,
+        quantize_model,
+        save,
+        scale_by_awq,
+    )
     from ..quantization.models import ROUTERS
 
     source = arguments.model or data_path("model.safetensors")
@@ -42,15 +67,19 @@ def run(arguments: argparse.Namespace) -> int:
     bits, skip = wishes(arguments.bits or ["4"]), (*ROUTERS, *arguments.skip)
     sizes = {name: weight.numel() for name, weight in matrices(model).items()}
     chosen = bits_by_name(model, bits, skip=skip)
-    small = quantize_model(
-        model,
-        bits,
-        group_size=arguments.group_size,
-        symmetric=not arguments.asymmetric,
-        skip=skip,
-    )
-    save(small, target)
+    settings = {"group_size": arguments.group_size, "symmetric": not arguments.asymmetric, "skip": skip}
     tokenizer = (source.parent if source.is_file() else source) / "tokenizer.json"
+    if arguments.method == "nearest":
+        if arguments.text is not None:
+            raise ValueError("rounding to nearest reads no text: leave out --text, or choose --method gptq or awq")
+        small = quantize_model(model, bits, **settings)
+    else:
+        reading = list(calibration(model, tokenizer, arguments.text))
+        if arguments.method == "gptq":
+            small = quantize_by_gptq(model, reading, bits, **settings)
+        else:
+            small = quantize_model(scale_by_awq(model, reading, bits, **settings)[0], bits, **settings)
+    save(small, target)
     if tokenizer.is_file() and not (arguments.out / "tokenizer.json").exists():
         shutil.copyfile(tokenizer, arguments.out / "tokenizer.json")
     again, tokens = load(target), torch.arange(min(8, model.config.vocab_size))[None]  # (1, T)
@@ -67,6 +96,32 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"after:  {after:,} bytes, {8 * after / n_numbers:.2f} bits a number with scales and what is left as it was")
     print(f"{target} ({target.stat().st_size:,} bytes)")
     return 0
+
+
+def calibration(model: Transformer, tokenizer_file: Path, text: Path | None) -> Iterator[Tensor | Batch]:
+    """What the model reads: a text in rows of tokens, or, with none, documents of the course's world from training.
+
+    Raises ValueError where there is no tokenizer, where documents need tokens that it lacks, and for too short a text.
+    """
+    import torch
+
+    from ..tokenization import BPETokenizer
+    from ..training import WorldBatches
+
+    if not tokenizer_file.is_file():
+        raise ValueError(f"gptq and awq let the model read, and need its tokenizer: there is no {tokenizer_file}")
+    tokenizer = BPETokenizer.load(tokenizer_file)
+    n_tokens = min(LONGEST, model.config.max_seq_len)
+    if text is None:
+        if not {"<s>", "</s>"} <= set(tokenizer.special_tokens):
+            raise ValueError("this model was not trained on the course's documents: name a text for it with --text")
+        documents = WorldBatches(tokenizer, ROWS, n_tokens)
+        yield from (documents(step) for step in range(N_BATCHES))
+        return
+    ids = tokenizer.encode(text.read_text(encoding="utf-8"))[: N_BATCHES * ROWS * n_tokens]
+    if len(ids) < n_tokens:
+        raise ValueError(f"expected a text of at least {n_tokens} tokens to calibrate with, {text} has {len(ids)}")
+    yield from torch.tensor(ids)[: len(ids) // n_tokens * n_tokens].view(-1, n_tokens).split(ROWS)
 
 
 def wishes(given: list[str]) -> dict[str, int]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..training import Batch
 from ..transformer import Transformer
 from .affine import Limits, code_range, quantize
 from .layers import PackedWeight, QuantizedLinear
@@ -78,14 +79,21 @@ def on_inputs(
             each.remove()
 
 
+def read(model: Transformer, batch: Tensor | Batch) -> Tensor:
+    """The logits (B, T, V) of tokens (B, T), or of a batch of `llmlab.training`, its documents apart."""
+    if isinstance(batch, Tensor):
+        return model(batch)
+    return model(batch.tokens, positions=batch.positions, mask=batch.mask)
+
+
 @torch.no_grad()
 def observe(
-    model: Transformer, batches: Iterable[Tensor], *, names: str | Iterable[str] = "*", keep: int = 0
+    model: Transformer, batches: Iterable[Tensor | Batch], *, names: str | Iterable[str] = "*", keep: int = 0
 ) -> dict[str, Inputs]:
     """Calibration: run the model on batches of tokens (B, T) and say what each linear layer was given, by its path.
 
-    `keep`: how many vectors to keep of each layer, the first ones. A layer that was given nothing, an expert that was
-    never chosen for one, is missing.
+    Batches may be those of `llmlab.training` too. `keep`: how many vectors to keep of each layer, the first ones. A
+    layer that was given nothing, an expert that was never chosen for one, is missing.
     """
     found: dict[str, Inputs] = {}
 
@@ -104,8 +112,8 @@ def observe(
         found[path] = Inputs(low, high, mean, rows, n)
 
     with on_inputs(model, look, names=names):
-        for tokens in batches:
-            model(tokens)
+        for batch in batches:
+            read(model, batch)
     if not found:
         raise ValueError("expected at least one batch of tokens (B, T) to observe the model on, got none")
     return found
