@@ -4760,6 +4760,23 @@ for t in range(q.shape[2]):
     out.append((w @ values).flatten(1, 2))
 return torch.stack(out, 2), keys, values
 """
+REPEATED_FIRST = """
+size = q.shape[1] // k.shape[1]
+k, v = k.repeat_interleave(size, dim=1), v.repeat_interleave(size, dim=1)
+keys, values, outputs = k[:, :, :0], v[:, :, :0], []
+for t in range(q.shape[2]):
+    keys = torch.cat((keys, k[:, :, t : t + 1]), dim=2)
+    values = torch.cat((values, v[:, :, t : t + 1]), dim=2)
+    scores = q[:, :, t : t + 1] @ keys.transpose(-2, -1) / q.shape[-1] ** 0.5
+    outputs.append(scores.softmax(-1) @ values)
+return torch.cat(outputs, dim=2), keys, values
+"""
+REPEATED_IN_THE_LOOP = REPEATED_FIRST.replace(
+    "k, v = k.repeat_interleave(size, dim=1), v.repeat_interleave(size, dim=1)\n", ""
+).replace(
+    "    scores =",
+    "    keys, values = keys.repeat_interleave(size, dim=1), values.repeat_interleave(size, dim=1)\n    scores =",
+)
 CONTEXT = """
 kv_heads = n_heads // group_size
 token = 2 * n_layers * kv_heads * head_dim * number_bytes
@@ -4802,6 +4819,9 @@ for t in range(q.shape[2]):
         out[:, h, t] = (w * values[:, h // n, : t + 1]).sum(1)
 return [out, keys, values]
 """),
+    ("keep_groups", KEPT_IN_LISTS.replace("keys, values = torch", "keys, values = both = torch").replace(
+     "torch.stack(ks, 2), torch.stack(vs, 2)", "torch.stack((torch.stack(ks, 2), torch.stack(vs, 2)))")),
+    ("keep_groups", KEPT_IN_LISTS.replace(", keys, values\n", ", keys.numpy(), values.double().numpy()\n")),
     ("keep_groups", """
 from llmlab.attention import causal_mask, scaled_dot_product_attention
 return scaled_dot_product_attention(q, k, v, causal_mask(q.shape[2])), k.clone(), v.clone()
@@ -4821,6 +4841,13 @@ return len(range(n_weights * number_bytes + each, memory + 1, each))
 import math
 kept = np.int64(2) * n_layers * head_dim * number_bytes * n_rows * (n_heads // group_size)
 return math.floor(max(memory - n_weights * number_bytes, 0) // kept)
+"""),
+    ("fits", """
+each, left = 2 * n_layers * n_heads // group_size * head_dim * number_bytes * n_rows, memory - n_weights * number_bytes
+tokens = 0
+while (tokens + 1) * each <= left:
+    tokens += 1
+return tokens
 """),
     ("tied", TIED),
     ("tied", "return torch.einsum('gndk->gdk', gradient.unflatten(0, (n_kv_heads, -1, head_dim))).flatten(0, 1)"),
@@ -4871,6 +4898,27 @@ SHARING_WRONG = [  # (exercise, body of the function, what is said)
      "return F.scaled_dot_product_attention(r, keys, values).transpose(1, 2).flatten(1, 2)", "in the wrong order"),
     ("attend", "r = q.unflatten(1, (keys.shape[1], -1))\n"
      "return F.scaled_dot_product_attention(r, keys, values, is_causal=True).flatten(1, 2)", "treated as tokens"),
+    ("attend", "n = q.shape[1] // keys.shape[1]\n"
+     "k, v = (x[:, :, None].expand(-1, -1, n, -1, -1).flatten(1, 2) for x in (keys, values))\n"
+     "return F.scaled_dot_product_attention(q[:, :, None], k, v)[:, :, 0]", "`expand` of PyTorch is used"),
+    ("attend", "to = (torch.arange(q.shape[1]) * keys.shape[1] // q.shape[1])\n"
+     "k, v = keys.index_select(1, to), values.index_select(1, to)\n"
+     "return F.scaled_dot_product_attention(q[:, :, None], k, v)[:, :, 0]", "`index_select` of PyTorch is used"),
+    ("attend", ROWS_OF_A_GROUP.replace(".softmax(-1)", ""), "softmax over the keys is missing"),
+    ("attend", ROWS_OF_A_GROUP.replace("scores.softmax(-1)", "scores.exp() / scores.exp().sum(-1, keepdim=True)"),
+     "exp of large scores overflows"),
+    ("attend", ROWS_OF_A_GROUP.replace("q[:, mine]", "q[:, g::G]"), "stay in that order"),
+    ("attend", ROWS_OF_A_GROUP.replace("keys[:, g]", "keys.mean(1)").replace("values[:, g]", "values.mean(1)"),
+     "the mean of all kv heads"),
+    ("keep_groups", REPEATED_FIRST.replace("dim=2), keys, values", "dim=2), keys[:, ::size], values[:, ::size]"),
+     "mended and not the memory"),
+    ("keep_groups", REPEATED_FIRST.replace("dim=2), keys, values",
+     "dim=2), keys.numpy()[:, ::size], values.numpy()[:, ::size]"), "mended and not the memory"),
+    ("keep_groups", REPEATED_FIRST.replace("dim=2), keys, values",
+     "dim=2), keys[:, : keys.shape[1] // size], values[:, : values.shape[1] // size]"), "the first G"),
+    ("keep_groups", REPEATED_IN_THE_LOOP, "a name of its own"),
+    ("keep_groups", KEPT_IN_LISTS.replace("ks.append(k[:, :, t])", "ks = [k[:, :, t]]")
+     .replace("vs.append(v[:, :, t])", "vs = [v[:, :, t]]"), "each token reads itself only"),
     ("keep_groups", KEPT_IN_LISTS.replace("ks.append(k[:, :, t])", "ks.append(k[:, :1, t].expand_as(k[:, :, t]))")
      .replace("vs.append(v[:, :, t])", "vs.append(v[:, :1, t].expand_as(v[:, :, t]))"), "in the place of all"),
     ("keep_groups", KEPT_IN_LISTS.replace("return torch.stack(out, 2), keys, values",
@@ -4901,6 +4949,11 @@ SHARING_WRONG = [  # (exercise, body of the function, what is said)
     ("fits", CONTEXT.replace("left // (n_rows", "left / (n_rows"), "a part of one does not fit"),
     ("fits", CONTEXT.replace("left // (n_rows * token)", "-(-left // (n_rows * token))"), "rounded up"),
     ("fits", CONTEXT.replace("memory - n_weights * number_bytes", "memory"), "the weights are left out"),
+    ("fits", CONTEXT.replace("max(0, left // (n_rows * token))", "int(left / (n_rows * token))"), "it should be 0"),
+    ("fits", CONTEXT.replace("max(0, left //", "(abs(left) //"), "counted as room"),
+    ("fits", CONTEXT.replace("n_weights * number_bytes", "n_weights * number_bytes * n_rows"), "all share them"),
+    ("tied", TIED.replace("h[g * n : (g + 1) * n].sum(0)", "h[g * n : (g + 1) * n].sum((0, 1))[None]"),
+     "the rows of one head stay apart"),
     ("tied", TIED.replace(".sum(0)", ".mean(0)"), "the mean of the heads"),
     ("tied", TIED.replace("h[g * n : (g + 1) * n].sum(0)", "h[g * n]"), "only the first head"),
     ("tied", TIED.replace("h[g * n : (g + 1) * n].sum(0)", "h[g * n + n - 1]"), "only the last head"),

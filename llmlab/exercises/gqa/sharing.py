@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from ..attention.planting import plant_scales
@@ -80,18 +81,20 @@ share.plant({
 
 
 def _one_token():
-    """One new token: q, keys and values for groups of two, three, all and one, and as many groups as a group has."""
+    """One new token: q, keys and values for groups of two, three, all and one, and as many groups as a group has; at
+    the end scores whose exponentials overflow."""
     for batch, n_heads, n_kv_heads, n_keys, width in (
         (1, 2, 1, 2, 2), (2, 4, 2, 3, 4), (2, 6, 2, 5, 9), (3, 12, 3, 7, 16), (2, 3, 3, 4, 8), (1, 6, 1, 9, 3),
     ):  # fmt: skip
         keys = torch.randn(batch, n_kv_heads, n_keys, width)
         yield 2 * torch.randn(batch, n_heads, width), keys, torch.randn(batch, n_kv_heads, n_keys, width)
+    yield 1000 * torch.randn(2, 4, 6), *(torch.randn(2, 2, 5, 6) for _ in range(2))
 
 
 @exercise(
     "gqa.attend",
     title="A group is a batch that shares a cache",
-    prompt="Compute attention for one new token without repeating keys or values.",
+    prompt="Compute attention for one new token. Each group shares its keys and values; copy none of them.",
     hints=(
         "Head h belongs to group h·G // H, so neighbors stand together: q.reshape(B, G, H // G, d).",
         "rows (B, G, H/G, d) @ keys.transpose(-2, -1) (B, G, d, S) gives the scores (B, G, H/G, S), a row for each "
@@ -99,14 +102,14 @@ def _one_token():
         "Divide by √d, softmax over the last dimension, times values (B, G, S, d); at the end flatten(1, 2).",
     ),
     inputs=_one_token,
-    forbids=("repeat", "tile"),
+    forbids=("repeat", "tile", "expand", "broadcast_to", "index_select", "gather"),
     difficulty=2,
     minutes=9,
 )
 def attend(q, keys, values):
     """One new token: q (B, H, d), keys and values (B, G, S, d) -> (B, H, d).
 
-    Without repeat, repeat_interleave or tile.
+    Without PyTorch's repeat, repeat_interleave, tile, expand or gather.
     """
     batch, n_heads, d = q.shape
     rows = q.reshape(batch, keys.shape[1], n_heads // keys.shape[1], d)  # (B, G, H/G, d)
@@ -131,6 +134,21 @@ def _in_turn(q, keys, values):
     return _rows(rows.flatten(1, 2), keys, values).transpose(1, 2).flatten(1, 2)
 
 
+def _in_turn_and_not_back(q, keys, values):
+    rows = q.unflatten(1, (-1, keys.shape[1])).transpose(1, 2)  # (B, G, H/G, d)
+    return _attended(rows.flatten(1, 2), keys, values)
+
+
+def _mean_of_each_group(q, n_kv_heads):
+    """The mean query in the place of each: (B, H, d)."""
+    rows = q.unflatten(1, (n_kv_heads, -1))
+    return rows.mean(2)[:, torch.arange(q.shape[1]) // rows.shape[2]]
+
+
+def _scores(q, keys):
+    return q.unflatten(1, (keys.shape[1], -1)) @ keys.transpose(-2, -1) / q.shape[-1] ** 0.5  # (B, G, H/G, S)
+
+
 def _sizes_exchanged(q, keys, values):
     rows = q.unflatten(1, (-1, keys.shape[1]))  # (B, H/G, G, d)
     return ((rows @ keys.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1) @ values).flatten(1, 2)
@@ -140,6 +158,17 @@ plant_scales(attend, _attended)
 attend.plant({
     "head h reads kv head h mod G here. Neighbors form a group: reshape q to (B, G, H/G, d), groups first":
         _in_turn,
+    "head h reads kv head h mod G here, and the results stay in that order. Neighbors form a group: reshape q to "
+    "(B, G, H/G, d), groups first":
+        _in_turn_and_not_back,
+    "the scores themselves are the weights; softmax over the keys is missing":
+        lambda q, keys, values: (_scores(q, keys) @ values).flatten(1, 2),
+    "the mean of all kv heads is read; each group reads its own":
+        lambda q, keys, values: _attended(q, keys.mean(1, keepdim=True), values.mean(1, keepdim=True)),
+    "exp of large scores overflows: subtract the largest of each row before, as softmax does":
+        lambda q, keys, values: (
+            _scores(q, keys).exp() / _scores(q, keys).exp().sum(-1, keepdim=True) @ values
+        ).flatten(1, 2),
     "G and the size of a group are exchanged: q (B, H, d) becomes (B, G, H/G, d), and keys are (B, G, S, d)":
         _sizes_exchanged,
     "the groups' results are in the wrong order: flatten (B, G, H/G, d) as it is, without exchanging dimensions":
@@ -151,14 +180,11 @@ attend.plant({
     "all heads read kv head 0; each group has its own":
         lambda q, keys, values: _attended(q, keys[:, :1], values[:, :1]),
     "the scores are right and all heads take the values of kv head 0; each group has its own":
-        lambda q, keys, values: _attended(q, keys, values[:, :1].expand_as(values)),
+        lambda q, keys, values: _attended(q, keys, values[:, [0] * keys.shape[1]]),
     "the groups are still apart, (B, G, H/G, d): join the two dimensions, flatten(1, 2)":
         _rows,
     "the queries of a group are averaged: a group shares its keys and values, each head keeps its own query":
-        lambda q, keys, values: _attended(
-            q.unflatten(1, (keys.shape[1], -1)).mean(2, keepdim=True)
-            .expand(-1, -1, q.shape[1] // keys.shape[1], -1).flatten(1, 2), keys, values
-        ),
+        lambda q, keys, values: _attended(_mean_of_each_group(q, keys.shape[1]), keys, values),
     "one result a group: each of the H query heads has its own":
         lambda q, keys, values: _rows(q, keys, values).sum(2),
     "one result a group, the mean of its heads: each of the H query heads has its own":
@@ -181,16 +207,17 @@ attend.plant({
 
 
 def _machines():
-    """Small numbers to check by hand, an exact fit, one too few, weights too large, and a model of real size."""
+    """Small numbers to check by hand, an exact fit, one too few, weights too large by a byte and by far, real sizes."""
     return (
         (100, 10, 1, 4, 2, 3, 1, 2),
         (1000, 100, 2, 6, 3, 2, 2, 1),
         (2 * 1000 + 5 * 3 * 2 * 2 * 3 * 2 * 7 * 2, 1000, 2, 6, 2, 7, 5, 2),
         (2 * 1000 + 5 * 3 * 2 * 2 * 3 * 2 * 7 * 2 - 1, 1000, 2, 6, 2, 7, 5, 2),
         (1999, 1000, 2, 6, 2, 7, 1, 2),
-        (80 * 10**9, 7 * 10**9, 32, 32, 8, 128, 32, 2),
-        (24 * 2**30, 8_030_261_248, 32, 32, 4, 128, 3, 1),
-        (10**13 + 7, 405_853_388_800, 126, 128, 16, 128, 11, 2),
+        (100, 1000, 1, 4, 2, 3, 1, 2),
+        (80 * 10**9, 7 * 10**9, 32, 32, 8, 128, 320, 2),
+        (24 * 2**30, 8_030_261_248, 32, 32, 4, 128, 300, 1),
+        (10**13 + 7, 405_853_388_800, 126, 128, 16, 128, 1100, 2),
     )
 
 
@@ -222,7 +249,7 @@ def _fit(memory, n_weights, n_layers, n_heads, group_size, head_dim, n_rows, num
     """The solution with one part replaced."""
     kv_heads = changed.get("kv_heads", lambda h, size: h // size)(n_heads, group_size)
     token = changed.get("both", 2) * n_layers * kv_heads * head_dim * changed.get("kept", number_bytes)
-    left = memory - n_weights * changed.get("weight", number_bytes)
+    left = memory - n_weights * changed.get("weight", number_bytes) * (n_rows if changed.get("of_each_row") else 1)
     if changed.get("layers") == 1:
         token //= n_layers
     if changed.get("width") == 1:
@@ -256,7 +283,11 @@ def _plant_fits():
         "a key is head_dim numbers":
             {"width": 1},
         "where the weights alone do not fit the number is negative; it should be 0":
-            {"end": lambda left, each: left // each},
+            ({"end": lambda left, each: left // each}, {"end": lambda left, each: int(left / each)}),
+        "where the weights alone do not fit, what is missing is counted as room; it should be 0":
+            {"end": lambda left, each: abs(left) // each},
+        "the weights are counted once for each conversation; all share them":
+            {"of_each_row": True},
         "it is rounded up; the last token does not fit whole":
             {"end": lambda left, each: max(0, -(-left // each))},
         "it is rounded to the nearest; the last token does not fit whole":
@@ -266,7 +297,8 @@ def _plant_fits():
         "these are bytes; how many tokens is asked":
             {"end": lambda left, each: max(0, left)},
     }.items():  # fmt: skip
-        context.plant({reason: lambda *sizes, changed=changed: _fit(*sizes, **changed)})
+        every = changed if isinstance(changed, tuple) else (changed,)
+        context.plant({reason: tuple(lambda *sizes, one=one: _fit(*sizes, **one) for one in every)})
 
 
 _plant_fits()
@@ -284,6 +316,23 @@ def _texts():
         yield q, *(torch.randn(batch, n_kv_heads, n_tokens, width) for _ in range(2))
 
 
+def _held(x):
+    """How many numbers the memory has that a tensor or an array lies in, where it may be a part."""
+    while isinstance(x, np.ndarray) and x.base is not None:
+        x = x.base
+    return x.untyped_storage().nbytes() // x.element_size() if isinstance(x, torch.Tensor) else np.size(x)
+
+
+def _memory(arguments, value):
+    """A part of the memory of H heads keeps it all. (In groups of two, keys and values may be parts of one.)"""
+    q, k, _ = arguments
+    mended = q.shape[1] <= 2 * k.shape[1] or all(_held(x) < q.numel() for x in value[1:])
+    return {
+        "the shape is mended and not the memory: the kept heads are cut out of a tensor of all H heads, and it stays "
+        "in memory as long as a part of it": mended
+    }
+
+
 @exercise(
     "gqa.keep_groups",
     title="The cache that saves nothing",
@@ -294,13 +343,14 @@ def _texts():
         "Append k[:, :, t : t + 1] itself, and repeat keys and values inside the loop, after appending.",
     ),
     inputs=_texts,
+    facts=_memory,
     difficulty=2,
     minutes=8,
 )
 def decode(q, k, v):
     """Decode T tokens one by one: q (B, H, T, d), k and v (B, G, T, d).
 
-    Returns outputs (B, H, T, d), and the kept keys and values, (B, G, T, d) each.
+    Returns outputs (B, H, T, d), and the keys and values as they were kept, (B, G, T, d) each.
     """
     size = q.shape[1] // k.shape[1]
     keys, values, outputs = k[:, :, :0], v[:, :, :0], []
@@ -338,6 +388,17 @@ def _decoded(q, k, v, reads=None, mask=None):
     return scores.masked_fill(~allowed, -torch.inf).softmax(-1) @ v[:, reads]
 
 
+def _repeated_in_the_loop(q, k, v):
+    size = q.shape[1] // k.shape[1]
+    keys, values, outputs = k[:, :, :0], v[:, :, :0], []
+    for t in range(q.shape[2]):
+        keys = torch.cat((keys, k[:, :, t : t + 1]), dim=2).repeat_interleave(size, dim=1)
+        values = torch.cat((values, v[:, :, t : t + 1]), dim=2).repeat_interleave(size, dim=1)
+        scores = q[:, :, t : t + 1] @ keys.transpose(-2, -1) / q.shape[-1] ** 0.5
+        outputs.append(scores.softmax(-1) @ values)
+    return torch.cat(outputs, dim=2), keys, values
+
+
 def _of_heads(q, x, n):
     """What n heads from the front of the repeated keys hold."""
     return x.repeat_interleave(q.shape[1] // x.shape[1], dim=1)[:, :n]
@@ -351,7 +412,19 @@ decode.plant({
             _decoded(q, k[:, :1], v[:, :1]), k[:, :1].expand_as(k).clone(), v[:, :1].expand_as(v).clone()
         ),
     "the first G of the repeated heads are kept, and the repeated heads of one group are the same: keep what was given":
-        lambda q, k, v: (_decoded(q, k, v), _of_heads(q, k, k.shape[1]), _of_heads(q, v, k.shape[1])),
+        (
+            lambda q, k, v: (_decoded(q, k, v), _of_heads(q, k, k.shape[1]), _of_heads(q, v, k.shape[1])),
+            lambda q, k, v: (
+                _decoded(q, k, v), _of_heads(q, k, k.shape[1]).clone(), _of_heads(q, v, k.shape[1]).clone()
+            ),
+        ),
+    "the repeated heads are kept under the name of the cache, and repeated again for the next token: give what is read "
+    "a name of its own":
+        _repeated_in_the_loop,
+    "each token reads itself only, and only the last is kept: append to what is there":
+        lambda q, k, v: (
+            _decoded(q, k, v, mask=torch.eye(q.shape[2], dtype=torch.bool)), k[:, :, -1:], v[:, :, -1:]
+        ),
     "the keys are kept once and the values are still repeated before":
         lambda q, k, v: (_decoded(q, k, v), k, _of_heads(q, v, q.shape[1])),
     "the values are kept once and the keys are still repeated before":
@@ -406,7 +479,7 @@ def _gradients():
 def tied_gradient(gradient, n_kv_heads, head_dim):
     """Gradient (H·d, D) of the key weights of H heads -> (G·d, D), each group tied.
 
-    d is head_dim.
+    G is n_kv_heads, d is head_dim.
     """
     d_model = gradient.shape[1]
     heads = gradient.reshape(n_kv_heads, -1, head_dim, d_model)  # (G, H/G, d, D)
@@ -435,6 +508,8 @@ tied_gradient.plant({
         (lambda g, n, d: _grouped(g, n, d).sum(1), lambda g, n, d: _grouped(g, n, d).sum(1, keepdim=True)),
     "a sum over d took the numbers of each key away; add over the heads of a group, dimension 1 of (G, H/G, d, D)":
         lambda g, n, d: _grouped(g, n, d).sum(2).flatten(0, 1),
+    "all rows of a group are added, (G, D): a head is d rows, and the rows of one head stay apart":
+        lambda g, n, d: g.unflatten(0, (n, -1)).sum(1),
     "the largest of the group is taken; gradients add up":
         lambda g, n, d: _grouped(g, n, d).amax(1).flatten(0, 1),
     "the gradients come back as they were, one for each head; tied heads have one together":
@@ -465,8 +540,8 @@ PREDICTIONS = (
     Prediction(
         id="gqa.tiled",
         text=(
-            "Two of the model's six query heads read the keys and values of the other group, by a slip of the order. "
-            "On held-out stories its loss is 0.50. What is it now?"
+            "By a slip of the order, two of the six query heads of every layer read the keys and values of the other "
+            "group. On held-out stories its loss is 0.50. What is it now?"
         ),
         unit="nats",
     ),
@@ -475,14 +550,14 @@ PREDICTIONS = (
 QUESTIONS = (
     Question(
         id="gqa.reads",
-        text="A model has 32 query heads in 4 groups. Which kv head does query head 13 read (both counted from 0)?",
-        options=("kv head 0", "kv head 1", "kv head 3", "kv head 13"),
+        text="A model has 24 query heads in 6 groups. Which kv head does query head 17 read (both counted from 0)?",
+        options=("kv head 2", "kv head 4", "kv head 5", "kv head 17"),
         answer=1,
         why=(
-            "Kv head 0 serves query heads 0 to 7: a group has 32 / 4 = 8 heads.",
-            "13 · 4 // 32 = 1: the second group has query heads 8 to 15.",
-            "3 would be 13 // 4; divide by the size of a group, 8, not by the number of groups.",
-            "There are only 4 kv heads.",
+            "2 would be 17 // 6; divide by the size of a group, 24 / 6 = 4, not by the number of groups.",
+            "17 · 6 // 24 = 4: the fifth group has query heads 16 to 19.",
+            "5 would be 17 mod 6, the kv heads in turn; neighbors form a group.",
+            "There are only 6 kv heads.",
         ),
     ),
     Question(
