@@ -468,7 +468,7 @@ QUESTIONS = (
         ),
         answer=0,
         why=(
-            "There are twice as many marks in the same range, so the scale halves, and the error is at most half of it.",
+            "Twice as many marks in the same range: the scale halves, and the error is at most half a scale.",
             "That would be a decimal digit. A bit is worth a factor of 2.",
             "Bits count in powers: one more is twice as many marks.",
             "The error is at most half a scale, and the scale is the range divided by the number of steps.",
