@@ -451,9 +451,9 @@ PREDICTIONS = (
         text=(
             "In each layer of the model two of 192 columns of some matrices are multiplied by 16, and what feeds them "
             "is divided by 16, so that every logit stays the same to the last bit. Then these matrices are rounded to "
-            "4 bits, with a scale for each row. Without the planting the loss was 0.87 then. Now it is …"
+            "4 bits, with a scale for each row. Without the planting the loss was 0.93 then. Now it is …"
         ),
-        options=("0.87 again, since the model is the same", "about 0.9", "about 1.5", "above 5"),
+        options=("0.93 again, since the model is the same", "about 1", "about 1.5", "above 5"),
     ),
 )
 QUESTIONS = (
