@@ -147,8 +147,8 @@ def _scale_shape(arguments, found):
     symptoms=(_scale_shape,),
 )
 def in_groups(w, bits, group_size):
-    """w (out, in). Returns codes (out, in) from -(2 ** (bits - 1) - 1) to 2 ** (bits - 1) - 1, and
-    scales (out, groups): each run of group_size numbers of a row has one (the last run may be
+    """w (out, in). Returns codes (out, in), from -m to m with m = 2 ** (bits - 1) - 1, and scales
+    (out, groups): each run of group_size numbers of a row has one (the last run may be
     shorter), the smallest that clamps nothing. Zeros alone have the scale 1.
     """
     n = w.shape[1]
@@ -161,13 +161,15 @@ def in_groups(w, bits, group_size):
 def _grouped(
     w, bits, group_size, *,
     size=lambda groups: groups.abs().amax(-1), steps=lambda bits: 2 ** (bits - 1) - 1, whole=torch.round, safe=True,
+    clamp=True,
 ):  # fmt: skip
-    """`in_groups` with one part replaced; codes that leave the range are clamped."""
+    """`in_groups` with one part replaced; codes that leave the range are clamped or not."""
     n, highest = w.shape[1], 2 ** (bits - 1) - 1
     groups = F.pad(w, (0, -n % group_size)).unflatten(1, (-1, group_size))
     scale = size(groups) / steps(bits)
     scale = torch.where(scale == 0, 1.0, scale) if safe else scale
-    codes = whole(groups / scale[..., None]).clamp(-highest, highest)
+    codes = whole(groups / scale[..., None])
+    codes = codes.clamp(-highest, highest) if clamp else codes
     return codes.flatten(1)[:, :n], scale
 
 
@@ -228,12 +230,16 @@ in_groups.plant({
     "the largest number counts, and not the largest size: a group's −8 needs a wider range than its 3. Take abs() "
     "first":
         (lambda w, bits, group_size: _grouped(w, bits, group_size, size=lambda groups: groups.amax(-1)),
+         lambda w, bits, group_size: _grouped(
+             w, bits, group_size, size=lambda groups: groups.amax(-1), clamp=False),
          lambda w, bits, group_size: _grouped(w, bits, group_size, size=lambda groups: groups.amax(-1).abs())),
     "divided by 2 ** (bits − 1), as if there were a code for it: the highest is one less, so that −x has a code "
     "wherever x has one":
-        lambda w, bits, group_size: _grouped(w, bits, group_size, steps=lambda bits: 2 ** (bits - 1)),
+        (lambda w, bits, group_size: _grouped(w, bits, group_size, steps=lambda bits: 2 ** (bits - 1)),
+         lambda w, bits, group_size: _grouped(w, bits, group_size, steps=lambda bits: 2 ** (bits - 1), clamp=False)),
     "divided by 2 ** bits − 1, the number of all steps; from 0 to the largest size there are 2 ** (bits − 1) − 1":
-        lambda w, bits, group_size: _grouped(w, bits, group_size, steps=lambda bits: 2**bits - 1),
+        (lambda w, bits, group_size: _grouped(w, bits, group_size, steps=lambda bits: 2**bits - 1),
+         lambda w, bits, group_size: _grouped(w, bits, group_size, steps=lambda bits: 2**bits - 1, clamp=False)),
     "a group of zeros has the scale 0, and 0 / 0 is not a number; take 1 there":
         lambda w, bits, group_size: _grouped(w, bits, group_size, safe=False),
     "the range goes from the smallest to the largest number here; symmetric codes need the largest size on both "
