@@ -41,8 +41,8 @@ def _are_int8(arguments, found):
     facts=_are_int8,
 )
 def to_codes(x, scale, zero_point):
-    """x: floats, any shape. Returns int8 codes: x / scale rounded to whole numbers, halves to the
-    even one, plus zero_point; what is below -128 or above 127 gets the nearer of the two.
+    """x: floats, any shape. Returns int8 codes: x / scale rounded to whole numbers, halves to
+    the even one, plus zero_point; what is below -128 or above 127 gets the nearer of the two.
     """
     codes = (x / scale).round() + zero_point
     return codes.clamp(-128, 127).int().to(torch.int8)
@@ -379,8 +379,8 @@ def _packed():
     minutes=8,
 )
 def unpack4(packed, n):
-    """packed (rows, bytes) uint8 -> (rows, n) int8, from -8 to 7. The first code is in the low four
-    bits of a byte, the second in the high ones. With n odd the last high four bits are left over.
+    """packed (rows, bytes) uint8 -> (rows, n) int8, from -8 to 7. The first code is in the low
+    four bits of a byte, the second in the high ones. With n odd the last ones are left over.
     """
     both = torch.stack((packed & 15, packed >> 4), dim=-1).flatten(1)[:, :n].to(torch.int8)
     return torch.where(both > 7, both - 16, both)
