@@ -70,7 +70,7 @@ class RowLengths:
         return wanted
 
 
-class _Store(RowLengths):
+class Store(RowLengths):
     """What the two caches below check alike: that what they are given has the shape of what they hold."""
 
     def __init__(self, config: ModelConfig, batch_size: int):
@@ -112,7 +112,7 @@ class _Store(RowLengths):
         self._new = 0
 
 
-class KVCache(_Store):
+class KVCache(Store):
     """A preallocated cache: keys and values of every layer in buffers of `max_seq_len` tokens (Llama's way).
 
     `update` copies only the new keys and values, at each row's own length, and returns views of the buffers.
@@ -185,7 +185,7 @@ class KVCache(_Store):
         return self._keys.nbytes + self._values.nbytes
 
 
-class ConcatenatingKVCache(_Store):
+class ConcatenatingKVCache(Store):
     """A cache that grows by concatenation (GPT-2's way): each step copies all that is held, so its rows stay equal.
 
     Its dtype and device are those of the first keys that it is given.

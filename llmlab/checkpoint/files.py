@@ -108,6 +108,8 @@ def load(path: str | Path, *, dtype: torch.dtype = torch.float32) -> Transformer
     tensors, metadata = load_tensors(path)
     if "config" not in metadata:
         raise ValueError(f"{path} holds tensors but no llmlab config; open a Hugging Face folder with load_pretrained")
+    if "quantization" in metadata:
+        raise ValueError(f"{path} holds packed weights; open it with llmlab.quantization.load")
     return filled(metadata["config"], tensors, str(path), dtype)
 
 

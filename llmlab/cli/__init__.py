@@ -1,5 +1,5 @@
-"""The command `llmlab`: train, stream, measure, study, showpieces, generate, notebooks, widgets, bench, reset,
-doctor.
+"""The command `llmlab`: train, stream, measure, study, showpieces, quantize, generate, notebooks, widgets, bench,
+reset, doctor.
 
 Each subcommand is a module with `add_arguments(parser)` and `run(arguments) -> int`, imported when it is asked for.
 """
@@ -18,6 +18,7 @@ COMMANDS = {
     "measure": "measure the figures of the model card again and write them down",
     "study": "train the models that a chapter compares, from several seeds, and record what they can do",
     "showpieces": "search texts that the trained model has never read, to show what it can do and cannot",
+    "quantize": "write a model in few bits, to a file that is as small as they are",
     "generate": "continue a prompt with the trained model",
     "notebooks": "execute the notebooks, check that they are up to date, or make pages and slides of them",
     "widgets": "show all widgets on one page, in light and dark",

@@ -15,20 +15,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=int, help="draw from the K likeliest tokens only")
     parser.add_argument("--top-p", type=float, help="draw from the likeliest tokens that have probability P together")
     parser.add_argument("--seed", type=int, default=0, help="of the random draws (0)")
-    parser.add_argument("--model", type=Path, help="a checkpoint of `llmlab train`, with its tokenizer.json beside it")
+    parser.add_argument(
+        "--model", type=Path, help="a checkpoint of `llmlab train` or `quantize`, with its tokenizer.json beside it"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     import torch
 
-    from .. import checkpoint, load_model
+    from .. import load_model
     from ..generate import generate
+    from ..quantization import open_model
     from ..tokenization import BPETokenizer
 
     if arguments.model is None:
         model, tokenizer = load_model()
     else:
-        model = checkpoint.load(arguments.model)
+        model = open_model(arguments.model)
         tokenizer = BPETokenizer.load(arguments.model.parent / "tokenizer.json")
     start, end = tokenizer.special_tokens["<s>"], tokenizer.special_tokens["</s>"]
     ids = [start, *tokenizer.encode(arguments.prompt)]

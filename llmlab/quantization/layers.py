@@ -29,12 +29,14 @@ class PackedWeight(nn.Module):
                 "expected a matrix whose scales are shared along its rows (dim=-1), "
                 f"got shape {quantized.shape} and dim={quantized.dim}"
             )
+        if quantized.levels is not None and (top := int(quantized.codes.max())) >= len(quantized.levels):
+            raise ValueError(f"expected codes below {len(quantized.levels)}, one for each level; got {top}")
         self.shape, self.bits, self.signed = quantized.shape, quantized.bits, quantized.signed
         self.granularity, self.group_size, self.dtype = quantized.granularity, quantized.group_size, quantized.dtype
         self.register_buffer("codes", pack(quantized.codes, quantized.bits))  # (rows, bytes)
-        self.register_buffer("scale", quantized.scale)  # (), (rows, 1) or (rows, groups)
-        self.register_buffer("zero_point", quantized.zero_point)
-        self.register_buffer("levels", quantized.levels)
+        for name in ("scale", "zero_point", "levels"):  # scale: (), (rows, 1) or (rows, groups)
+            given = getattr(quantized, name)
+            self.register_buffer(name, None if given is None else given.detach().clone())  # its own, as in a file
 
     def quantized(self, rows: Tensor | None = None) -> Quantized:
         """The matrix as codes in bytes, or only some of its rows: of rows (N,) a matrix (N, columns)."""

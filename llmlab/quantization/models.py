@@ -44,7 +44,7 @@ def quantize_model(
     {"*": 4, "blocks.0.*": 8, "*.down": 6, "embedding": 8}; what no pattern fits stays as it is. Names are those of
     `matrices`. `skip`: what else stays as it is; by default the routers of experts. A scale is shared by an output
     channel (a row of the matrix), or with `group_size` by so many numbers of a row.
-    Raises ValueError for a pattern that fits nothing, and for two wishes about a table that is tied to the head.
+    Raises ValueError for a pattern that fits nothing. A table tied to the head is named "embedding" only.
     """
     granularity = check_granularity(granularity, group_size, usual="channel")
     kept = {"granularity": granularity, "group_size": group_size, "symmetric": symmetric, "scale_dtype": scale_dtype}
@@ -81,7 +81,7 @@ def dequantize_model(model: Transformer) -> Transformer:
 
     Raises ValueError where activations are quantized too: plain layers cannot do that.
     """
-    paths = [(path, layer) for path, layer in model.named_modules(remove_duplicate=False)]
+    paths = list(model.named_modules(remove_duplicate=False))
     model = copy.deepcopy(model)
     made: dict[int, nn.Parameter] = {}
     for path, layer in paths:
@@ -111,21 +111,14 @@ def bits_by_name(model: nn.Module, bits: int | Mapping[str, int], *, skip: Itera
     wishes = dict(bits) if isinstance(bits, Mapping) else {"*": bits}
     wishes = {pattern: check_bits(n) for pattern, n in wishes.items()}
     skip = (skip,) if isinstance(skip, str) else tuple(skip)
-    layers = _layers(model)
-    names = [name for aliases in layers for name in aliases]
-    for pattern in (*wishes, *(skip if skip != ROUTERS else ())):
-        if not fnmatch.filter(names, pattern):
-            raise ValueError(f"no matrix of the model is named {pattern!r}{_near(pattern, names)}")
-    found = {}
-    for aliases in layers:
-        wanted = {_wish(name, wishes, skip) for name in aliases}
-        if len(wanted) > 1:
-            said = ", ".join("not at all" if n is None else f"{n} bits" for n in sorted(wanted, key=lambda n: n or 0))
-            raise ValueError(f"{' and '.join(aliases)} are one table, which cannot be quantized two ways: {said}")
-        [n] = wanted
-        if n is not None:
-            found[aliases[0]] = n
-    return found
+    tied = {alias: names[0] for names in _layers(model) for alias in names[1:]}
+    names = [aliases[0] for aliases in _layers(model)]
+    for pattern in (*wishes, *skip):
+        if not fnmatch.filter(names, pattern) and pattern not in ROUTERS:
+            why = f": it shares its table with {tied[pattern]!r}" if pattern in tied else _near(pattern, names)
+            raise ValueError(f"no matrix of the model is named {pattern!r}{why}")
+    found = {name: _wish(name, wishes, skip) for name in names}
+    return {name: n for name, n in found.items() if n is not None}
 
 
 def replace(model: nn.Module, path: str, layer: nn.Module) -> None:

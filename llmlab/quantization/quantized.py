@@ -52,6 +52,8 @@ class Quantized:
                     f"expected {name} of shape {wanted}, one for each {self.granularity} of codes {self.shape}; "
                     f"got {tuple(given.shape)}"
                 )
+        if self.zero_point is not None and self.zero_point.dtype != self.codes.dtype:
+            raise ValueError(f"expected zero points in {self.codes.dtype}, as codes, got {self.zero_point.dtype}")
         if self.levels is not None and (self.signed or self.zero_point is not None):
             raise ValueError("a codebook has codes from 0 on, in uint8, and no zero point")
 
