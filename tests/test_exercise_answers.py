@@ -5273,3 +5273,152 @@ def test_what_is_said_of_an_answer_on_latents_is_true(name, right, was, now, sai
     assert was in right
     verdict = judge(*on_latents(name, right.replace(was, now)))
     assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict
+
+
+def on_quantization(name, body):
+    exercise = catalog.find("exercise", f"quantization.{name}")
+    head = "def {}({}):\n".format(exercise.function, ", ".join(exercise.parameters))
+    return exercise, define(head + indent(body, "    "), exercise)
+
+
+CODES = """
+codes = torch.round(x / scale)
+codes = codes + zero_point
+codes = codes.clamp(min=-128, max=127)
+return codes.to(torch.int8)
+"""
+IN_GROUPS = """
+highest, codes, scales = 2 ** (bits - 1) - 1, torch.zeros_like(w), []
+for start in range(0, w.shape[1], group_size):
+    group = w[:, start:start + group_size]
+    scale = group.abs().max(dim=1).values / highest
+    scale[scale == 0] = 1
+    codes[:, start:start + group_size] = torch.round(group / scale[:, None])
+    scales.append(scale)
+return codes, torch.stack(scales, dim=1)
+"""
+PRODUCT = """
+centered = x.to(torch.int32) - zero_point
+sums = centered @ w.to(torch.int32).T
+return sums * x_scale * w_scale[None]
+"""
+UNPACK = """
+low, high = packed % 16, packed // 16
+both = torch.empty(len(packed), 2 * packed.shape[1], dtype=torch.int8)
+both[:, 0::2], both[:, 1::2] = low, high
+both = both[:, :n]
+return both - 16 * (both >= 8)
+"""
+
+QUANTIZATION_RIGHT = [  # (exercise, body of the function)
+    ("to_codes", CODES),
+    ("to_codes", "import numpy as np\nq = np.rint(x.double().numpy() / scale) + zero_point\n"
+     "return torch.from_numpy(np.clip(q, -128, 127).astype(np.int8))"),
+    ("to_codes", "codes = [max(-128, min(127, round(v / scale) + zero_point)) for v in x.flatten().tolist()]\n"
+     "return torch.tensor(codes, dtype=torch.int8).view(x.shape)"),
+    ("to_codes", "low, high = (-128 - zero_point), (127 - zero_point)\n"
+     "return ((x / scale).clamp(low, high).round() + zero_point).char()"),
+    ("to_codes", "q = (x.double() / scale).round() + zero_point\nq[q > 127] = 127\nq[q < -128] = -128\n"
+     "return q.char()"),
+    ("in_groups", IN_GROUPS),
+    ("in_groups", "import math\nn_groups = math.ceil(w.shape[1] / group_size)\nhighest = 2 ** (bits - 1) - 1\n"
+     "full = torch.zeros(len(w), n_groups * group_size)\nfull[:, :w.shape[1]] = w\n"
+     "parts = full.view(len(w), n_groups, -1)\n"
+     "s = torch.maximum(parts.amax(2), -parts.amin(2)) / highest\ns = s.masked_fill(s == 0, 1)\n"
+     "return (parts / s[:, :, None]).round().view(len(w), -1)[:, :w.shape[1]].to(torch.int8), s"),
+    ("in_groups", "s = torch.stack([g.abs().amax(1) for g in w.split(group_size, dim=1)], 1) / (2 ** (bits - 1) - 1)\n"
+     "s = torch.where(s > 0, s, torch.ones_like(s))\n"
+     "return [torch.round(w / s.repeat_interleave(group_size, 1)[:, :w.shape[1]]), s]"),
+    ("in_groups", "s = torch.ones(len(w), -(-w.shape[1] // group_size))\ncodes = w.clone()\nfor i in range(len(w)):\n"
+     "    for j in range(s.shape[1]):\n        g = w[i, j * group_size:(j + 1) * group_size]\n"
+     "        if g.any():\n            s[i, j] = g.abs().max() / (2 ** (bits - 1) - 1)\n"
+     "        codes[i, j * group_size:(j + 1) * group_size] = (g / s[i, j]).round()\nreturn codes.int(), s"),
+    ("in_groups", "parts = [g.double() for g in torch.split(w, group_size, -1)]\nhighest = 2 ** (bits - 1) - 1\n"
+     "s = [torch.linalg.vector_norm(g, float('inf'), dim=-1, keepdim=True) / highest for g in parts]\n"
+     "s = [each + (each == 0) for each in s]\n"
+     "return torch.cat([(g / each).round() for g, each in zip(parts, s)], -1), torch.cat(s, -1)"),
+    ("product", PRODUCT),
+    ("product", "return ((x.double() - zero_point) * x_scale) @ (w.double() * w_scale[:, None]).T"),
+    ("product", "raw = x.long() @ w.long().T\nreturn x_scale * w_scale * (raw - zero_point * w.long().sum(dim=1))"),
+    ("product", "return torch.einsum('ti,oi,o->to', x.double() - zero_point, w.double(), w_scale.double()) * x_scale"),
+    ("product", "out = torch.zeros(len(x), len(w))\nfor t in range(len(x)):\n    for r in range(len(w)):\n"
+     "        out[t, r] = ((x[t].int() - zero_point) * w[r].int()).sum() * x_scale * w_scale[r]\nreturn out"),
+    ("unpack4", UNPACK),
+    ("unpack4", "low, high = (packed << 4).view(torch.int8) >> 4, packed.view(torch.int8) >> 4\n"
+     "return torch.stack((low, high), 2).reshape(len(packed), -1)[:, :n]"),
+    ("unpack4", "from llmlab.quantization import unpack\nreturn unpack(packed, 4, n, signed=True)"),
+    ("unpack4", "rows = [[c for b in row for c in (b & 15, b >> 4)][:n] for row in packed.tolist()]\n"
+     "return [[c - 16 if c > 7 else c for c in row] for row in rows]"),
+    ("unpack4", "both = torch.stack([packed & 0xF, packed >> 4], dim=-1).view(len(packed), -1).to(torch.int8)\n"
+     "return ((both ^ 8) - 8)[:, :n]"),
+]  # fmt: skip
+
+QUANTIZATION_WRONG = [  # (exercise, a right body, what is changed in it, into what, what is said)
+    ("to_codes", CODES, "codes = torch.round(x / scale)", "codes = (x / scale).trunc()", "cut off"),
+    ("to_codes", CODES, "torch.round(x / scale)", "x // scale", "always down"),
+    ("to_codes", CODES, "torch.round(x / scale)", "torch.floor(x / scale + 0.5)", "halves go up"),
+    ("to_codes", CODES, "+ zero_point", "- zero_point", "subtracted"),
+    ("to_codes", CODES, "codes = codes + zero_point\n", "", "not used"),
+    ("to_codes", CODES, "min=-128, max=127", "min=-127, max=127", "±127"),
+    ("to_codes", CODES, "min=-128, max=127", "min=0, max=255", "expected"),
+    ("to_codes", CODES, "codes.to(torch.int8)", "codes", "not in int8"),
+    ("to_codes", CODES, "x / scale", "x * scale", "multiplied"),
+    ("to_codes", CODES, "codes = codes.clamp(min=-128, max=127)\nreturn codes.to(torch.int8)",
+     "return codes.int().to(torch.int8)", "wraps around"),
+    ("to_codes", CODES, "return codes.to(torch.int8)", "return (codes - zero_point) * scale", "the numbers come back"),
+    ("in_groups", IN_GROUPS, "2 ** (bits - 1) - 1", "2 ** (bits - 1)", "as if there were a code for it"),
+    ("in_groups", IN_GROUPS, "2 ** (bits - 1) - 1", "2 ** bits - 1", "the number of all steps"),
+    ("in_groups", IN_GROUPS, "group.abs().max(dim=1).values", "group.max(dim=1).values", "expected"),
+    ("in_groups", IN_GROUPS, "    scale[scale == 0] = 1\n", "", "not a number"),
+    ("in_groups", IN_GROUPS, "scale[scale == 0] = 1", "scale[scale < 0.1] = 1", "in part 1 of 2"),
+    ("in_groups", IN_GROUPS, "group.abs().max(dim=1).values", "w.abs().max(dim=1).values", "one scale for each row"),
+    ("in_groups", IN_GROUPS, "group.abs().max(dim=1).values", "w.abs().max().expand(len(w)).clone()",
+     "one scale for the whole matrix"),
+    ("in_groups", IN_GROUPS, "group.abs().max(dim=1).values", "group.abs().max().expand(len(w)).clone()",
+     "in part 1 of 2"),
+    ("in_groups", IN_GROUPS, "torch.round(group / scale[:, None])", "(group / scale[:, None]).trunc()", "cut off"),
+    ("in_groups", IN_GROUPS, "torch.stack(scales, dim=1)", "torch.stack(scales)", "the shape"),
+    ("in_groups", IN_GROUPS, "return codes, torch.stack(scales, dim=1)", "return torch.stack(scales, dim=1), codes",
+     "the codes come first"),
+    ("in_groups", IN_GROUPS, "range(0, w.shape[1], group_size)",
+     "range(0, w.shape[1] // group_size * group_size, group_size)", "rows of 2 scales"),
+    ("product", PRODUCT, " - zero_point", "", "forgotten"),
+    ("product", PRODUCT, " - zero_point", " + zero_point", "is added"),
+    ("product", PRODUCT, "x.to(torch.int32) - zero_point", "(x - zero_point).int()", "nothing below 0"),
+    ("product", PRODUCT, "x.to(torch.int32)", "x.to(torch.int8).int()", "became int8"),
+    ("product", PRODUCT, "return sums", "return sums.to(torch.int8)", "eight bits"),
+    ("product", PRODUCT, "return sums", "return sums.short()", "16 bits"),
+    ("product", PRODUCT, " * x_scale", "", "the scale of x"),
+    ("product", PRODUCT, " * w_scale[None]", "", "the scales of w"),
+    ("product", PRODUCT, "* w_scale[None]", "* w_scale.mean()", "mean"),
+    ("product", PRODUCT, "* x_scale * w_scale[None]", "", "whole sums"),
+    ("product", PRODUCT, "centered = x.to(torch.int32) - zero_point\nsums = centered @ w.to(torch.int32).T",
+     "sums = x.int() @ w.int().T - zero_point", "subtracted from the sum"),
+    ("unpack4", UNPACK, "both[:, 0::2], both[:, 1::2] = low, high", "both[:, 0::2], both[:, 1::2] = high, low",
+     "wrong order"),
+    ("unpack4", UNPACK, "both - 16 * (both >= 8)", "both", "not extended"),
+    ("unpack4", UNPACK, "(both >= 8)", "(both > 8)", "8 stays 8"),
+    ("unpack4", UNPACK, "(both >= 8)", "(both >= 7)", "7 is taken"),
+    ("unpack4", UNPACK, "16 * (both >= 8)", "8 * (both >= 8)", "highest bit is worth"),
+    ("unpack4", UNPACK, "16 * (both >= 8)", "8", "from every code"),
+    ("unpack4", UNPACK, "16 * (both >= 8)", "15 * (both >= 8)", "there are 16 codes"),
+    ("unpack4", UNPACK, "both = both[:, :n]\n", "", "one code too many"),
+    ("unpack4", UNPACK, "both[:, :n]", "both[:, -n:]", "last n codes"),
+    ("unpack4", UNPACK, "return both - 16 * (both >= 8)", "return both.byte() - 16 * (both >= 8).byte()", "in uint8"),
+    ("unpack4", UNPACK, "both[:, 0::2], both[:, 1::2] = low, high", "both = torch.cat((low, high), 1).char()",
+     "all low nibbles"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "body"), QUANTIZATION_RIGHT)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_right_answer_on_quantization_passes(name, body, seed):
+    verdict = judge(*on_quantization(name, body), seed=seed)
+    assert verdict.status == "right", verdict
+
+
+@pytest.mark.parametrize(("name", "right", "was", "now", "said"), QUANTIZATION_WRONG)
+def test_what_is_said_of_an_answer_on_quantization_is_true(name, right, was, now, said):
+    assert was in right
+    verdict = judge(*on_quantization(name, right.replace(was, now)))
+    assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict
