@@ -14,7 +14,7 @@ import llmlab
 from llmlab.exercises import catalog
 from llmlab.exercises.comparing import shown
 from llmlab.exercises.judge import judge
-from llmlab.exercises.sources import define
+from llmlab.exercises.sources import define, dimensions
 from llmlab.tokenization import GPT2_PATTERN, split_pieces
 
 RIGHT = [
@@ -5303,6 +5303,11 @@ LATENT_WRONG = [
 def test_a_right_answer_on_latents_passes(name, body, seed):
     verdict = judge(*on_latents(name, body), seed=seed)
     assert verdict.status == "right", verdict
+
+
+def test_a_step_on_latents_names_the_dimensions_of_the_caches_it_is_given():
+    named = dimensions(catalog.find("exercise", "gqa.latent_step").answer)
+    assert (named["latents"], named["shared"]) == ("B, S, r", "B, S, dr")
 
 
 @pytest.mark.parametrize(("name", "right", "was", "now", "said"), LATENT_WRONG)
