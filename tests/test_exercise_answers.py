@@ -14,7 +14,7 @@ import llmlab
 from llmlab.exercises import catalog
 from llmlab.exercises.comparing import shown
 from llmlab.exercises.judge import judge
-from llmlab.exercises.sources import define
+from llmlab.exercises.sources import define, dimensions
 from llmlab.tokenization import GPT2_PATTERN, split_pieces
 
 RIGHT = [
@@ -5190,6 +5190,30 @@ return (e / e.sum(1, keepdim=True)) @ values, keys[-window:], values[-window:]
 ]  # fmt: skip
 
 # (exercise, a right body, what is changed in it, into what, what is said)
+ONE_BY_ONE = """
+out = []
+for t in range(len(q)):
+    before = slice(max(0, len(keys) - window + 1), None)
+    keys = torch.cat((keys[before], k[t : t + 1]))
+    values = torch.cat((values[before], v[t : t + 1]))
+    out.append((keys @ q[t] / q.shape[1] ** 0.5).softmax(0) @ values)
+return torch.stack(out), keys, values
+"""
+MASKED = """
+keys, values = torch.cat((keys, k)), torch.cat((values, v))
+places = torch.arange(len(keys))
+own = torch.arange(len(keys) - len(q), len(keys))[:, None]
+mask = (places <= own) & (places > own - window)
+scores = (q @ keys.T / q.shape[-1] ** 0.5).masked_fill(~mask, -torch.inf)
+return scores.softmax(dim=-1) @ values, keys[-window:], values[-window:]
+"""
+TO_CACHE = """
+kept = torch.cat((x @ w_latent.T, x @ w_shared.T), dim=-1)
+n = 2 * cos.shape[-1]
+a, b = kept[:, -n:].chunk(2, dim=-1)
+kept[:, -n:] = torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+return kept[:, :-n], kept[:, -n:]
+"""
 LATENT_WRONG = [
     ("pool_heads", POOL, "g * size + i", "g + i * n_kv_heads", "dealt out in turn"),
     ("pool_heads", POOL, " / size)", ")", "added up"),
@@ -5198,7 +5222,14 @@ LATENT_WRONG = [
     ("pool_heads", POOL, "sum(heads[g * size + i] for i in range(size)) / size", "heads[g]", "first G heads"),
     ("pool_heads", POOL, "sum(heads[g * size + i] for i in range(size)) / size", "heads.mean(0)", "came out alike"),
     ("pool_heads", POOL, "torch.cat(rows)", "torch.stack(rows)", "a dimension of their own"),
-    ("pool_heads", POOL, " / size)", " / n_kv_heads)", "expected"),
+    ("pool_heads", POOL, " / size)", " / n_kv_heads)", "number of groups"),
+    ("pool_heads", POOL, " / size)", " / len(heads))", "number of all heads"),
+    ("pool_heads", POOL, "sum(heads[g * size + i] for i in range(size)) / size",
+     "heads[g * size : (g + 1) * size].amax(0)", "the largest number"),
+    ("pool_heads", POOL, "rows.append(sum(heads[g * size + i] for i in range(size)) / size)",
+     "m = heads[g * size]\n    for i in range(1, size):\n        m = (m + heads[g * size + i]) / 2\n    rows.append(m)",
+     "later heads count more"),
+    ("pool_heads", POOL, "rows = []", "weight *= 1.0\nrows = []\nweight /= 2", "`weight` must stay"),
     ("pool_heads", POOL, " / size)", " / size ** 0.5)", "root of the number"),
     ("pool_heads", POOL, "torch.cat(rows)", "torch.cat([r for r in rows for _ in range(size)])", "as many heads as"),
     ("pool_heads", POOL, "range(size)) /", "range(1, size)) /", "expected"),
@@ -5213,7 +5244,18 @@ LATENT_WRONG = [
     ("absorb", ABSORB, "asked.append(a)", "asked.append(a / math.sqrt(q.shape[1]))", "come back divided"),
     ("absorb", ABSORB, "mixed.append(m)", "mixed.append(weights)", "is the weights"),
     ("absorb", ABSORB, "return torch.stack(asked), torch.stack(mixed), ", "return ", "only what the heads read"),
-    ("absorb", ABSORB, "mixed.append(m)", "mixed.append(latents.mean(0))", "expected"),
+    ("absorb", ABSORB, "asked, mixed", "w_k, w_v = w_v, w_k\nasked, mixed", "keys and values are exchanged"),
+    ("absorb", ABSORB, "return torch.stack(asked), torch.stack(mixed), torch.stack(out)",
+     "return torch.stack(out), torch.stack(mixed), torch.stack(asked)", "in another order"),
+    ("absorb", ABSORB, "asked.append(a)", "asked.append(latents @ a)", "the first is the scores"),
+    ("absorb", ABSORB, "a = w_k[h].T @ q[h]", "a = w_k[h].T @ q[h] / math.sqrt(q.shape[1])",
+     "and the scores once more"),
+    ("absorb", ABSORB, "w_k[h].T @ q[h]", "w_k.sum(0).T @ q[h]", "added up"),
+    ("absorb", ABSORB, "mixed.append(m)", "mixed.append(w_v[h] @ m)", "made of values"),
+    ("absorb", ABSORB, "q.shape[1])", "len(q))", "divided by √H"),
+    ("absorb", ABSORB, "return torch", "q /= q.shape[1] ** 0.5\nreturn torch", "`q` must stay"),
+    ("absorb", ABSORB, "return torch", "w_k *= 2\nreturn torch", "`w_k` must stay"),
+    ("absorb", ABSORB, "mixed.append(m)", "mixed.append(latents.mean(0))", "numbers differ"),
     ("absorb", ABSORB, "asked.append(a)", "asked.append(q[h])", "expected"),
     ("latent_step", STEP, "d + dr", "d", "divided by √d"),
     ("latent_step", STEP, "d + dr", "latents.shape[-1] + dr", "√(r + dr)"),
@@ -5225,7 +5267,30 @@ LATENT_WRONG = [
     ("latent_step", STEP, "latents[b] @ a", "latents[0] @ a", "only the first is right"),
     ("latent_step", STEP, "return out, latents, shared", "return out", "only what the heads read"),
     ("latent_step", STEP, "return out, latents, shared", "return out, latents[:, :-1], shared[:, :-1]", "as it was"),
-    ("latent_step", STEP, "[latents, new.unsqueeze(1)]", "[new.unsqueeze(1), latents]", "numbers differ"),
+    ("latent_step", STEP, "[latents, new.unsqueeze(1)]", "[new.unsqueeze(1), latents]", "another token's key"),
+    ("latent_step", STEP, "[shared, new_shared.unsqueeze(1)]", "[new_shared.unsqueeze(1), shared]",
+     "another token's key"),
+    ("latent_step", STEP, "p = torch.softmax(s / math.sqrt(d + dr), 0)", "p = s / math.sqrt(d + dr)",
+     "softmax is missing"),
+    ("latent_step", STEP, "math.sqrt(d + dr)", "math.sqrt(d * dr)", "two roots are multiplied"),
+    ("latent_step", STEP, "@ a + shared[b] @ q_rope[b, h]", "@ a / math.sqrt(d + dr) + shared[b] @ q_rope[b, h]",
+     "numbers differ"),
+    ("latent_step", STEP, "s / math.sqrt(d + dr)", "latents[b] @ a / math.sqrt(d + dr) + shared[b] @ q_rope[b, h]",
+     "only the content part"),
+    ("latent_step", STEP, "s / math.sqrt(d + dr)", "latents[b] @ a + shared[b] @ q_rope[b, h] / math.sqrt(d + dr)",
+     "only the RoPE part is divided"),
+    ("latent_step", STEP, "latents[b] @ a + shared[b] @",
+     "latents[b] @ a * (shared[b] @ q_rope[b, h]) + 0 * shared[b] @",
+     "are multiplied"),
+    ("latent_step", STEP, "latents = torch.cat([latents, new.unsqueeze(1)], dim=1)\n"
+     "shared = torch.cat([shared, new_shared.unsqueeze(1)], dim=1)\n", "", "nothing is appended"),
+    ("latent_step", STEP, "latents = torch.cat([latents, new.unsqueeze(1)], dim=1)\n"
+     "shared = torch.cat([shared, new_shared.unsqueeze(1)], dim=1)\n",
+     "latents[:, -1] = new\nshared[:, -1] = new_shared\n", "is overwritten"),
+    ("latent_step", STEP, "return out, latents, shared", "return out, latents, shared[:, :-1]",
+     "one of the two caches"),
+    ("latent_step", STEP, "return out, latents, shared", "return out, shared, latents", "exchanged in what comes back"),
+    ("latent_step", STEP, "return out, latents", "q /= 2\nreturn out, latents", "`q` must stay"),
     ("latent_step", STEP, "return out, latents", "return out.view(B, -1), latents", "expected"),
     ("latent_rope", CACHED, "key = torch.cat((first * cos - second * sin, first * sin + second * cos), 1)", "pass",
      "nothing is turned now"),
@@ -5235,6 +5300,16 @@ LATENT_WRONG = [
     ("latent_rope", CACHED, "return latent, key", "return torch.cat((latent, key), 1)", "still one tensor"),
     ("latent_rope", CACHED, "return latent, key", "return latent", "only the latents"),
     ("latent_rope", CACHED, "key[:, :half], key[:, half:]", "key[:, ::2], key[:, 1::2]", "numbers differ"),
+    ("latent_rope", TO_CACHE, "kept[:, -n:] = ", "kept[:, :n] = ", "mend the write too"),
+    ("latent_rope", TO_CACHE, "kept[:, -n:].chunk", "kept[:, :n].chunk", "mend the read too"),
+    ("latent_rope", TO_CACHE, "-n:", "n:", "the last n numbers"),
+    ("latent_rope", TO_CACHE, "return kept[:, :-n], kept[:, -n:]",
+     "kept = torch.cat((x @ w_latent.T, x @ w_shared.T), dim=-1)\na, b = kept[:, :n].chunk(2, dim=-1)\n"
+     "kept[:, :n] = torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)\nreturn kept[:, n:], kept[:, :n]",
+     "where the two are cut"),
+    ("latent_rope", TO_CACHE, "kept[:, -n:] = torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)",
+     "a *= cos\na -= b * sin\nb *= cos\nb += a * sin", "turned already"),
+    ("latent_rope", CACHED, "return latent", "x *= 2\nreturn latent", "`x` must stay"),
     ("latent_rope", CACHED, "half = ", "cos, sin = cos[:1], sin[:1]\nhalf = ", "turned as the first one"),
     ("latent_rope", CACHED, "half = ", "cos, sin = sin, cos\nhalf = ", "cosine and sine are exchanged"),
     ("latent_rope", CACHED, "half = ", "cos, sin = cos[:, :1], sin[:, :1]\nhalf = ", "by the first angle"),
@@ -5247,6 +5322,21 @@ LATENT_WRONG = [
     ("window_cache", IN_WINDOW, "max(0, end - window)", "0", "no window in the mask"),
     ("window_cache", IN_WINDOW, "max(0, end - window)", "end - window", "numbers differ"),
     ("window_cache", IN_WINDOW, "end = S + t + 1", "end = len(all_keys)", "expected"),
+    ("window_cache", ONE_BY_ONE, "slice(max(0, len(keys) - window + 1), None)", "slice(-(window - 1), None)",
+     "−0 is 0"),
+    ("window_cache", MASKED, "torch.cat((keys, k)), torch.cat((values, v))",
+     "torch.cat((keys, k))[-window - 1:], torch.cat((values, v))[-window - 1:]", "enough for one new token more"),
+    ("window_cache", MASKED, "torch.cat((keys, k)), torch.cat((values, v))",
+     "torch.cat((keys, k))[-window:], torch.cat((values, v))[-window:]", "the cache is trimmed before"),
+    ("window_cache", MASKED, "(places <= own) & ", "", "only the window's lower end"),
+    ("window_cache", MASKED, "~mask", "mask", "wrong way round"),
+    ("window_cache", MASKED, "places <= own", "places < own", "does not see itself"),
+    ("window_cache", MASKED, "values[-window:]", "values", "not trimmed"),
+    ("window_cache", MASKED, "keys[-window:], values[-window:]", "values[-window:], keys[-window:]", "exchanged"),
+    ("window_cache", MASKED, "torch.cat((keys, k)), torch.cat((values, v))",
+     "torch.cat((k, keys)), torch.cat((v, values))", "before the old ones"),
+    ("window_cache", MASKED, " / q.shape[-1] ** 0.5", "", "not divided by √d"),
+    ("window_cache", MASKED, "return scores", "q /= 2\nreturn scores", "`q` must stay"),
     ("window_cache", IN_WINDOW, "all_keys[-window:], all_values[-window:]", "all_keys, all_values",
      "nothing is forgotten"),
     ("window_cache", IN_WINDOW, "all_keys[-window:], all_values[-window:]", "all_keys[:window], all_values[:window]",
@@ -5266,6 +5356,11 @@ LATENT_WRONG = [
 def test_a_right_answer_on_latents_passes(name, body, seed):
     verdict = judge(*on_latents(name, body), seed=seed)
     assert verdict.status == "right", verdict
+
+
+def test_a_step_on_latents_names_the_dimensions_of_the_caches_it_is_given():
+    named = dimensions(catalog.find("exercise", "gqa.latent_step").answer)
+    assert (named["latents"], named["shared"]) == ("B, S, r", "B, S, dr")
 
 
 @pytest.mark.parametrize(("name", "right", "was", "now", "said"), LATENT_WRONG)

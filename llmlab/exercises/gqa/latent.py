@@ -28,6 +28,7 @@ def _weights():
         "Take the mean over the second dimension, and put the rows of the G heads below one another: flatten(0, 1).",
     ),
     inputs=_weights,
+    keeps=("weight",),
     difficulty=2,
     minutes=8,
 )
@@ -45,6 +46,13 @@ def _heads(weight, head_dim):
 
 def _groups(weight, n_kv_heads, head_dim):
     return weight.reshape(n_kv_heads, -1, head_dim, weight.shape[-1])  # (G, H/G, d, D)
+
+
+def _halved(weight, n_kv_heads, head_dim):
+    first, *others = _groups(weight, n_kv_heads, head_dim).unbind(1)
+    for one in others:
+        first = (first + one) / 2
+    return first.flatten(0, 1)
 
 
 pool_heads.plant({
@@ -88,6 +96,16 @@ pool_heads.plant({
         lambda weight, n_kv_heads, head_dim: _groups(weight, n_kv_heads, head_dim).mean((1, 2)),
     "the matrix was cut by columns; a head is a block of rows of weight (H·d, D)":
         lambda weight, n_kv_heads, head_dim: weight.T.reshape(n_kv_heads, -1, head_dim, len(weight.T)),
+    "the sum is divided by the number of groups; a group has H/G heads":
+        lambda weight, n_kv_heads, head_dim:
+            (_groups(weight, n_kv_heads, head_dim).sum(1) / n_kv_heads).flatten(0, 1),
+    "the sum is divided by the number of all heads; a group has H/G":
+        lambda weight, n_kv_heads, head_dim:
+            (_groups(weight, n_kv_heads, head_dim).sum(1) / (len(weight) // head_dim)).flatten(0, 1),
+    "halved after each head, the later heads count more than the first; add all up, then divide once":
+        _halved,
+    "that is the largest number of a group in each place; asked is the mean":
+        lambda weight, n_kv_heads, head_dim: _groups(weight, n_kv_heads, head_dim).amax(1).flatten(0, 1),
     "the median of a group is not its mean":
         lambda weight, n_kv_heads, head_dim: _groups(weight, n_kv_heads, head_dim).median(1).values.flatten(0, 1),
 })  # fmt: skip
@@ -98,7 +116,7 @@ pool_heads.plant({
 
 def _latents():
     """Heads, tokens, width of a head and of the latent, unequal but for one input where d = r."""
-    for n_heads, n_tokens, d, r in ((2, 3, 2, 3), (3, 7, 16, 5), (2, 5, 4, 4), (4, 6, 3, 8), (1, 1, 4, 6)):
+    for n_heads, n_tokens, d, r in ((2, 5, 3, 4), (3, 7, 16, 5), (2, 5, 4, 4), (4, 6, 3, 8), (1, 1, 4, 6)):
         up = torch.randn(2, n_heads, d, r)
         yield 2 * torch.randn(n_heads, d), torch.randn(n_tokens, r), *up
 
@@ -115,6 +133,7 @@ def _latents():
         'torch.einsum("hr,hdr->hd", mixed, w_v).',
     ),
     inputs=_latents,
+    keeps=("q", "latents", "w_k", "w_v"),
     difficulty=3,
     minutes=10,
 )
@@ -191,6 +210,34 @@ absorb.plant({
         ),
     "only what the heads read came back; return (asked, mixed, out)":
         lambda q, latents, w_k, w_v: absorb.answer(q, latents, w_k, w_v)[2],
+    "keys and values are exchanged: w_k moves the query, w_v makes what is read":
+        lambda q, latents, w_k, w_v: absorb.answer(q, latents, w_v, w_k),
+    "the three came back in another order; return (asked, mixed, out)":
+        (
+            lambda q, latents, w_k, w_v: tuple(absorb.answer(q, latents, w_k, w_v)[n] for n in (2, 1, 0)),
+            lambda q, latents, w_k, w_v: tuple(absorb.answer(q, latents, w_k, w_v)[n] for n in (2, 0, 1)),
+            lambda q, latents, w_k, w_v: tuple(absorb.answer(q, latents, w_k, w_v)[n] for n in (1, 0, 2)),
+        ),
+    "the first is the scores; asked are the moved queries, (H, r)":
+        (
+            lambda q, latents, w_k, w_v:
+                (absorb.answer(q, latents, w_k, w_v)[0] @ latents.T, *absorb.answer(q, latents, w_k, w_v)[1:]),
+            lambda q, latents, w_k, w_v: (
+                absorb.answer(q, latents, w_k, w_v)[0] @ latents.T / q.shape[-1] ** 0.5,
+                *absorb.answer(q, latents, w_k, w_v)[1:],
+            ),
+        ),
+    "the moved queries are divided by √d, and the scores once more":
+        lambda q, latents, w_k, w_v: (
+            absorb.answer(q, latents, w_k, w_v)[0] / q.shape[-1] ** 0.5,
+            *_absorb(q, latents, w_k, w_v, scale=1 / q.shape[-1])[1:],
+        ),
+    "the matrices of all heads are added up; each head has its own, so h stays on both sides of the einsum":
+        lambda q, latents, w_k, w_v: _absorb(q, latents, w_k, w_v, ask=lambda q, k, v: q @ k.sum(0)),
+    "the second is what each head reads, made of values; asked are the mixed latents, weights @ latents":
+        lambda q, latents, w_k, w_v: tuple(absorb.answer(q, latents, w_k, w_v)[n] for n in (0, 2, 2)),
+    "the scores are divided by √H; it is √d, the width of a query":
+        lambda q, latents, w_k, w_v: _absorb(q, latents, w_k, w_v, scale=len(q) ** -0.5),
     "all latents count alike: the scores are not used":
         lambda q, latents, w_k, w_v: _absorb(q, latents, w_k, w_v, weigh=lambda s: torch.full_like(s, 1 / s.shape[1])),
     "that is the best token's latent alone; attention takes of every latent its share":
@@ -228,6 +275,7 @@ def _steps():
         "w_v.",
     ),
     inputs=_steps,
+    keeps=("q", "q_rope", "new", "new_shared", "w_k", "w_v"),
     difficulty=3,
     minutes=10,
 )
@@ -237,7 +285,8 @@ def latent_step(q, q_rope, new, new_shared, latents, shared, w_k, w_v):
     heads share. latents (B, S, r) and shared (B, S, dr) are the cache. A head's key is
     w_k[h] @ latent beside the shared key, its value w_v[h] @ latent; w_k, w_v (H, d, r).
 
-    Returns (out (B, H, d), latents (B, S + 1, r), shared (B, S + 1, dr)).
+    Returns (out (B, H, d), and the two caches with the new token behind: (B, S + 1, r),
+    (B, S + 1, dr)).
     """
     latents = torch.cat((latents, new[:, None]), dim=1)  # (B, S + 1, r)
     shared = torch.cat((shared, new_shared[:, None]), dim=1)  # (B, S + 1, dr)
@@ -273,6 +322,7 @@ def _plant_steps():
         "the scores are divided by d + dr; it is its square root that keeps their spread":
             lambda q, rope, r: 1 / (q + rope),
         "the two roots are added: √d + √dr is not √(d + dr)": lambda q, rope, r: 1 / (q**0.5 + rope**0.5),
+        "the two roots are multiplied: it is √(d + dr), not √(d · dr)": lambda q, rope, r: (q * rope) ** -0.5,
     }  # fmt: skip
     for reason, wrong in width.items():
         latent_step.plant({
@@ -298,6 +348,8 @@ def _plant_steps():
             {"weigh": lambda content, turned: (content + turned).softmax(1)},
         "the RoPE part is added after the softmax; it belongs into the scores":
             {"weigh": lambda content, turned: content.softmax(-1) + turned},
+        "the latents are mixed with the scores themselves; the softmax is missing":
+            {"weigh": lambda content, turned: content + turned},
         "each part is divided by the root of its own width; there is one score, divided by √(d + dr)": {"own": True},
     }.items():  # fmt: skip
         latent_step.plant({
@@ -321,8 +373,70 @@ def _stepped(*given):
     return latent_step.answer(*given)
 
 
+def _attended(q, q_rope, latents, shared, w_k, w_v):
+    """What heads read of these caches, with nothing appended."""
+    scores = torch.einsum("bhd,hdr->bhr", q, w_k) @ latents.mT + q_rope @ shared.mT
+    weights = (scores / (q.shape[-1] + q_rope.shape[-1]) ** 0.5).softmax(-1)
+    return torch.einsum("bhr,hdr->bhd", weights @ latents, w_v), latents, shared
+
+
+def _overwritten(q, q_rope, new, new_shared, latents, shared, w_k, w_v):
+    latents[:, -1], shared[:, -1] = new, new_shared
+    return _attended(q, q_rope, latents, shared, w_k, w_v)
+
+
+def _one_turned_round(q, q_rope, new, new_shared, latents, shared, w_k, w_v, *, latent_first=False):
+    latents = torch.cat((new[:, None], latents) if latent_first else (latents, new[:, None]), 1)
+    shared = torch.cat((shared, new_shared[:, None]) if latent_first else (new_shared[:, None], shared), 1)
+    return _attended(q, q_rope, latents, shared, w_k, w_v)
+
+
+def _parts(q, q_rope, new, new_shared, latents, shared, w_k, w_v, together):
+    """The step with the scores `together(content, turned, √(d + dr))`."""
+    latents, shared = torch.cat((latents, new[:, None]), 1), torch.cat((shared, new_shared[:, None]), 1)
+    content = torch.einsum("bhd,hdr->bhr", q, w_k) @ latents.mT
+    weights = together(content, q_rope @ shared.mT, (q.shape[-1] + q_rope.shape[-1]) ** 0.5).softmax(-1)
+    return torch.einsum("bhr,hdr->bhd", weights @ latents, w_v), latents, shared
+
+
 _plant_steps()
 latent_step.plant({
+    "nothing is appended: the new latent and the new key belong into the cache before the scores":
+        lambda q, q_rope, new, new_shared, latents, shared, w_k, w_v: _attended(q, q_rope, latents, shared, w_k, w_v),
+    "the last token of the cache is overwritten; the new one comes behind it, and the cache grows by one":
+        _overwritten,
+    "of the two caches one has the new token in front and one behind, so a latent meets another token's key":
+        (
+            _one_turned_round,
+            lambda q, q_rope, new, new_shared, latents, shared, w_k, w_v: _one_turned_round(
+                q, q_rope, new, new_shared, latents, shared, w_k, w_v, latent_first=True
+            ),
+        ),
+    "one of the two caches came back without the new token":
+        (
+            lambda q, q_rope, new, new_shared, latents, shared, w_k, w_v:
+                (*_stepped(q, q_rope, new, new_shared, latents, shared, w_k, w_v)[:2], shared),
+            lambda q, q_rope, new, new_shared, latents, shared, w_k, w_v: (
+                _stepped(q, q_rope, new, new_shared, latents, shared, w_k, w_v)[0], latents,
+                _stepped(q, q_rope, new, new_shared, latents, shared, w_k, w_v)[2],
+            ),
+        ),
+    "the two caches are exchanged in what comes back; return (out, latents, shared)":
+        lambda q, q_rope, new, new_shared, latents, shared, w_k, w_v: tuple(
+            _stepped(q, q_rope, new, new_shared, latents, shared, w_k, w_v)[n] for n in (0, 2, 1)
+        ),
+    "only the content part is divided by √(d + dr); add the parts, then divide":
+        lambda q, q_rope, new, new_shared, latents, shared, w_k, w_v: _parts(
+            q, q_rope, new, new_shared, latents, shared, w_k, w_v, lambda content, turned, root: content / root + turned
+        ),
+    "only the RoPE part is divided by √(d + dr); add the parts, then divide":
+        lambda q, q_rope, new, new_shared, latents, shared, w_k, w_v: _parts(
+            q, q_rope, new, new_shared, latents, shared, w_k, w_v, lambda content, turned, root: content + turned / root
+        ),
+    "the two parts of the scores are multiplied; a dot product of vectors set side by side is the sum of both":
+        lambda q, q_rope, new, new_shared, latents, shared, w_k, w_v: _parts(
+            q, q_rope, new, new_shared, latents, shared, w_k, w_v, lambda content, turned, root: content * turned / root
+        ),
     "the cache came back as it was; the new latent and the new key belong to it":
         lambda q, q_rope, new, new_shared, latents, shared, w_k, w_v:
             (_stepped(q, q_rope, new, new_shared, latents, shared, w_k, w_v)[0], latents, shared),
@@ -382,6 +496,7 @@ def _tokens():
         "The shared key stands behind the latent: it is the last n numbers of `kept`.",
     ),
     inputs=_tokens,
+    keeps=("x",),
     difficulty=2,
     minutes=7,
 )
@@ -428,7 +543,56 @@ def _both_turned(x, w_latent, w_shared, cos, sin):
     return torch.cat((_turn(latents[:, :n], cos, sin), latents[:, n:]), -1), _turn(x @ w_shared.T, cos, sin)
 
 
+def _sliced(read, write, give=None):
+    """The version to mend with other slices: what of `kept` is read, where it is written, and what comes back."""
+
+    def version(x, w_latent, w_shared, cos, sin):
+        kept = torch.cat((x @ w_latent.T, x @ w_shared.T), dim=-1)
+        n = 2 * cos.shape[-1]
+        a, b = kept[:, read(n)].chunk(2, dim=-1)
+        kept[:, write(n)] = torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+        return (kept[:, :-n], kept[:, -n:]) if give is None else tuple(kept[:, one] for one in give(n))
+
+    return version
+
+
+def _first(n):
+    return slice(None, n)
+
+
+def _last(n):
+    return slice(-n, None)
+
+
+def _after(n):
+    return slice(n, None)
+
+
+def _turned_half_by_half(x, w_latent, w_shared, cos, sin):
+    key = x @ w_shared.T
+    a, b = key.chunk(2, dim=-1)
+    a = a * cos - b * sin
+    return x @ w_latent.T, torch.cat((a, b * cos + a * sin), dim=-1)
+
+
 to_cache.plant({
+    "the shared key is read and turned, and written over the latent's first numbers: mend the write too":
+        _sliced(_last, _first),
+    "the latent's first numbers are turned and written over the shared key: mend the read too":
+        _sliced(_first, _last),
+    "`kept[:, n:]` is all from number n on; the shared key is the last n numbers, `kept[:, -n:]`":
+        (
+            _sliced(_after, _after),
+            _sliced(_after, _after, lambda n: (_first(n), _after(n))),
+            _sliced(_after, _after, lambda n: (slice(None, -n), _after(n))),
+        ),
+    "the latent's first numbers are still turned; what changed is only where the two are cut apart":
+        (
+            _sliced(_first, _first, lambda n: (_after(n), _first(n))),
+            _sliced(_first, _first, lambda n: (_first(n), _after(n))),
+        ),
+    "the second half is made of a first half that is turned already; keep the old one, or make both at once":
+        _turned_half_by_half,
     "nothing is turned now: the shared key is there to say where a token stands":
         lambda x, w_latent, w_shared, cos, sin: (x @ w_latent.T, x @ w_shared.T),
     "latent and shared key are both turned; the latent must not depend on the position":
@@ -464,7 +628,7 @@ to_cache.plant({
 
 
 def _windows():
-    """Less than a window held, a full one, and a chunk that is longer than the window."""
+    """Less than a window held, a full one, a chunk that is longer than the window, and a window of one token."""
     for n_past, n_new, window, d in (
         (2, 2, 3, 2),
         (3, 1, 3, 4),
@@ -472,6 +636,7 @@ def _windows():
         (2, 2, 6, 3),
         (4, 6, 4, 5),
         (0, 3, 2, 4),
+        (1, 3, 1, 3),
     ):
         yield (
             2 * torch.randn(n_new, d), torch.randn(n_past, d), torch.randn(n_past, d),
@@ -491,6 +656,7 @@ def _windows():
         "`places` counts what lies in keys. Once nothing is trimmed, the last T places are the new tokens' own.",
     ),
     inputs=_windows,
+    keeps=("q", "k", "v"),
     difficulty=3,
     minutes=10,
     optional=True,
@@ -524,20 +690,98 @@ def _trimmed_first(q, keys, values, k, v, window):
     return scores.softmax(dim=-1) @ values, keys, values
 
 
-def _window(q, keys, values, k, v, window, *, see=None, keep=None, first=None, scale=None):
+def _window(q, keys, values, k, v, window, *, see=None, keep=None, first=None, scale=None, hide=None):
     keys, values = torch.cat((keys, k)), torch.cat((values, v))
     see, first = window if see is None else see, len(keys) - len(q) if first is None else first
     places, own = torch.arange(len(keys)), torch.arange(first, first + len(q))[:, None]
-    mask = (places <= own) & (places > own - see)
+    mask = (places <= own) & (places > own - see) if hide is None else ~hide(places, own)
     scores = (q @ keys.T * (q.shape[-1] ** -0.5 if scale is None else scale)).masked_fill(~mask, -torch.inf)
     kept = slice(-window, None) if keep is None else keep
     return scores.softmax(-1) @ values, keys[kept], values[kept]
 
 
+def _minus_zero(q, keys, values, k, v, window):
+    out = []
+    for t in range(len(q)):
+        keys = torch.cat((keys[-(window - 1) :], k[t : t + 1]))
+        values = torch.cat((values[-(window - 1) :], v[t : t + 1]))
+        out.append((keys @ q[t] / q.shape[1] ** 0.5).softmax(0) @ values)
+    return torch.stack(out), keys, values
+
+
+def _trimmed(q, keys, values, k, v, window, *, more=0, stand=lambda own: own, share=lambda weights: weights):
+    """Attention to no more than the last `window` + `more` tokens: the broken version, mended by halves."""
+    n = window + more
+    keys, values = torch.cat((keys, k))[-n:], torch.cat((values, v))[-n:]
+    places, own = torch.arange(len(keys)), stand(torch.arange(len(keys) - len(q), len(keys))[:, None])
+    mask = (places <= own) & (places > own - window)
+    weights = (q @ keys.T / q.shape[-1] ** 0.5).masked_fill(~mask, -torch.inf).softmax(-1)
+    return share(weights) @ values, keys[-window:], values[-window:]
+
+
+def _trimmed_where_one(q, keys, values, k, v, window):
+    if len(q) == 1:
+        return attend_in_window.answer(q, keys, values, k, v, window)
+    return _window(q, keys, values, k, v, window, keep=slice(None))
+
+
 attend_in_window.plant({
+    "with a window of 1, `keys[-(window - 1):]` is `keys[-0:]`, and −0 is 0: everything is kept":
+        _minus_zero,
+    "one token more is kept before the look, which is enough for one new token more; a chunk of T needs up to T − 1":
+        lambda q, keys, values, k, v, window: _trimmed(q, keys, values, k, v, window, more=1),
+    "places below 0 are moved to 0, and the tokens of the window are still gone: trim after the look":
+        lambda q, keys, values, k, v, window: _trimmed(
+            q, keys, values, k, v, window, stand=lambda own: own.clamp(min=0)
+        ),
+    "what has no token left to see is set to 0, and the tokens of its window are still gone: trim after the look":
+        lambda q, keys, values, k, v, window: _trimmed(
+            q, keys, values, k, v, window, share=lambda weights: weights.nan_to_num()
+        ),
+    "new tokens see later ones: of the mask only the window's lower end is left":
+        lambda q, keys, values, k, v, window:
+            _window(q, keys, values, k, v, window, hide=lambda places, own: places <= own - window),
+    "the mask is the wrong way round: what may be seen was filled with −∞":
+        lambda q, keys, values, k, v, window: _window(
+            q, keys, values, k, v, window, hide=lambda places, own: (places <= own) & (places > own - window)
+        ),
+    "a token does not see itself; it does":
+        (
+            lambda q, keys, values, k, v, window: _window(
+                q, keys, values, k, v, window, hide=lambda places, own: (places >= own) | (places <= own - window)
+            ),
+            lambda q, keys, values, k, v, window: _window(
+                q, keys, values, k, v, window, hide=lambda places, own: (places >= own) | (places < own - window)
+            ),
+        ),
+    "the cache is trimmed for one new token only; after a chunk it is longer than the window":
+        _trimmed_where_one,
+    "one of keys and values is not trimmed":
+        (
+            lambda q, keys, values, k, v, window:
+                (*attend_in_window.answer(q, keys, values, k, v, window)[:2], torch.cat((values, v))),
+            lambda q, keys, values, k, v, window: (
+                attend_in_window.answer(q, keys, values, k, v, window)[0], torch.cat((keys, k)),
+                attend_in_window.answer(q, keys, values, k, v, window)[2],
+            ),
+        ),
+    "keys and values are exchanged in what comes back":
+        lambda q, keys, values, k, v, window:
+            tuple(attend_in_window.answer(q, keys, values, k, v, window)[n] for n in (0, 2, 1)),
+    "the new tokens were put before the old ones; the cache keeps the order of the text":
+        lambda q, keys, values, k, v, window: _window(
+            q, torch.cat((k, keys)), torch.cat((v, values)), k[:0], v[:0], window
+        ),
+    "the scores are not divided by √d":
+        lambda q, keys, values, k, v, window: _window(q, keys, values, k, v, window, scale=1.0),
     "the oldest token of the window is lost: each new token sees `window` tokens, its own included, so `window` − 1 "
     "before it":
-        lambda q, keys, values, k, v, window: _window(q, keys, values, k, v, window, see=window - 1),
+        (
+            lambda q, keys, values, k, v, window: _window(q, keys, values, k, v, window, see=window - 1),
+            lambda q, keys, values, k, v, window: tuple(  # a sum over nothing is 0
+                one.nan_to_num() for one in _window(q, keys, values, k, v, window, see=window - 1)
+            ),
+        ),
     "one token too many is seen: the window counts the token itself":
         lambda q, keys, values, k, v, window: _window(q, keys, values, k, v, window, see=window + 1),
     "one token too few is held; asked are the last `window`":
@@ -574,7 +818,7 @@ PREDICTIONS = (
         id="gqa.converted",
         text=(
             "The keys and values of a trained model's 8 heads become those of 2, each the mean of four. On held-out "
-            "stories its loss was 0.6; a model that knows nothing but the size of its vocabulary has 8.3. What is it "
+            "stories its loss was 0.65; a model that knows nothing but the size of its vocabulary has 8.3. What is it "
             "now, before any training?"
         ),
         options=(
