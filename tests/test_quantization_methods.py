@@ -51,9 +51,7 @@ PUBLISHED_NF4 = (
     0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
 )  # fmt: skip
 TURNED = {name: each for name, each in TINY.items() if each.norm == "rmsnorm" and each.position != "sinusoidal"}
-TURNED["biased"] = ModelConfig(
-    vocab_size=97, d_model=32, n_layers=2, n_heads=4, position="learned", ffn="gelu", bias="all"
-)
+TURNED["biased"] = ModelConfig(97, 32, 2, 4, position="learned", ffn="gelu", bias="all")
 
 
 def correlated(n_in, *, n=60, seed=0):
@@ -86,10 +84,8 @@ def solved_again(weight, x, bits, *, symmetric=True, group_size=None, order=None
         if not done or (group_size is not None and column == first):
             block = free if group_size is None else free[:, first : first + size]
             made = quantize(block, bits, granularity="channel", symmetric=symmetric)
-        again = quantize(
-            free[:, [column]], bits, granularity="channel", symmetric=symmetric,
-            limits=limits_of(made, symmetric, bits),
-        )  # fmt: skip
+        grid = {"symmetric": symmetric, "limits": limits_of(made, symmetric, bits)}
+        again = quantize(free[:, [column]], bits, granularity="channel", **grid)
         rounded[:, column] = again.dequantize()[:, 0]
         done.append(column)
         left = [other for other in order if other not in done]
@@ -156,8 +152,7 @@ def test_gptq_beats_rounding_to_nearest_on_correlated_inputs():
 
 
 def test_with_inputs_that_have_nothing_to_do_with_one_another_gptq_is_rounding_to_nearest():
-    weight = drawn(6, 10)
-    x = torch.diag(torch.arange(1.0, 11, dtype=torch.float64))
+    weight, x = drawn(6, 10), torch.diag(torch.arange(1.0, 11, dtype=torch.float64))
     for settings in ({}, {"group_size": 4}, {"symmetric": False}, {"order": "activation"}, {"granularity": "tensor"}):
         plain = {"granularity": "channel"} if "granularity" not in settings and "group_size" not in settings else {}
         plain |= {name: value for name, value in settings.items() if name != "order"}
@@ -338,8 +333,7 @@ def test_the_levels_of_nf4_are_the_published_ones():
     lower = torch.erfinv(2 * torch.linspace(0.5, end, 8, dtype=torch.float64)[1:] - 1)
     by_hand = torch.cat((-lower.flip(0), torch.zeros(1), upper)) / upper[-1]
     assert torch.allclose(ours.double(), by_hand, atol=1e-6)
-    for bits in (2, 3, 5):
-        levels = normal_levels(bits)
+    for bits, levels in ((bits, normal_levels(bits)) for bits in (2, 3, 5)):
         assert len(levels) == 2**bits and levels[0] == -1 and levels[-1] == 1 and (levels == 0).sum() == 1
 
 
