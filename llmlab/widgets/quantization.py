@@ -1,4 +1,4 @@
-"""`BitSlider`: the weights of a matrix on the grid of few bits, and what the whole model forgets for the bytes it saves.
+"""`BitSlider`: the weights of a matrix on the grid of few bits, and what the whole model forgets.
 
 The browser computes what follows from the weights of the one matrix that it has; the properties say the same in Python
 (`quantization_steps`). What the model still can is nothing until it is measured, in the kernel (`quantization_asked`).
@@ -10,7 +10,6 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 import traitlets
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from ..quantization import Quantized, matrices
 from ..tokenization import BPETokenizer
 from ..transformer import Transformer
 from .base import Array, LabWidget, Table
-from .costs import significant, size
+from .costs import significant
 from .quantization_asked import FULL, NAMES, SKILLS, Bench
 from .quantization_steps import (
     BITS,
@@ -44,10 +43,10 @@ class BitSlider(LabWidget):
     """A matrix of a model in 2 to 8 bits: its grid, its errors, its outliers; and the facts that the model loses.
 
     `model` and `tokenizer` are the course's, if not given. `matrix` is a name of `llmlab.quantization.matrices`, by
-    default the one of the blocks with the weight farthest out, in units of the matrix's own rms. Read and set from Python: `bits`,
-    `granularity` ("tensor", "channel": a row; "group": `group_size` weights of a row), `symmetric`, `kept` (percent of
-    each group's range that the codes reach; the rest is clipped), `chosen` (the number of a weight in the flat matrix),
-    `cell` ("rms" or "max" of the error map), `skill`, `near`.
+    default that of the blocks with the weight farthest out, in units of the matrix's own rms weight. Read and set from
+    Python: `bits`, `granularity` ("tensor", "channel": a row; "group": `group_size` weights of a row), `symmetric`,
+    `kept` (percent of each group's range that the codes reach; the rest is clipped), `chosen` (the number of a weight
+    in the flat matrix), `cell` ("rms" or "max" of the error map), `skill` (what is shown against bytes).
 
     `measure()` asks the whole model at this setting, `measure(3)` and `measure([8, 4, 2])` at other bits; `measured`
     keeps what was found, by setting. Raises TraitError that names what was given and what was expected.
@@ -61,7 +60,6 @@ class BitSlider(LabWidget):
     kept = traitlets.Int(100, min=10, max=100, help="percent of each group's range that codes reach").tag(sync=True)
     chosen = traitlets.Int(0, min=0, help="the weight that is looked at, in the flat matrix").tag(sync=True)
     cell = traitlets.Enum(["rms", "max"], "rms", help="what a cell of the error map shows").tag(sync=True)
-    near = traitlets.Bool(False, help="whether the histogram ends at 4 times the rms weight").tag(sync=True)
     skill = traitlets.Enum(tuple(NAMES), "facts_true", help="the measure that is shown against bytes").tag(sync=True)
     asked = traitlets.Int(0, help="counts the reader's requests to measure").tag(sync=True)
     wish = traitlets.Enum(["this", "all"], "this", help="what is asked for: this setting, or all bits").tag(sync=True)
@@ -171,12 +169,12 @@ class BitSlider(LabWidget):
             if FULL not in self.measured:
                 self.measured = self.measured | {FULL: self._bench.full(self._say)}
             for setting in wanted.values():
-                if setting.key not in self.measured:
+                if setting.words() not in self.measured:
                     found = self._bench.measured(setting, self._say)
-                    self.measured = self.measured | {setting.key: found}
+                    self.measured = self.measured | {setting.words(): found}
         finally:
             self.progress = ""
-        return {n: self.measured[setting.key] for n, setting in wanted.items()}
+        return {n: self.measured[setting.words()] for n, setting in wanted.items()}
 
     def _say(self, what: str) -> None:
         self.progress = what
@@ -246,21 +244,12 @@ class BitSlider(LabWidget):
         return Table(f"The largest cells of the error map: {how} error", ["rows", "columns", "error"], rows)
 
     def _measured_table(self) -> Table:
-        rows = [
-            [
-                one["words"],
-                f"{one['bytes']:,}",
-                f"{one['loss']:.3f}",
-                *(["", ""] if key == FULL else map(_signed, one["more"][1:])),
-                *(f"{right} of {n}" for right, n in one["scores"].values()),
-            ]
-            for key, one in sorted(self.measured.items(), key=lambda pair: -pair[1]["bytes"])
-        ]
+        rows = [one["row"] for one in sorted(self.measured.values(), key=lambda one: -one["bytes"])]
         return Table("The whole model, measured" if rows else "The whole model: not measured", COLUMNS, rows)
 
     def _lost_table(self) -> Table:
-        one = self.measured.get(self.setting.key)
-        rows = [[*texts, "yes" if worded else ""] for *texts, worded in one["lost"]] if one else []
+        one = self.measured.get(self.setting.words())
+        rows = one["lost"] if one else []
         caption = f"Facts lost at {self.setting.words()}" if one else "Facts lost at this setting: not measured"
         return Table(caption, ["asked", "answer", "it says", "the answer is in it"], rows)
 
@@ -280,7 +269,3 @@ def _percent(which: Tensor) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else ("−" if value < 0 else "") + significant(abs(value))
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")

@@ -46,7 +46,7 @@ class Bench:
         """The model as it is."""
         losses, right = self._read(self._model, "full precision", say)
         self._full = losses, right
-        return self._result(losses, right) | {"key": FULL, "bytes": model_bytes(self._model), "words": "as it is"}
+        return self._result(losses, right, "as it is", model_bytes(self._model))
 
     def measured(self, setting: Setting, say: Callable[[str], None]) -> dict[str, Any]:
         """The model at a setting, beside itself in full."""
@@ -64,19 +64,27 @@ class Bench:
         gained = sum(now and not was for _, was, now in facts)
         lost.sort(key=lambda item: (item.skill != FACTS[0], item.frequency_rank))
         say(f"{setting.bits} bits: what it says instead …")
-        said = self._said(small, lost)
-        return self._result(losses, right) | {
-            "key": setting.key,
-            "words": setting.words(),
+        named = [
+            [item.prompt, answer := item.answer.strip(), text, "yes" if answer.strip(".") in text else ""]
+            for item, text in zip(lost, self._said(small, lost), strict=True)
+        ]
+        return self._result(losses, right, setting.words(), model_bytes(packed), [mean, mean - half, mean + half]) | {
             **{name: getattr(setting, name) for name in ("bits", "granularity", "group_size", "symmetric", "kept")},
-            "bytes": model_bytes(packed),
-            "more": [mean, mean - half, mean + half],
-            "lost": [
-                [item.prompt, item.answer.strip(), text, item.answer.strip(" .") in text]
-                for item, text in zip(lost, said, strict=True)
-            ],
+            "lost": named,
             "gained": gained,
+            "forgot": _forgot(
+                len(lost), sum(was for _, was, _ in facts), sum(found[3] == "yes" for found in named), gained
+            ),
         }
+
+    def _in_words(self, loss: float, more: list[float], counts: dict[str, list[int]]) -> str:
+        mean, low, high = map(_signed, more)
+        scores = [f"{NAMES[skill]} {right} of {n} ({self._known(skill)})" for skill, (right, n) in counts.items()]
+        return f"This setting: loss {loss:.3f} ({mean}, 95 % from {low} to {high}); {', '.join(scores)}."
+
+    def _known(self, skill: str) -> int:
+        """How many items of a skill the full model has right."""
+        return sum(was for item, was in zip(self._items, self._full[1], strict=True) if item.skill == skill)
 
     def _read(self, model: Transformer, what: str, say: Callable[[str], None]) -> tuple[list[float], list[bool]]:
         """The loss of each row of text, and for each item whether it was right."""
@@ -90,11 +98,33 @@ class Bench:
             right += world.answers(model, asked, tokenizer=self._tokenizer)
         return losses, right
 
-    def _result(self, losses: list[float], right: list[bool]) -> dict[str, Any]:
+    def _result(
+        self, losses: list[float], right: list[bool], words: str, n_bytes: int, more: list[float] | None = None
+    ) -> dict[str, Any]:
+        """Values with the ends of their 95 % intervals, and a row of the table. `more`: loss, less that in full."""
         of = {skill: [r for item, r in zip(self._items, right, strict=True) if item.skill == skill] for skill in SKILLS}
+        scores = {skill: world.Score(sum(found), len(found)) for skill, found in of.items()}
+        loss = statistics.fmean(losses)
+        full = loss - more[0] if more else loss
+        ends = {skill: [one.low * one.total, one.high * one.total] for skill, one in scores.items()}
+        signed = ["", ""] if more is None else map(_signed, more[1:])
+        counts = {skill: [one.correct, one.total] for skill, one in scores.items()}
         return {
-            "loss": statistics.fmean(losses),
-            "scores": {skill: [sum(found), len(found)] for skill, found in of.items()},
+            "words": words,
+            "bytes": n_bytes,
+            "loss": loss,
+            "more": more,
+            "scores": counts,
+            "values": {"loss": loss} | {skill: right for skill, (right, _) in counts.items()},
+            "ends": {"loss": [full + end for end in (more or [0, 0, 0])[1:]]} | ends,
+            "said": self._in_words(loss, more, counts) if more else "",
+            "row": [
+                words,
+                f"{n_bytes:,}",
+                f"{loss:.3f}",
+                *signed,
+                *(f"{right} of {n}" for right, n in counts.values()),
+            ],
         }
 
     @torch.inference_mode()
@@ -122,9 +152,19 @@ class Bench:
         return texts
 
 
+def _forgot(lost: int, known: int, worded: int, gained: int) -> str:
+    """In words, how many facts are not answered right any more, and how many of them only in part."""
+    text = f"{lost} of {known} facts that the model knew are no longer answered right."
+    text += f" {worded} of them still hold the answer, in other words." if worded else ""
+    return text + (f" {gained} that it did not know are right now." if gained else "")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
 def _answer(text: str) -> str:
     """The beginning of a text, up to its first period or line's end."""
     first = text.strip().split("\n")[0]
     head, period, _ = first.partition(".")
     return (head + period).strip()
-

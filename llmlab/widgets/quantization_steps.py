@@ -33,14 +33,8 @@ class Setting:
     kept: int
     group_size: int
 
-    @property
-    def key(self) -> str:
-        """By which `measured` knows it."""
-        groups = f"group of {self.group_size}" if self.granularity == "group" else self.granularity
-        return f"{self.bits}|{groups}|{'symmetric' if self.symmetric else 'asymmetric'}|{self.kept}"
-
     def words(self) -> str:
-        """4 bits, symmetric, a scale for each group of 32."""
+        """4 bits, symmetric, a scale for each group of 32. What was measured is known by it."""
         each = {"tensor": "matrix", "channel": "row", "group": f"group of {self.group_size}"}[self.granularity]
         kept = "" if self.kept == 100 else f", {self.kept} % of the range"
         return f"{self.bits} bits, {'symmetric' if self.symmetric else 'asymmetric'}, a scale for each {each}{kept}"
@@ -132,21 +126,12 @@ def largest(w: Tensor, n: int = N_LARGEST) -> list[int]:
 
 
 def costliest(w: Tensor, setting: Setting) -> int:
-    """The number of the weight that is largest beside the second largest of its group, in absolute value."""
-    rows, columns = w.shape
-    size = {"tensor": rows * columns, "channel": columns, "group": setting.group_size}[setting.granularity]
-    lines = w.reshape(1, -1) if setting.granularity == "tensor" else w
-    if size == 1:
-        return 0
-    padded = F.pad(lines.abs().double(), (0, -lines.shape[-1] % size))
-    groups = padded.unflatten(-1, (-1, size))  # (lines, groups, size)
-    most, second = groups.topk(2, -1).values.unbind(-1)
-    ratio = torch.where(most > 0, most / second, 0.0)
-    alone = torch.zeros_like(ratio, dtype=torch.bool)
-    alone[:, -1] = lines.shape[-1] % size == 1
-    best = int(ratio.masked_fill(alone, 0.0).argmax())
-    line, group = divmod(best, groups.shape[1])
-    return line * lines.shape[-1] + group * size + int(groups[line, group].argmax())
+    """The one of the largest weights without which its group's step would be the smallest part of what it is."""
+    parts = []
+    for index in largest(w):
+        found = cost(w, setting, index)
+        parts.append((1.0 if found["step_without"] is None else found["step_without"] / found["step"], index))
+    return min(parts, key=lambda part: part[0])[1]
 
 
 def folded(error: Tensor, how: str) -> tuple[Tensor, int, int]:

@@ -1,28 +1,33 @@
 /* BitSlider: a matrix's weights on the grid of few bits, and what the whole model forgets for the bytes it saves.
  *
- * Draws the histogram of the weights with the levels of one group on it, the error map of the matrix, what the chosen
- * weight costs the others of its group; the measured points of size against loss and skills; the facts that are lost.
- * All but what was measured is computed here, from the weights of one matrix, as llmlab.quantization computes it.
- * Reads: matrix, bits, granularity, group_size, symmetric, kept, chosen, cell, near, skill, weights, sizes, measured,
+ * Draws the histogram of the weights with the levels of one group, the error map, what the chosen weight costs its
+ * group; measured points of size against loss and skills; the facts that are lost. All but what was measured is
+ * computed here, from the weights of one matrix, as llmlab.quantization computes it.
+ * Reads: matrix, bits, granularity, group_size, symmetric, kept, chosen, cell, skill, weights, sizes, measured,
  * progress, scale, view, offline, busy.
- * Writes: matrix, bits, granularity, symmetric, kept, chosen, cell, near, skill, asked, wish, view.
+ * Writes: matrix, bits, granularity, symmetric, kept, chosen, cell, skill, asked, wish, view.
  */
 
 const CELLS = 64; // of the error map, at most, down and across
 const N_LARGEST = 24;
 const BINS = 96;
-const NEAR = 4; // rms weights: where the near histogram ends
-const SHOWN_LOST = 8;
 const KINDS = ["tensor", "channel", "group"];
+const FORMS = { tensor: "●○", channel: "■□", group: "◆◇" }; // symmetric, asymmetric
 const SKILLS = { loss: "loss", facts_true: "true facts", facts_invented: "facts about people", sums_1digit: "sums", copying: "copying" };
 
 const whole = (n) => n.toLocaleString("en-US");
 const significant = (value) => (value === 0 ? "0" : value < 0.001 ? "<0.001" : value.toPrecision(3));
 const number = (value) => (value === null ? "" : (value < 0 ? "−" : "") + significant(Math.abs(value)));
-const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(3);
 const percent = (part, all) => `${((100 * part) / all).toFixed(1)} %`;
-const size = (bytes) => (bytes < 1000 ? `${bytes} bytes` : bytes < 999.5 * 1024 ? `${significant(bytes / 1024)} KiB` : `${significant(bytes / 2 ** 20)} MiB`);
+const size = (bytes) => (bytes < 999.5 * 1024 ? `${significant(bytes / 1024)} KiB` : `${significant(bytes / 2 ** 20)} MiB`);
 const rms = (sum, n) => (n ? Math.sqrt(sum / n) : 0);
+
+const css = (name) => ({ class: `llmlab-bits-${name}` });
+const note = (text) => h("p", { class: "llmlab-note" }, text);
+const row = (...children) => h("div", { class: "llmlab-row" }, ...children);
+const span = (first, n, last) => `${first}–${Math.min(first + n, last) - 1}`;
+const div = (name, ...children) => h("div", css(name), ...children);
+const picture = (width, height, label, shapes) => drawing("svg", { width: "100%", height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label }, ...shapes);
 
 // Quantization, number for number as in Python ---
 
@@ -100,9 +105,8 @@ function quantized(w, shape, setting) {
 function costOf(w, shape, setting, index) {
   const [first, end] = bounds(setting, shape, index);
   const [lowest, highest] = codesOf(setting);
-  const found = { first, n: end - first, weight: w[index] };
-  if (found.n === 1) return { ...found, step: gridWithin(w, first, end, setting).scale, rms: 0, zeros: 0, step_without: null, rms_without: null, zeros_without: null };
-  for (const [name, left] of [["", -1], ["_without", index]]) {
+  const found = { first, n: end - first, weight: w[index], step_without: null, rms_without: null };
+  for (const [name, left] of [["", -1], ["_without", index]].slice(0, found.n)) {
     const grid = gridWithin(w, first, end, setting, left);
     let [square, zeros] = [0, 0];
     for (let at = first; at < end; at++)
@@ -115,21 +119,13 @@ function costOf(w, shape, setting, index) {
   }
   return found;
 }
-/** The weight that is largest beside the second largest of its group. */
-function costliest(w, shape, setting) {
-  let [best, most] = [0, -1];
-  for (let first = 0, end; first < w.length; first = end) {
-    end = bounds(setting, shape, first)[1];
-    let [one, two, place] = [-1, -1, first];
-    for (let at = first; at < end; at++) {
-      const far = Math.abs(w[at]);
-      if (far > one) [one, two, place] = [far, one, at];
-      else if (far > two) two = far;
-    }
-    const ratio = two >= 0 && one > 0 ? one / two : 0;
-    if (ratio > most) [best, most] = [place, ratio];
-  }
-  return best;
+/** The one of the largest weights without which its group's step would be the smallest part of what it is. */
+function costliest({ w, shape, top }, setting) {
+  const parts = top.map((at) => {
+    const { step, step_without } = costOf(w, shape, setting, at);
+    return [at, (step_without ?? step) / step];
+  });
+  return parts.reduce((best, one) => (one[1] < best[1] ? one : best))[0];
 }
 function farthest(w) {
   const found = [];
@@ -161,36 +157,26 @@ function folding(errors, [rows, columns], how) {
   if (how === "rms") cells.forEach((sum, cell) => (cells[cell] = rms(sum, counts[cell])));
   return { cells, high, wide, down, across };
 }
-/** Bins from −most to most: weights, those on 0, those clipped; `beyond` lie outside. */
+/** Bins from −most to most: weights, those on 0, those clipped. */
 function binned(w, fates, most, n) {
-  const [all, zeros, clipped] = [new Uint32Array(n), new Uint32Array(n), new Uint32Array(n)];
-  let beyond = 0;
-  for (let at = 0; at < w.length; at++) {
-    if (Math.abs(w[at]) > most) {
-      beyond++;
-      continue;
-    }
-    const bin = within(Math.floor(((w[at] + most) / (2 * most)) * n), n);
-    all[bin]++;
-    zeros[bin] += fates[at] & 1;
-    clipped[bin] += fates[at] >> 1;
-  }
-  return { all, zeros, clipped, beyond };
+  const bins = [0, 1, 2].map(() => new Uint32Array(n));
+  w.forEach((x, at) => {
+    const bin = within(Math.floor(((x + most) / (2 * most)) * n), n);
+    bins[0][bin]++;
+    bins[1][bin] += fates[at] & 1;
+    bins[2][bin] += fates[at] >> 1;
+  });
+  return bins;
 }
 function matrixBytes([rows, columns], { bits, granularity, group_size, symmetric }) {
   const scales = { tensor: 1, channel: rows, group: rows * Math.ceil(columns / group_size) }[granularity];
   return rows * Math.ceil((columns * bits) / 8) + scales * (symmetric ? 2 : 3);
 }
-const keyOf = ({ bits, granularity, group_size, symmetric, kept }) =>
-  [bits, granularity === "group" ? `group of ${group_size}` : granularity, symmetric ? "symmetric" : "asymmetric", kept].join("|");
-const wordsOf = ({ bits, granularity, group_size, symmetric, kept }) =>
-  `${bits} bits, ${symmetric ? "symmetric" : "asymmetric"}, a scale for each ${{ tensor: "matrix", channel: "row", group: `group of ${group_size}` }[granularity]}${kept === 100 ? "" : `, ${kept} % of the range`}`;
-
-/** The Wilson 95 % interval of a share. */
-function interval([right, n]) {
-  const [z2, p] = [1.959964 ** 2, right / n];
-  const [middle, half] = [(p + z2 / (2 * n)) / (1 + z2 / n), (Math.sqrt(z2) / (1 + z2 / n)) * Math.sqrt((p * (1 - p)) / n + z2 / (4 * n * n))];
-  return [right ? middle - half : 0, right < n ? middle + half : 1];
+const EACH = { tensor: () => "matrix", channel: () => "row", group: ({ group_size }) => `group of ${group_size}` };
+/** A setting in words; `measured` knows it by them. */
+function wordsOf(of) {
+  const kept = of.kept === 100 ? "" : `, ${of.kept} % of the range`;
+  return `${of.bits} bits, ${of.symmetric ? "symmetric" : "asymmetric"}, a scale for each ${EACH[of.granularity](of)}${kept}`;
 }
 
 function render({ model, el }) {
@@ -208,14 +194,13 @@ function render({ model, el }) {
   }
   const setting = (bits = get("bits")) => ({ bits, ...Object.fromEntries(["granularity", "group_size", "symmetric", "kept"].map((name) => [name, get(name)])) });
   const found = () => {
-    const [of, key] = [matrix(), keyOf(setting())];
+    const [of, key] = [matrix(), wordsOf(setting())];
     if (of.key !== key) Object.assign(of, { key, made: quantized(of.w, of.shape, setting()) });
     return of.made;
   };
   const chosen = () => within(get("chosen"), matrix().w.length);
   const place = (index) => [Math.floor(index / matrix().shape[1]), index % matrix().shape[1]];
   const total = (of = setting()) => get("sizes").other + Object.values(get("sizes").shapes).reduce((sum, shape) => sum + matrixBytes(shape, of), 0);
-  const most = () => (get("near") ? Math.min(matrix().most, NEAR * matrix().rms || 1) : matrix().most);
   const step = (by) => {
     const { top } = matrix();
     set("chosen", top[within(top.indexOf(chosen()) + by, top.length)]);
@@ -230,12 +215,11 @@ function render({ model, el }) {
       ArrowUp: () => set("bits", Math.min(8, get("bits") + 1)),
       ArrowDown: () => set("bits", Math.max(2, get("bits") - 1)),
       g: () => set("granularity", KINDS[(KINDS.indexOf(get("granularity")) + 1) % 3]),
-      s: () => set("symmetric", !get("symmetric")),
+      s: () => turn("symmetric"),
       k: () => set("kept", Math.max(10, get("kept") - 5)),
       K: () => set("kept", Math.min(100, get("kept") + 5)),
-      z: () => set("near", !get("near")),
-      c: () => set("cell", get("cell") === "rms" ? "max" : "rms"),
-      w: () => set("chosen", costliest(matrix().w, matrix().shape, setting())),
+      c: () => turn("cell"),
+      w: () => set("chosen", costliest(matrix(), setting())),
       ArrowRight: () => step(1),
       ArrowLeft: () => step(-1),
       Home: () => set("chosen", matrix().top[0]),
@@ -252,7 +236,7 @@ function render({ model, el }) {
   }
 
   // The controls, made once.
-  const control = (text, ...nodes) => h("label", { class: "llmlab-bits-control" }, h("span", {}, text), ...nodes);
+  const control = (text, ...nodes) => h("label", css("control"), h("span", {}, text), ...nodes);
   const needs = live(model) ? {} : { disabled: true, title: "this needs a kernel" };
   const matrixChoice = chooser("matrix", Object.keys(get("sizes").shapes).map((name) => [name, name]), (name) => set("matrix", name));
   Object.assign(matrixChoice, needs);
@@ -261,84 +245,80 @@ function render({ model, el }) {
   const bitsText = h("b", { "data-bits": "" });
   const range = slider("percent of each group's range that is kept", "kept", 10, 100, 5);
   const rangeText = h("span", { "data-kept": "" });
-  const press = (text, title, onclick, data) => h("button", { title, onclick, ...data }, text);
-  const kinds = KINDS.map((name) =>
-    press({ tensor: "matrix", channel: "row", group: `${get("group_size")} in a row` }[name], "which weights share a scale (key g)", () => set("granularity", name), { "data-kind": name }),
-  );
-  const symmetric = press("Symmetric", "codes around 0, or a zero point (key s)", () => set("symmetric", !get("symmetric")), { "data-symmetric": "" });
-  const near = press("Near 0", `the histogram to ${NEAR} times the rms weight (key z)`, () => set("near", !get("near")), { "data-near": "" });
-  const cell = press("", "what a cell shows (key c)", () => set("cell", get("cell") === "rms" ? "max" : "rms"), { "data-cell": "" });
-  const headline = h("p", { class: "llmlab-bits-headline", "aria-live": "polite" });
-  const bars = h("div", { class: "llmlab-bits-bars" });
-  const legend = h("div", { class: "llmlab-bits-legend llmlab-note" });
+  const press = (text, title, onclick, data) => h("button", { title, onclick, [`data-${data}`]: "" }, text);
+  const turn = (name) => set(name, name === "cell" ? (get(name) === "rms" ? "max" : "rms") : !get(name));
+  const kinds = KINDS.map((name) => press(EACH[name](setting()), "key g", () => set("granularity", name), name));
+  const symmetric = press("Symmetric", "codes around 0, or a zero point (key s)", () => turn("symmetric"), "symmetric");
+  const cell = press("", "what a cell shows (key c)", () => turn("cell"), "cell");
+  const headline = h("p", { ...css("headline"), "aria-live": "polite" });
+  const bars = div("bars");
+  const legend = note("");
   const canvas = h("canvas", { role: "img" });
-  const mark = h("span", { class: "llmlab-bits-mark" });
-  const map = h("div", { class: "llmlab-bits-map" }, canvas, mark);
-  const mapText = h("div", { class: "llmlab-note", "data-map": "" });
-  const detail = h("div", { class: "llmlab-bits-detail", "aria-live": "polite" });
+  const mark = h("span", css("mark"));
+  const map = div("map", canvas, mark);
+  const mapText = note("");
+  const detail = h("p", { ...css("detail"), "aria-live": "polite" });
   const skill = chooser("measure", Object.entries(SKILLS), (value) => set("skill", value));
-  const asks = [press("Measure this setting", "the whole model, in this kernel (key m)", () => measure("this"), { "data-measure": "this" }), press("Measure 8 to 2 bits", "the whole model at each number of bits, in this kernel", () => measure("all"), { "data-measure": "all" })];
+  const asks = [press("Measure this setting", "the whole model, in this kernel (key m)", () => measure("this"), "this"), press("Measure 8 to 2 bits", "the whole model, in this kernel", () => measure("all"), "all")];
   asks.forEach((one) => Object.assign(one, needs));
   const progress = h("span", { class: "llmlab-note", "data-progress": "", role: "status", "aria-live": "polite" });
-  const points = h("div", { class: "llmlab-bits-points" });
+  const points = div("points");
   const pointsText = h("div", { "data-scores": "" });
   const lost = h("div", { "data-lost": "" });
   body.append(
-    h(
-      "div",
-      { class: "llmlab-bits-first" },
-      h("div", { class: "llmlab-bits-controls" }, control("Matrix", matrixChoice), control("Bits", bits, bitsText), h("span", { class: "llmlab-bits-control", role: "group", "aria-label": "which weights share a scale" }, "A scale for each", ...kinds), symmetric, control("Range kept", range, rangeText)),
+    div(
+      "first",
+      div("controls", control("Matrix", matrixChoice), control("Bits", bits, bitsText), h("span", { ...css("control"), role: "group", "aria-label": "which weights share a scale" }, "A scale for each", ...kinds), symmetric, control("Range kept", range, rangeText)),
       headline,
-      h("div", { class: "llmlab-bits-pair" }, h("section", {}, h("div", { class: "llmlab-row" }, h("h4", {}, "Weights"), near), bars, legend), h("section", {}, h("div", { class: "llmlab-row" }, h("h4", {}, "Error map:"), cell), map, mapText)),
+      div("pair", h("section", {}, h("h4", {}, "Weights"), bars, legend), h("section", {}, row(h("h4", {}, "Error map:"), cell), map, mapText)),
       detail,
     ),
-    h("div", { class: "llmlab-bits-panels" }, h("section", {}, h("div", { class: "llmlab-row" }, h("h4", {}, "Bytes of the model against"), skill), points, pointsText, h("div", { class: "llmlab-row" }, ...asks, progress)), h("section", {}, h("h4", {}, "Facts lost at this setting"), lost)),
+    div("panels", h("section", {}, row(h("h4", {}, "Bytes of the model against"), skill), points, pointsText, row(...asks, progress)), h("section", {}, h("h4", {}, "Facts lost at this setting"), lost)),
   );
 
   // Histogram.
-  let scaleX = (x) => x;
+  let toX;
   function drawBars() {
-    const [{ w, top, shape }, { fates }, limit, scale] = [matrix(), found(), most(), get("scale")];
-    const width = Math.max(200, bars.clientWidth);
-    const [high, rug, foot] = [150 * scale, 24 * scale, 18 * scale];
-    scaleX = (x) => ((x + limit) / (2 * limit)) * width;
-    const { all, zeros, clipped, beyond } = binned(w, fates, limit, BINS);
-    const tallest = Math.max(1, ...all);
+    const [{ w, top, shape, most }, { fates, zeros, clipped }, scale] = [matrix(), found(), get("scale")];
+    const [width, edge, high] = [Math.max(200, bars.clientWidth), 6 * scale, 150 * scale];
+    toX = (x) => edge + ((x + most) / (2 * most)) * (width - 2 * edge);
+    const [all, ...parts] = binned(w, fates, most, BINS);
+    const tallest = Math.max(...all);
     const shapes = [];
-    const box = (kind, bin, from, n) => n && shapes.push(drawing("rect", { class: `llmlab-bits-${kind}`, x: (bin * width) / BINS, y: high - (high * (from + n)) / tallest, width: Math.max(1, width / BINS - 1), height: (high * n) / tallest }));
+    const add = (tag, kind, attributes) => shapes.push(drawing(tag, { ...css(kind), ...attributes }));
+    const y = (n) => high * (1 - n / tallest);
+    const box = (kind, bin, from, n) => n && add("rect", kind, { x: toX(-most + (2 * most * bin) / BINS), y: y(from + n), width: Math.max(1, width / BINS - 1), height: high - y(n) });
     all.forEach((n, bin) => {
-      box("on0", bin, 0, zeros[bin]);
-      box("level", bin, zeros[bin], n - zeros[bin] - clipped[bin]);
-      box("clipped", bin, n - clipped[bin], clipped[bin]);
+      const [none, cut] = parts.map((part) => part[bin]);
+      box("on0", bin, 0, none);
+      box("level", bin, none, n - none - cut);
+      box("clipped", bin, n - cut, cut);
     });
+    const upright = (kind, x, y1, y2, more) => add("line", kind, { x1: x, x2: x, y1, y2, ...more });
     const [[first, end], [lowest, highest]] = [bounds(setting(), shape, chosen()), codesOf(setting())];
-    const { scale: gap, zero } = gridWithin(w, first, end, setting());
-    const tight = gap / (2 * limit) * width < 4;
-    for (let code = lowest; code <= highest; code++) {
-      const x = scaleX((code - zero) * gap);
-      if (x >= 0 && x <= width) shapes.push(drawing("line", { class: `llmlab-bits-grid${tight ? " llmlab-bits-tight" : ""}`, "data-level": code, x1: x, x2: x, y1: tight ? high - 20 * scale : 0, y2: high }));
-    }
-    if (end - first <= 1024) for (let at = first; at < end; at++) if (Math.abs(w[at]) <= limit) shapes.push(drawing("line", { class: "llmlab-bits-mate", x1: scaleX(w[at]), x2: scaleX(w[at]), y1: high + 2, y2: high + 9 * scale }));
-    const dot = (at, mine) => Math.abs(w[at]) <= limit && shapes.push(drawing("circle", { class: mine ? "llmlab-bits-mine" : "llmlab-bits-dot", "data-at": at, cx: scaleX(w[at]), cy: high + 15 * scale, r: (mine ? 5 : 3.5) * scale }));
-    [...top].reverse().forEach((at) => at !== chosen() && dot(at, false));
-    dot(chosen(), true);
-    const label = (x, text, anchor) => drawing("text", { x, y: high + rug + 13 * scale, "text-anchor": anchor }, text);
-    shapes.push(drawing("line", { class: "llmlab-bits-axis", x1: 0, x2: width, y1: high, y2: high }), label(1, number(-limit), "start"), label(width / 2, "0", "middle"), label(width - 1, number(limit), "end"));
-    const picture = drawing("svg", { width: "100%", height: high + rug + foot, viewBox: `0 0 ${width} ${high + rug + foot}`, role: "img", "aria-label": `histogram of ${whole(w.length)} weights from ${number(-limit)} to ${number(limit)}, with the levels of one group` }, ...shapes);
-    bars.replaceChildren(picture);
-    const swatch = (kind) => h("i", { class: `llmlab-bits-swatch llmlab-bits-${kind}` });
-    const whose = setting().granularity === "tensor" ? "the matrix" : "the chosen weight's group";
+    const grid = gridWithin(w, first, end, setting());
+    const tight = toX(grid.scale) - toX(0) < 4;
+    for (let code = lowest; code <= highest; code++) upright("grid", toX((code - grid.zero) * grid.scale), tight ? high - 20 * scale : 0, high, { "data-level": code });
+    const few = end - first < 1000;
+    for (let at = first; few && at < end; at++) upright("mate", toX(w[at]), high + 2, high + 9 * scale);
+    const dot = (at, kind, r) => add("circle", kind, { "data-at": at, cx: toX(w[at]), cy: high + 15 * scale, r: r * scale });
+    top.forEach((at) => at !== chosen() && dot(at, "dot", 3.5));
+    dot(chosen(), "mine", 5);
+    const label = (x, text, anchor) => drawing("text", { x, y: high + 37 * scale, "text-anchor": anchor }, text);
+    add("line", "axis", { x1: 0, x2: width, y1: high, y2: high });
+    shapes.push(label(1, number(-most), "start"), label(width / 2, "0", "middle"), label(width - 1, number(most), "end"));
+    bars.replaceChildren(picture(width, high + 42 * scale, `histogram of ${whole(w.length)} weights from ${number(-most)} to ${number(most)}, with the levels of one group`, shapes));
+    const swatch = (kind) => h("i", css(`swatch llmlab-bits-${kind}`));
     legend.replaceChildren(
-      swatch("on0"), ` on 0: ${percent(found().zeros, w.length)} `, swatch("level"), " on another level ", swatch("clipped"), ` clipped: ${percent(found().clipped, w.length)} · `,
-      `lines: the levels of ${whose}${end - first <= 1024 ? ", ticks its weights" : ""}; dots: the ${top.length} largest weights${beyond ? `; ${whole(beyond)} lie farther out` : ""}`,
+      swatch("on0"), ` on 0: ${percent(zeros, w.length)} `, swatch("level"), " on another level ", swatch("clipped"), ` clipped: ${percent(clipped, w.length)}. `,
+      `Lines: the levels of ${get("granularity") === "tensor" ? "the matrix" : "the chosen weight’s group"}${few ? "; ticks: its weights" : ""}; dots: the ${top.length} largest weights.`,
     );
   }
   bars.addEventListener("click", ({ clientX }) => {
     const x = clientX - bars.getBoundingClientRect().left;
     const { top, w } = matrix();
-    const off = (at) => Math.abs(scaleX(w[at]) - x);
-    const seen = top.filter((at) => Math.abs(w[at]) <= most());
-    if (seen.length) set("chosen", seen.reduce((best, at) => (off(at) < off(best) ? at : best)));
+    const off = (at) => Math.abs(toX(w[at]) - x);
+    set("chosen", top.reduce((best, at) => (off(at) < off(best) ? at : best)));
   });
 
   // Error map.
@@ -353,10 +333,10 @@ function render({ model, el }) {
     const full = of.rms || 1;
     cells.forEach((error, at) => image.data.set([213, 94, 0, Math.round(255 * Math.sqrt(Math.min(1, error / full)))], 4 * at));
     context.putImageData(image, 0, 0);
-    const [row, column] = place(chosen());
-    Object.assign(mark.style, { left: `${(100 * Math.floor(column / across)) / wide}%`, top: `${(100 * Math.floor(row / down)) / high}%`, width: `${100 / wide}%`, height: `${100 / high}%` });
+    const [i, j] = place(chosen());
+    Object.assign(mark.style, { left: `${(100 * Math.floor(j / across)) / wide}%`, top: `${(100 * Math.floor(i / down)) / high}%`, width: `${100 / wide}%`, height: `${100 / high}%` });
     const how = get("cell") === "rms" ? "rms error" : "largest error";
-    canvas.setAttribute("aria-label", `error map of ${of.shape[0]} rows and ${of.shape[1]} columns: ${how} of cells of ${down} × ${across} weights`);
+    canvas.setAttribute("aria-label", `error map: ${how} of cells of ${down} × ${across} weights`);
     cell.textContent = how;
     mapText.replaceChildren(...mapWords());
   }
@@ -364,9 +344,8 @@ function render({ model, el }) {
     const { cells, wide, down, across } = folds;
     const { shape, rms: full } = matrix();
     if (at === undefined)
-      return [h("i", { class: "llmlab-bits-ramp" }), ` 0 to ${number(full)}, the rms weight; a cell is ${down} ${down > 1 ? "rows" : "row"} × ${across} ${across > 1 ? "columns" : "column"} of ${shape[0]} × ${shape[1]}`];
-    const [i, j] = [Math.floor(at / wide) * down, (at % wide) * across];
-    return [`rows ${i}–${Math.min(i + down, shape[0]) - 1}, columns ${j}–${Math.min(j + across, shape[1]) - 1}: ${number(cells[at])}`];
+      return [...[0, 1, 2, 3, 4].map((n) => h("i", { ...css("swatch"), style: { background: `rgb(213 94 0 / ${n / 4})` } })), ` 0, 1/16, 1/4, 9/16, 1 of the rms weight, ${number(full)}; a cell: ${down} × ${across} weights of ${shape[0]} rows × ${shape[1]} columns`];
+    return [`rows ${span(Math.floor(at / wide) * down, down, shape[0])}, columns ${span((at % wide) * across, across, shape[1])}: ${number(cells[at])}`];
   }
   function cellUnder({ clientX, clientY }) {
     const box = canvas.getBoundingClientRect();
@@ -394,90 +373,63 @@ function render({ model, el }) {
   }
   function detailText() {
     const [{ w, shape }, index] = [matrix(), chosen()];
-    const [row, column] = place(index);
+    const [i, j] = place(index);
     const { n, weight, step: its, step_without: less, rms: off, rms_without: without, zeros, zeros_without } = costOf(w, shape, setting(), index);
-    const name = h("b", {}, `Weight ${number(weight)} (row ${row}, column ${column})`);
+    const name = h("b", {}, `Weight ${number(weight)} (row ${i}, column ${j})`);
     if (less === null) return [name, ` has a scale of its own: ${number(its)}.`];
-    const group = { tensor: "the whole matrix", channel: `its row of ${n}`, group: `its group of ${n}` }[get("granularity")];
-    if (its === less) return [name, ` costs nothing: without it ${group} would have the same step, ${number(its)}, and the other ${whole(n - 1)} weights the same rms error, ${number(off)}.`];
-    return [name, ` sets the scale of ${group}: a step of ${number(its)}, without it ${number(less)}. The other ${whole(n - 1)} weights pay: an rms error of ${number(off)} in the place of ${number(without)}, and ${whole(zeros)} of them on 0 in the place of ${whole(zeros_without)}.`];
+    const group = get("granularity") === "tensor" ? "the whole matrix" : `its ${get("granularity") === "channel" ? "row" : "group"} of ${n}`;
+    if (its === less) return [name, ` costs nothing: without it ${group} would have the same step, ${number(its)}.`];
+    return [name, ` sets the scale of ${group}: a step of ${number(its)}, without it ${number(less)}. To the other ${whole(n - 1)} weights it means an rms error of ${number(off)} instead of ${number(without)}, and ${whole(zeros)} of them on 0 instead of ${whole(zeros_without)}.`];
   }
 
   // What was measured.
-  const result = () => get("measured")[keyOf(setting())];
-  let placed = [];
+  const result = () => get("measured")[wordsOf(setting())];
   function drawPoints() {
-    const [all, scale, by] = [get("measured"), get("scale"), get("skill")];
-    const { full, ...rest } = all;
+    const [{ full, ...rest }, scale, by] = [get("measured"), get("scale"), get("skill")];
     const some = Object.values(rest).sort((a, b) => a.bytes - b.bytes);
     points.hidden = !full;
-    placed = [];
     if (!full) {
-      pointsText.replaceChildren(h("p", { class: "llmlab-note", "data-silent": "" }, live(model) ? `Not measured yet. At which number of bits, from 8 down to 2, does the first fact go?` : "Nothing was measured before this page was saved."));
-      return;
+      return pointsText.replaceChildren(note(live(model) ? "Not measured yet. At how many bits, from 8 down, does the first fact go?" : "Nothing was measured before this page was saved."));
     }
     const width = Math.max(200, points.clientWidth);
     const [left, right, top, high, foot] = [46 * scale, 14 * scale, 16 * scale, 150 * scale, 20 * scale];
     const ofLoss = by === "loss";
-    const value = (one) => (ofLoss ? one.loss : one.scores[by][0]);
-    const ends = (one) => (ofLoss ? one.more.slice(1).map((more) => full.loss + more) : interval(one.scores[by]).map((share) => share * one.scores[by][1]));
-    const [low, far] = ofLoss ? [Math.min(full.loss, ...some.map(value)) * 0.95, Math.max(full.loss * 1.2, ...some.map((one) => ends(one)[1])) * 1.05] : [0, full.scores[by][1]];
+    const value = (one) => one.values[by];
+    const reach = some.flatMap((one) => one.ends[by]);
+    const [low, far] = ofLoss ? [full.loss * 0.95, 1.05 * Math.max(full.loss * 1.2, ...reach)] : [0, full.scores[by][1]];
     const y = (v) => top + (ofLoss ? (high * Math.log(far / Math.max(v, low))) / Math.log(far / low) : high * (1 - v / far));
     const widest = 1.04 * Math.max(total({ ...setting(8), symmetric: false }), ...some.map((one) => one.bytes));
     const x = (bytes) => left + ((width - left - right) * bytes) / widest;
-    const line = (kind, x1, y1, x2, y2) => drawing("line", { class: `llmlab-bits-${kind}`, x1, x2, y1, y2 });
-    const text = (at, down, words, anchor) => drawing("text", { x: at, y: down, "text-anchor": anchor }, words);
+    const line = (kind, x1, y1, x2, y2) => drawing("line", { ...css(kind), x1, x2, y1, y2 });
+    const text = (x, y, words, anchor) => drawing("text", { x, y, "text-anchor": anchor }, words);
     const marks = [line("axis", left, top + high, width - right, top + high), line("axis", left, top, left, top + high)];
     for (const v of ofLoss ? [low / 0.95, far / 1.05] : [0, far / 2, far]) marks.push(text(left - 6 * scale, y(v) + 4 * scale, ofLoss ? significant(v) : String(v), "end"));
     marks.push(text(left, top + high + 15 * scale, "0", "middle"));
     const here = total();
-    marks.push(line("here", x(here), top, x(here), top + high), text(Math.max(left + 60 * scale, Math.min(width - 60 * scale, x(here))), top + high + 15 * scale, `this setting: ${size(here)}`, "middle"));
+    marks.push(line("here", x(here), top, x(here), top + high), text(Math.min(width - 60 * scale, Math.max(left + 60 * scale, x(here))), top + high + 15 * scale, `this setting: ${size(here)}`, "middle"));
     marks.push(line("full", left, y(value(full)), width - right, y(value(full))), text(left + 6 * scale, y(value(full)) - 4 * scale, `as it is, ${size(full.bytes)}: ${ofLoss ? value(full).toFixed(3) : value(full)}`, "start"));
     for (const one of some) {
-      const [at, down, [from, to]] = [x(one.bytes), y(value(one)), ends(one)];
-      const r = 5 * scale;
-      const now = keyOf(one) === keyOf(setting()) ? " llmlab-bits-now" : "";
-      const form = { tensor: () => drawing("circle", { cx: at, cy: down, r }), channel: () => drawing("rect", { x: at - r, y: down - r, width: 2 * r, height: 2 * r }), group: () => drawing("path", { d: `M${at} ${down - 1.3 * r}l${1.3 * r} ${1.3 * r}l${-1.3 * r} ${1.3 * r}l${-1.3 * r} ${-1.3 * r}z` }) }[one.granularity]();
-      form.setAttribute("class", `llmlab-bits-point${one.symmetric ? "" : " llmlab-bits-open"}${now}`);
-      form.dataset.point = keyOf(one);
-      form.append(drawing("title", {}, one.words));
-      marks.push(line("interval", at, y(from), at, y(to)), form, text(at + 9 * scale, down + (down > top + high - 16 * scale ? -6 : 14) * scale, String(one.bits), "start"));
-      placed.push([at, down, one]);
+      const [at, down, [from, to]] = [x(one.bytes), y(value(one)), one.ends[by].map(y)];
+      const r = 6 * scale;
+      const form = drawing("text", { ...css(one === result() ? "now" : "point"), x: at, y: down + r, "text-anchor": "middle", "data-point": one.words }, FORMS[one.granularity][one.symmetric ? 0 : 1]);
+      const under = Math.max(from, down + r) + 12 * scale;
+      marks.push(line("interval", at, from, at, to), form, text(at, under < top + high ? under : Math.min(to, down - r) - 3 * scale, String(one.bits), "middle"));
     }
-    const named = `${SKILLS[by]} against bytes of the model, ${some.length} settings measured`;
-    points.replaceChildren(drawing("svg", { width: "100%", height: top + high + foot, viewBox: `0 0 ${width} ${top + high + foot}`, role: "img", "aria-label": named }, ...marks));
-    const one = result();
-    const score = (name) => `${SKILLS[name]} ${one.scores[name][0]} of ${one.scores[name][1]} (${full.scores[name][0]})`;
+    points.replaceChildren(picture(width, top + high + foot, `${SKILLS[by]} against bytes of the model, ${some.length} settings measured`, marks));
     pointsText.replaceChildren(
-      h("p", {}, one ? `This setting: loss ${one.loss.toFixed(3)} (${signed(one.more[0])}, 95 % from ${signed(one.more[1])} to ${signed(one.more[2])}); ${Object.keys(one.scores).map(score).join(", ")}.` : "This setting was not measured."),
-      h("p", { class: "llmlab-note" }, `In brackets: the model as it is. Numbers: bits; ● a scale for the matrix, ■ row, ◆ group; outlined: asymmetric. Bars: 95 % intervals${ofLoss ? " of the difference; the loss is drawn on a log scale" : ""}.`),
+      h("p", {}, result()?.said ?? "This setting was not measured."),
+      note(`In brackets: the model as it is. Numbers: bits; a scale for ● the matrix, ■ a row, ◆ a group; outlined: asymmetric. Bars: 95 % intervals${ofLoss ? " of the difference; the loss is drawn on a log scale" : ""}.`),
     );
   }
-  points.addEventListener("click", ({ clientX, clientY }) => {
-    const box = points.getBoundingClientRect();
-    const off = ([at, down]) => Math.hypot(at - clientX + box.left, down - clientY + box.top);
-    if (!placed.length) return;
-    const best = placed.reduce((one, other) => (off(other) < off(one) ? other : one));
-    if (off(best) > 24 * get("scale")) return;
-    const { bits, granularity, symmetric, kept } = best[2];
-    model.set({ bits, granularity, symmetric, kept });
-    model.save_changes();
-  });
   function drawLost() {
     const one = result();
-    if (!one) {
-      lost.replaceChildren(h("p", { class: "llmlab-note" }, "Not measured at this setting."));
-      return;
-    }
-    const known = ["facts_true", "facts_invented"].reduce((sum, name) => sum + get("measured").full.scores[name][0], 0);
-    const worded = one.lost.filter((texts) => texts[3]).length;
-    const also = (worded ? ` ${worded} of them still hold the answer, in other words.` : "") + (one.gained ? ` ${one.gained} that it did not know are right now.` : "");
-    const rows = one.lost.slice(0, SHOWN_LOST).map(([asked, answer, says, inIt]) => h("li", {}, `${asked} `, h("b", {}, answer), inIt ? " — now " : " — says ", h("q", {}, says || "nothing")));
+    if (!one) return lost.replaceChildren(note("Not measured at this setting."));
+    const rows = one.lost.slice(0, 8).map(([asked, answer, says, inIt]) => h("li", {}, `${asked} `, h("b", {}, answer), inIt ? " — now " : " — says ", h("q", {}, says || "nothing")));
     const more = one.lost.length - rows.length;
     lost.replaceChildren(
-      h("p", {}, `${one.lost.length} of ${known} facts that the model knew are no longer answered right.${also}`),
-      h("ul", { class: "llmlab-bits-lost" }, ...rows),
-      ...(more > 0 ? [h("p", { class: "llmlab-note" }, `The first of each kind are those told most often. ${whole(more)} more are in the table (key t).`)] : []),
+      h("p", {}, one.forgot),
+      h("ul", css("lost"), ...rows),
+      ...(more > 0 ? [note(`Those told most often come first; ${more} more are in the table.`)] : []),
     );
   }
   function drawProgress() {
@@ -488,13 +440,12 @@ function render({ model, el }) {
   function tables() {
     const [{ name, w, shape, most: far, rms: full, top }, made] = [matrix(), found()];
     const bytes = matrixBytes(shape, setting());
-    const { all, zeros, clipped } = binned(w, made.fates, far, 16);
+    const bins = binned(w, made.fates, far, 16);
     const ends = (bin) => number(-far + (2 * far * bin) / 16);
     const { cells, wide, down, across } = folding(made.errors, shape, get("cell"));
     const order = [...cells.keys()].sort((a, b) => cells[b] - cells[a]).slice(0, 8);
-    const span = (first, n, last) => `${first}–${Math.min(first + n, last) - 1}`;
     const one = result();
-    const results = Object.entries(get("measured")).sort((a, b) => b[1].bytes - a[1].bytes);
+    const results = Object.values(get("measured")).sort((a, b) => b.bytes - a.bytes);
     return [
       {
         caption: `${name}: ${wordsOf(setting())}`,
@@ -512,7 +463,7 @@ function render({ model, el }) {
           ["bytes of the model", whole(total())],
         ],
       },
-      { caption: "Weights by size", columns: ["from", "to", "weights", "land on 0", "clipped"], rows: [...all.keys()].map((bin) => [ends(bin), ends(bin + 1), ...[all, zeros, clipped].map((each) => whole(each[bin]))]) },
+      { caption: "Weights by size", columns: ["from", "to", "weights", "land on 0", "clipped"], rows: [...bins[0].keys()].map((bin) => [ends(bin), ends(bin + 1), ...bins.map((each) => whole(each[bin]))]) },
       {
         caption: "The chosen weight and the largest ones",
         columns: ["weight", "value", "step", "step without it", "rms error of the others", "without it"],
@@ -530,12 +481,12 @@ function render({ model, el }) {
       {
         caption: results.length ? "The whole model, measured" : "The whole model: not measured",
         columns: ["setting", "bytes", "loss", "more loss, from", "to", ...Object.values(SKILLS).slice(1)],
-        rows: results.map(([, each]) => [each.words, whole(each.bytes), each.loss.toFixed(3), ...(each.more ? each.more.slice(1).map(signed) : ["", ""]), ...Object.values(each.scores).map(([right, n]) => `${right} of ${n}`)]),
+        rows: results.map(({ row }) => row),
       },
       {
         caption: one ? `Facts lost at ${wordsOf(setting())}` : "Facts lost at this setting: not measured",
         columns: ["asked", "answer", "it says", "the answer is in it"],
-        rows: (one?.lost ?? []).map(([asked, answer, says, inIt]) => [asked, answer, says, inIt ? "yes" : ""]),
+        rows: one?.lost ?? [],
       },
     ];
   }
@@ -546,9 +497,9 @@ function render({ model, el }) {
     bitsText.textContent = get("bits");
     range.value = get("kept");
     rangeText.textContent = `${get("kept")} %`;
-    kinds.forEach((one) => one.setAttribute("aria-pressed", String(one.dataset.kind === get("granularity"))));
-    symmetric.setAttribute("aria-pressed", String(get("symmetric")));
-    near.setAttribute("aria-pressed", String(get("near")));
+    const pressed = (button, is) => button.setAttribute("aria-pressed", String(is));
+    kinds.forEach((one, at) => pressed(one, KINDS[at] === get("granularity")));
+    pressed(symmetric, get("symmetric"));
     skill.value = get("skill");
     headline.textContent = headlineText().replace(/ (?=[KM]iB|%)/g, "\u00a0");
     detail.replaceChildren(...detailText());
@@ -560,7 +511,7 @@ function render({ model, el }) {
     refresh();
   }
 
-  on(["bits", "granularity", "group_size", "symmetric", "kept", "chosen", "cell", "near", "skill", "weights", "measured", "scale"], update);
+  on(["bits", "granularity", "group_size", "symmetric", "kept", "chosen", "cell", "skill", "weights", "measured", "scale"], update);
   on(["progress", "busy"], drawProgress);
   update();
   const ended = [bars, points].map((node) => onWidth(node, () => (drawBars(), drawPoints())));
