@@ -181,8 +181,8 @@ function wordsOf(of) {
 
 function render({ model, el }) {
   const get = (name) => model.get(name);
-  let kept = {}; // what was computed from the weights that are shown
-  /** The matrix with what does not depend on the setting, computed once. */
+  let kept = {};
+  /** What does not depend on the setting, once. */
   function matrix() {
     if (kept.of !== get("weights")) {
       const { shape, data: w } = array(model, "weights");
@@ -242,9 +242,9 @@ function render({ model, el }) {
   Object.assign(matrixChoice, needs);
   const slider = (label, name, min, max, by) => h("input", { type: "range", min, max, step: by, "aria-label": label, oninput: ({ target }) => set(name, Number(target.value)) });
   const bits = slider("bits", "bits", 2, 8, 1);
-  const bitsText = h("b", { "data-bits": "" });
-  const range = slider("percent of each group's range that is kept", "kept", 10, 100, 5);
-  const rangeText = h("span", { "data-kept": "" });
+  const bitsText = h("b");
+  const range = slider("percent of the range kept", "kept", 10, 100, 5);
+  const rangeText = h("span", css("kept"));
   const press = (text, title, onclick, data) => h("button", { title, onclick, [`data-${data}`]: "" }, text);
   const turn = (name) => set(name, name === "cell" ? (get(name) === "rms" ? "max" : "rms") : !get(name));
   const kinds = KINDS.map((name) => press(EACH[name](setting()), "key g", () => set("granularity", name), name));
@@ -259,7 +259,7 @@ function render({ model, el }) {
   const mapText = note("");
   const detail = h("p", { ...css("detail"), "aria-live": "polite" });
   const skill = chooser("measure", Object.entries(SKILLS), (value) => set("skill", value));
-  const asks = [press("Measure this setting", "the whole model, in this kernel (key m)", () => measure("this"), "this"), press("Measure 8 to 2 bits", "the whole model, in this kernel", () => measure("all"), "all")];
+  const asks = [press("Measure this setting", "the whole model, in this kernel (key m)", () => measure("this"), "this"), press("Measure 8 to 2 bits", "in this kernel", () => measure("all"), "all")];
   asks.forEach((one) => Object.assign(one, needs));
   const progress = h("span", { class: "llmlab-note", "data-progress": "", role: "status", "aria-live": "polite" });
   const points = div("points");
@@ -311,7 +311,7 @@ function render({ model, el }) {
     const swatch = (kind) => h("i", css(`swatch llmlab-bits-${kind}`));
     legend.replaceChildren(
       swatch("on0"), ` on 0: ${percent(zeros, w.length)} `, swatch("level"), " on another level ", swatch("clipped"), ` clipped: ${percent(clipped, w.length)}. `,
-      `Lines: the levels of ${get("granularity") === "tensor" ? "the matrix" : "the chosen weight’s group"}${few ? "; ticks: its weights" : ""}; dots: the ${top.length} largest weights.`,
+      `Lines: the levels of ${get("granularity") === "tensor" ? "the matrix" : "the chosen weight’s group"}${few ? "; ticks: its weights" : ""}; dots: the ${top.length} largest weights, in ${new Set(top.map((at) => place(at)[0])).size} of ${shape[0]} rows.`,
     );
   }
   bars.addEventListener("click", ({ clientX }) => {
