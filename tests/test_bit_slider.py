@@ -225,7 +225,7 @@ def test_the_lost_facts_are_named_with_what_the_model_says_instead(slider, few):
     knew, know = (world.answers(model, items, tokenizer=TOKENIZER) for model in (MODEL, small))
     lost = [item for item, was, now in zip(items, knew, know, strict=True) if was and not now]
     assert lost and sorted(one[:2] for one in found["lost"]) == sorted([i.prompt, i.answer.strip()] for i in lost)
-    assert found["forgot"].startswith(f"{len(lost)} of {sum(knew)} facts that the model knew")
+    assert found["forgot"].startswith(f"No longer answered right: {len(lost)} of {sum(knew)} facts that")
     start = TOKENIZER.special_tokens["<s>"]
     for prompt, answer, says, inside in found["lost"]:
         assert says != answer and inside == ("yes" if answer.strip(".") in says else "")

@@ -154,9 +154,11 @@ class Bench:
 
 def _forgot(lost: int, known: int, worded: int, gained: int) -> str:
     """In words, how many facts are not answered right any more, and how many of them only in part."""
-    text = f"{lost} of {known} facts that the model knew are no longer answered right."
-    text += f" {worded} of them still hold the answer, in other words." if worded else ""
-    return text + (f" {gained} that it did not know are right now." if gained else "")
+    text = (
+        f"No longer answered right: {lost} of {known} facts that the model knew, asked in wordings that it never read"
+    )
+    text += f"; {worded} of them with the answer in what it says." if worded else "."
+    return text + (f" Answered right now, though not before: {gained}." if gained else "")
 
 
 def _signed(value: float) -> str:
