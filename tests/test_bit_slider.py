@@ -251,6 +251,19 @@ def test_bits_are_measured_once_and_models_are_left_alone(slider, few, monkeypat
         slider.measure(9)
 
 
+def test_a_model_that_learned_nothing_can_be_asked_and_one_of_other_tokens_cannot(few):
+    config = TINY_LLAMA.__class__(**{**vars(TINY_LLAMA), "vocab_size": 4096, "max_seq_len": 64})
+    model = Transformer(config).train()
+    slider = BitSlider(model, TOKENIZER, bits=2, granularity="channel")
+    found = slider.measure()[2]
+    assert found["lost"] == [] and "0 of 0 facts" in found["forgot"] and model.training
+    slider = BitSlider(Transformer(TINY_LLAMA), TOKENIZER)
+    with pytest.raises(ValueError, match="the tokenizer has 4096 tokens, the model 97"):
+        slider.measure()
+    slider.set_state({"asked": 1})
+    assert "the tokenizer has 4096 tokens" in slider.error and slider.progress == "" and not slider.busy
+
+
 def test_the_browser_asks_for_this_setting_or_for_all(slider, few, monkeypatch):
     seen = []
     monkeypatch.setattr(BitSlider, "measure", lambda self, bits=None: seen.append(bits and list(bits)))

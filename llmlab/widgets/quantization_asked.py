@@ -35,6 +35,11 @@ class Bench:
     """Asks a model and its copies in few bits the same things, so that differences are paired."""
 
     def __init__(self, model: Transformer, tokenizer: BPETokenizer, sizes: dict[str, Any]):
+        if model.config.vocab_size < len(tokenizer.vocab):
+            raise ValueError(
+                f"the tokenizer has {len(tokenizer.vocab)} tokens, the model {model.config.vocab_size}: it cannot be "
+                "asked in words of the tokenizer"
+            )
         self._model, self._tokenizer, self._sizes = model, tokenizer, sizes
         self._full: tuple[list[float], list[bool]] | None = None
         self._items = [item for skill, n in SKILLS.items() for item in world.items(skill, n)]
