@@ -20,6 +20,7 @@ from .gqa import HeadSharing
 from .gradients import Descent
 from .heads import HeadExplorer
 from .kv_cache import KVCacheStepper
+from .quantization import BitSlider
 from .quiz import Guess, Quiz
 from .rope import RoPERotator
 from .tokenization import BPEStepper
@@ -71,6 +72,7 @@ def examples() -> dict[str, Callable[[], LabWidget]]:
         "KVCacheStepper": lambda: KVCacheStepper(model, tokenizer, "Anna had a dog.", 12),
         "CostCalculator": lambda: CostCalculator("Llama-2-7B"),
         "HeadSharing": HeadSharing,
+        "BitSlider": lambda: BitSlider(model, tokenizer),
         "Quiz": lambda: Quiz([QUESTION], tried=[[0]]),
         "Guess": lambda: Guess(PREDICTION),
         "HelpfulAnswer": lambda: HelpfulAnswer(AnswerExample(), lambda kind: AnswerExample()),
