@@ -46,7 +46,6 @@ KV_HEADS = Study(
         "MLA, 72 numbers": {"attention": "mla", "kv_latent_dim": 64, "rope_head_dim": 8, "d_ff": 239},
         "MLA, 32 numbers": {"attention": "mla", "kv_latent_dim": 24, "rope_head_dim": 8, "d_ff": 288},
     },
-    then={"MLA, 72 numbers": (0, 1, 2), "MLA, 32 numbers": (0, 1, 2)},
 )
 
 # Sums alone: in a mixture none of these models learns them. After half of the usual steps none had learned two digits.
