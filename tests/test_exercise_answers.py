@@ -5392,6 +5392,17 @@ for start in range(0, w.shape[1], group_size):
     scales.append(scale)
 return codes, torch.stack(scales, dim=1)
 """
+IN_PARTS = """
+m = 2 ** (bits - 1) - 1
+codes, scales = [], []
+for part in w.split(group_size, dim=1):
+    s = part.abs().amax(1, keepdim=True) / m
+    s = torch.where(s == 0, torch.ones_like(s), s)
+    scales.append(s)
+    codes.append((part / s).round())
+return torch.cat(codes, 1).to(torch.int8), torch.cat(scales, 1)
+"""
+GUARD = "torch.where(s == 0, torch.ones_like(s), s)"
 PRODUCT = """
 centered = x.to(torch.int32) - zero_point
 sums = centered @ w.to(torch.int32).T
@@ -5415,7 +5426,11 @@ QUANTIZATION_RIGHT = [  # (exercise, body of the function)
      "return ((x / scale).clamp(low, high).round() + zero_point).char()"),
     ("to_codes", "q = (x.double() / scale).round() + zero_point\nq[q > 127] = 127\nq[q < -128] = -128\n"
      "return q.char()"),
+    ("to_codes", "import numpy as np\n"
+     "return np.clip(np.rint(np.asarray(x) / scale) + zero_point, -128, 127).astype(np.int8)"),
     ("in_groups", IN_GROUPS),
+    ("in_groups", IN_PARTS),
+    ("in_groups", IN_PARTS.replace(".to(torch.int8)", ".to(torch.int16)")),
     ("in_groups", "import math\nn_groups = math.ceil(w.shape[1] / group_size)\nhighest = 2 ** (bits - 1) - 1\n"
      "full = torch.zeros(len(w), n_groups * group_size)\nfull[:, :w.shape[1]] = w\n"
      "parts = full.view(len(w), n_groups, -1)\n"
@@ -5455,6 +5470,10 @@ QUANTIZATION_WRONG = [  # (exercise, a right body, what is changed in it, into w
     ("to_codes", CODES, "+ zero_point", "- zero_point", "subtracted"),
     ("to_codes", CODES, "codes = codes + zero_point\n", "", "not used"),
     ("to_codes", CODES, "min=-128, max=127", "min=-127, max=127", "±127"),
+    ("to_codes", CODES.replace("codes.to(torch.int8)", "codes.int().to(torch.int8)"), "min=-128, max=127", "max=127",
+     "only the upper end"),
+    ("to_codes", CODES.replace("codes.to(torch.int8)", "codes.int().to(torch.int8)"), "min=-128, max=127", "min=-128",
+     "only the lower end"),
     ("to_codes", CODES, "min=-128, max=127", "min=0, max=255", "expected"),
     ("to_codes", CODES, "codes.to(torch.int8)", "codes", "not in int8"),
     ("to_codes", CODES, "x / scale", "x * scale", "multiplied"),
@@ -5463,21 +5482,44 @@ QUANTIZATION_WRONG = [  # (exercise, a right body, what is changed in it, into w
     ("to_codes", CODES, "return codes.to(torch.int8)", "return (codes - zero_point) * scale", "the numbers come back"),
     ("in_groups", IN_GROUPS, "2 ** (bits - 1) - 1", "2 ** (bits - 1)", "as if there were a code for it"),
     ("in_groups", IN_GROUPS, "2 ** (bits - 1) - 1", "2 ** bits - 1", "the number of all steps"),
-    ("in_groups", IN_GROUPS, "group.abs().max(dim=1).values", "group.max(dim=1).values", "expected"),
+    ("in_groups", IN_GROUPS, "group.abs().max(dim=1).values", "group.max(dim=1).values", "not the largest size"),
     ("in_groups", IN_GROUPS, "    scale[scale == 0] = 1\n", "", "not a number"),
-    ("in_groups", IN_GROUPS, "scale[scale == 0] = 1", "scale[scale < 0.1] = 1", "in part 1 of 2"),
+    ("in_groups", IN_GROUPS, "scale[scale == 0] = 1", "scale[scale < 0.1] = 1", "has the scale 1"),
     ("in_groups", IN_GROUPS, "group.abs().max(dim=1).values", "w.abs().max(dim=1).values", "one scale for each row"),
     ("in_groups", IN_GROUPS, "group.abs().max(dim=1).values", "w.abs().max().expand(len(w)).clone()",
      "one scale for the whole matrix"),
     ("in_groups", IN_GROUPS, "group.abs().max(dim=1).values", "group.abs().max().expand(len(w)).clone()",
-     "in part 1 of 2"),
+     "all rows share"),
     ("in_groups", IN_GROUPS, "torch.round(group / scale[:, None])", "(group / scale[:, None]).trunc()", "cut off"),
     ("in_groups", IN_GROUPS, "torch.stack(scales, dim=1)", "torch.stack(scales)", "the shape"),
     ("in_groups", IN_GROUPS, "return codes, torch.stack(scales, dim=1)", "return torch.stack(scales, dim=1), codes",
      "the codes come first"),
     ("in_groups", IN_GROUPS, "range(0, w.shape[1], group_size)",
-     "range(0, w.shape[1] // group_size * group_size, group_size)", "rows of 2 scales"),
+     "range(0, w.shape[1] // group_size * group_size, group_size)", "rows of 3 scales"),
+    ("in_groups", IN_PARTS, GUARD, "s", "zeros"),
+    ("in_groups", IN_PARTS, GUARD, "s + 1e-8", "zeros alone has the scale 1e-08"),
+    ("in_groups", IN_PARTS, GUARD, "s.clamp(min=1e-8)", "zeros alone has the scale 1e-08"),
+    ("in_groups", IN_PARTS.replace(".round()", ".nan_to_num(0).round()"), GUARD, "s", "zeros alone has the scale 0"),
+    ("in_groups", IN_PARTS, "s == 0", "part.sum(1, keepdim=True) == 0", "has the scale 1"),
+    ("in_groups", IN_PARTS, "s == 0", "s < 1e-4", "has the scale 1, so that"),
+    ("in_groups", IN_PARTS, "s == 0", "s < 2e-6", "has the scale 1, so that"),
+    ("in_groups", IN_PARTS, "2 ** (bits - 1) - 1", "2 ** (bits - 1)", "as if there were a code for it"),
+    ("in_groups", IN_PARTS, "2 ** (bits - 1) - 1", "2 ** bits - 1", "the number of all steps"),
+    ("in_groups", IN_PARTS, "part.abs().amax", "part.amax", "not the largest size"),
+    ("in_groups", IN_PARTS, "part.abs().amax", "part.abs().mean", "the mean size"),
+    ("in_groups", IN_PARTS, "part.abs().amax(1, keepdim=True) / m",
+     "(part.amax(1, keepdim=True) - part.amin(1, keepdim=True)) / (2 ** bits - 1)", "from the smallest to the largest"),
+    ("in_groups", IN_PARTS, "part.abs().amax(1, keepdim=True) / m",
+     "(part.amax(1, keepdim=True) - part.amin(1, keepdim=True)) / (2 * m)", "from the smallest to the largest"),
+    ("in_groups", IN_PARTS, ".round()", ".floor()", "always down"),
+    ("in_groups", "made = quantization.quantize(w, bits, group_size=group_size)\nreturn made.codes, made.scale",
+     "made =", "from llmlab import quantization\nmade =", "takes their size as the scale"),
     ("product", PRODUCT, " - zero_point", "", "forgotten"),
+    ("product", PRODUCT, "centered @ w.to(torch.int32).T", "x.int() @ w.int().T - zero_point * w.int().sum()",
+     "the sum of all weights"),
+    ("product", PRODUCT, "centered @ w.to(torch.int32).T",
+     "x.int() @ w.int().T - zero_point * x.int().sum(1, keepdim=True)", "the sum of x's codes"),
+    ("product", PRODUCT, "w.to(torch.int32)", "w.to(torch.uint8).int()", "w became uint8"),
     ("product", PRODUCT, " - zero_point", " + zero_point", "is added"),
     ("product", PRODUCT, "x.to(torch.int32) - zero_point", "(x - zero_point).int()", "nothing below 0"),
     ("product", PRODUCT, "x.to(torch.int32)", "x.to(torch.int8).int()", "became int8"),

@@ -5,7 +5,7 @@ and gives it a scale of its own. *Static* quantization takes one range for all t
 `observe` runs the model on some text and writes down what each layer was given.
 
 Products of 8-bit codes are summed in 32 bits, since 100 + 100 is already too much for 8. Zero points and scales are
-taken into account after the sum (Jacob et al. 2018, section 2.2, equation 7).
+taken into account after the sum (Jacob et al. 2018, section 2.3, equation 7).
 """
 
 from __future__ import annotations

@@ -67,9 +67,10 @@ def quantize(
     `granularity`: "tensor" (one scale; the usual), "channel" (numbers along `dim` share one) or "group" (each run of
     `group_size` along `dim` has one; the last of a channel may be shorter). With a `group_size` it is "group".
     `limits`: the range of each group, for example from `percentile_range` or calibration; by default its smallest and
-    its largest number. Inside the range no number is off by more than half a scale. A group of equal numbers, with no
-    limits given, is exact. `scale_dtype`: what scales are kept in, by default float32; in float16 or bfloat16 they are
-    rounded up, so that the range stays covered, and codes are made with the rounded ones.
+    its largest number. Inside the range no number is off by more than half a scale. With scales in
+    full precision and no limits given, a group of equal numbers is exact. `scale_dtype`: what scales are kept in, by
+    default float32 (float64 for numbers in float64); in float16 or bfloat16 they are rounded up, so that the range
+    stays covered, and codes are made with the rounded ones.
     Raises ValueError for no numbers, NaN, infinity, and limits of another shape.
     """
     lowest, highest = code_range(bits, symmetric=symmetric, signed=signed)

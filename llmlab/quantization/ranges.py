@@ -1,8 +1,8 @@
 """Which range codes should span: a wide one has coarse steps, a narrow one cuts off what lies outside.
 
 Each function gives `limits` for `quantize`: the lowest and highest number for each group, in the shape of the scales.
-`min_max` cuts off nothing. `percentile_range` gives up a share of the numbers, and `least_squares_range` looks for the
-range with the smallest sum of squared errors (Nagel et al. 2021, section 3.1, "MSE").
+`min_max` cuts off nothing. `percentile_range` gives up a share of the numbers, and `least_squares_range` looks
+among shrunken whole ranges for the one with the smallest sum of squared errors (Nagel et al. 2021, section 3.1, "MSE").
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from ...quantization import quantize
 from ..records import Prediction, Question, exercise
 
 # To the nearest code --------------------------------------------------------------------------------------------------
@@ -22,13 +23,13 @@ def _ranges():
 def _are_int8(arguments, found):
     """Codes are whole numbers of eight bits."""
     return {"the codes are right and not in int8: .to(torch.int8) makes one byte of each":
-            getattr(found, "dtype", None) in (torch.int8, None)}  # fmt: skip
+            str(getattr(found, "dtype", "int8")).removeprefix("torch.") == "int8"}  # fmt: skip
 
 
 @exercise(
     "quantization.to_codes",
     title="From numbers to codes",
-    prompt="Small numbers come out right. But the largest ones get codes below 0, and the most negative ones codes "
+    prompt="Small numbers come out right. But some large ones get codes below 0, and some very negative ones codes "
     "above 0. Mend it.",
     hints=(
         "Follow x = 70 with scale 0.5 and zero point 0 by hand: 140, and then? What does eight bits make of 140?",
@@ -88,6 +89,10 @@ to_codes.plant({
         lambda x, scale, zero_point: _coded(x * scale, 1, zero_point),
     "clamped before the zero point is added: the sum can leave the range again, and wraps around":
         lambda x, scale, zero_point: ((x / scale).round().clamp(-128, 127) + zero_point).int().to(torch.int8),
+    "only the upper end is clamped; −129 must become −128":
+        lambda x, scale, zero_point: _coded(x, scale, zero_point, lowest=None),
+    "only the lower end is clamped; 128 must become 127":
+        lambda x, scale, zero_point: _coded(x, scale, zero_point, highest=None),
     "clamped to ±127, as symmetric codes are; here −128 is a code too":
         lambda x, scale, zero_point: _coded(x, scale, zero_point, lowest=-127),
     "clamped to 128; the largest number that int8 holds is 127":
@@ -105,9 +110,11 @@ to_codes.plant({
 
 
 def _matrices():
-    """Halves with the scale 1; negative ends; rows that groups do not fill; groups of zeros; squares; one group."""
+    """Halves with the scale 1; negative ends; rows that groups do not fill; groups of zeros, of numbers that add up
+    to 0, of very small ones; squares; one group."""
     yield torch.tensor([[7.0, 0.5, 1.5, -2.5], [0.25, -7.0, 3.5, 2.5]]), 4, 4
     yield torch.tensor([[0.0, 0.0, 3.2, -6.0, 1.0, 0.6], [1.2, 2.0, -8.0, 0.3, 0.0, 0.0]]), 4, 2
+    yield torch.tensor([[2.0, -2.0, 3e-6, -9e-6, 0.0], [5e-6, -5e-6, 0.0, 0.0, -1.5]]), 4, 2
     for rows, columns, bits, group_size in ((3, 6, 4, 4), (4, 4, 3, 2), (2, 9, 8, 4), (6, 6, 4, 3), (3, 5, 2, 8)):
         w = torch.randn(rows, columns) * 10.0 ** torch.randint(-2, 2, (rows, 1))
         w[0, 0] = -4 * w.abs().max()
@@ -129,6 +136,27 @@ def _scale_shape(arguments, found):
     )
 
 
+def _scales_of_one(arguments, found):
+    """A symptom: groups of zeros without the scale 1, or others with it."""
+    w, bits, group_size = arguments
+    wanted = len(w), -(-w.shape[1] // group_size)
+    if not isinstance(found, list | tuple) or len(found) != 2 or getattr(found[1], "shape", None) != wanted:
+        return ""
+    scale = torch.as_tensor(found[1])
+    largest = torch.stack([part.abs().amax(1) for part in w.split(group_size, 1)], 1)  # (out, groups)
+    zeros = scale[largest == 0]
+    if (zeros != 1).any():
+        return f"a group of zeros alone has the scale {zeros[zeros != 1][0].item():g} here; 1 is asked"
+    small = largest[(scale == 1) & (largest > 0) & (largest < 0.5)]
+    if len(small):
+        return (
+            f"a group whose largest size is {small[0].item():.2g} has the scale 1, so that all of it becomes 0; ask "
+            "whether the largest size is 0, which only zeros alone have"
+        )
+    even = largest[(scale == 1) & (largest > 0) & ((largest / (2 ** (bits - 1) - 1) - 1).abs() > 0.1)]
+    return f"a group whose largest size is {even[0].item():.3g} has the scale 1" if len(even) else ""
+
+
 @exercise(
     "quantization.in_groups",
     title="A scale for each group",
@@ -144,12 +172,12 @@ def _scale_shape(arguments, found):
     inputs=_matrices,
     difficulty=3,
     minutes=10,
-    symptoms=(_scale_shape,),
+    symptoms=(_scale_shape, _scales_of_one),
 )
 def in_groups(w, bits, group_size):
     """w (out, in). Returns codes (out, in), from -m to m with m = 2 ** (bits - 1) - 1, and scales
     (out, groups): each run of group_size numbers of a row has one (the last run may be
-    shorter), the smallest that clamps nothing. Zeros alone have the scale 1.
+    shorter), the m-th part of its largest size. Zeros alone have the scale 1. Any dtype passes.
     """
     n = w.shape[1]
     groups = F.pad(w, (0, -n % group_size)).unflatten(1, (-1, group_size))  # (out, groups, size)
@@ -173,12 +201,48 @@ def _grouped(
     return codes.flatten(1)[:, :n], scale
 
 
+def _in_parts(size, steps, whole=torch.round):
+    """`in_groups` with one part replaced, as it is often written: a loop over parts that are not filled up.
+
+    Codes as floats, and cast to int8, where NaN and what is above 127 become other numbers.
+    """
+
+    def made(w, bits, group_size):
+        codes, scales = [], []
+        for part in w.split(group_size, dim=1):
+            scale = size(part) / steps(bits)  # (out,)
+            scales.append(torch.where(scale == 0, 1.0, scale))
+            codes.append(whole(part / scales[-1][:, None]))
+        return torch.cat(codes, 1), torch.stack(scales, 1)
+
+    def cast(w, bits, group_size):
+        codes, scales = made(w, bits, group_size)
+        return codes.to(torch.int8), scales
+
+    return made, cast
+
+
+def _highest(bits):
+    return 2 ** (bits - 1) - 1
+
+
+def _by_quantize(w, bits, group_size):
+    made = quantize(w, bits, group_size=group_size)
+    return made.codes, made.scale
+
+
 def _same_scale(w, bits, group_size, dim):
     """Codes with one scale along `dim` (None: for all numbers), repeated for each group."""
     n_groups = -(-w.shape[1] // group_size)
     largest = w.abs().amax(dim, keepdim=True) if dim is not None else w.abs().max().view(1, 1)
     scale = largest / (2 ** (bits - 1) - 1)
     return (w / scale).round(), scale.expand(len(w), n_groups)
+
+
+def _rows_together(w, bits, group_size):
+    """Each group of columns with one scale for all rows."""
+    made = [_same_scale(part, bits, group_size, None) for part in w.split(group_size, 1)]
+    return torch.cat([codes for codes, _ in made], 1), torch.cat([scale for _, scale in made], 1)
 
 
 def _down_the_columns(w, bits, group_size):
@@ -225,6 +289,8 @@ in_groups.plant({
         lambda w, bits, group_size: _same_scale(w, bits, group_size, None),
     "one scale for each row; each group of group_size numbers in it has its own":
         lambda w, bits, group_size: _same_scale(w, bits, group_size, 1),
+    "all rows share the scales of a group; each row has its own, so take the largest along dimension 1 alone":
+        _rows_together,
     "a group is made of numbers that stand apart; unflatten to (-1, group_size), so that neighbors share a scale":
         _every_nth,
     "the largest number counts, and not the largest size: a group's −8 needs a wider range than its 3. Take abs() "
@@ -232,30 +298,40 @@ in_groups.plant({
         (lambda w, bits, group_size: _grouped(w, bits, group_size, size=lambda groups: groups.amax(-1)),
          lambda w, bits, group_size: _grouped(
              w, bits, group_size, size=lambda groups: groups.amax(-1), clamp=False),
-         lambda w, bits, group_size: _grouped(w, bits, group_size, size=lambda groups: groups.amax(-1).abs())),
+         lambda w, bits, group_size: _grouped(w, bits, group_size, size=lambda groups: groups.amax(-1).abs()),
+         *_in_parts(lambda part: part.amax(-1), _highest)),
     "divided by 2 ** (bits − 1), as if there were a code for it: the highest is one less, so that −x has a code "
     "wherever x has one":
         (lambda w, bits, group_size: _grouped(w, bits, group_size, steps=lambda bits: 2 ** (bits - 1)),
-         lambda w, bits, group_size: _grouped(w, bits, group_size, steps=lambda bits: 2 ** (bits - 1), clamp=False)),
+         lambda w, bits, group_size: _grouped(w, bits, group_size, steps=lambda bits: 2 ** (bits - 1), clamp=False),
+         *_in_parts(lambda part: part.abs().amax(-1), lambda bits: 2 ** (bits - 1))),
     "divided by 2 ** bits − 1, the number of all steps; from 0 to the largest size there are 2 ** (bits − 1) − 1":
         (lambda w, bits, group_size: _grouped(w, bits, group_size, steps=lambda bits: 2**bits - 1),
-         lambda w, bits, group_size: _grouped(w, bits, group_size, steps=lambda bits: 2**bits - 1, clamp=False)),
+         lambda w, bits, group_size: _grouped(w, bits, group_size, steps=lambda bits: 2**bits - 1, clamp=False),
+         *_in_parts(lambda part: part.abs().amax(-1), lambda bits: 2**bits - 1)),
     "a group of zeros has the scale 0, and 0 / 0 is not a number; take 1 there":
         lambda w, bits, group_size: _grouped(w, bits, group_size, safe=False),
     "the range goes from the smallest to the largest number here; symmetric codes need the largest size on both "
     "sides of 0":
-        lambda w, bits, group_size: _grouped(
+        (lambda w, bits, group_size: _grouped(
             w, bits, group_size, size=lambda groups: groups.amax(-1) - groups.amin(-1), steps=lambda bits: 2**bits - 1),
+         *_in_parts(lambda part: part.amax(-1) - part.amin(-1), lambda bits: 2**bits - 1),
+         *_in_parts(lambda part: part.amax(-1) - part.amin(-1), lambda bits: 2 * _highest(bits))),
     "the fraction is cut off, which rounds towards 0; round to the nearest, .round()":
         lambda w, bits, group_size: _grouped(w, bits, group_size, whole=torch.trunc),
     "always down (floor or //); round to the nearest":
-        lambda w, bits, group_size: _grouped(w, bits, group_size, whole=torch.floor),
+        (lambda w, bits, group_size: _grouped(w, bits, group_size, whole=torch.floor),
+         *_in_parts(lambda part: part.abs().amax(-1), _highest, torch.floor)),
     "halves go up; .round() takes the even neighbor":
         lambda w, bits, group_size: _grouped(w, bits, group_size, whole=lambda x: (x + 0.5).floor()),
     "eight bits whatever is asked: the highest code is 2 ** (bits − 1) − 1":
         lambda w, bits, group_size: _grouped(w, 8, group_size),
     "the mean size sets the scale, so the largest numbers are clamped; take the largest size":
-        lambda w, bits, group_size: _grouped(w, bits, group_size, size=lambda groups: groups.abs().mean(-1)),
+        (lambda w, bits, group_size: _grouped(w, bits, group_size, size=lambda groups: groups.abs().mean(-1)),
+         *_in_parts(lambda part: part.abs().mean(-1), _highest)),
+    "where all numbers of a group are equal, `quantize` takes their size as the scale; asked is the m-th part of the "
+    "largest size":
+        _by_quantize,
     "the numbers come back, rounded to the marks; asked are the codes":
         _dequantized,
     "the codes come first, and then the scales":
@@ -294,8 +370,8 @@ def _factors():
     minutes=9,
 )
 def product(x, zero_point, x_scale, w, w_scale):
-    """x (T, in) uint8: codes of (x - zero_point) * x_scale; w (out, in) int8: codes whose row r
-    has the scale w_scale[r], w_scale (out,). Returns numbers times weights, (T, out).
+    """x (T, in), uint8, stands for (x - zero_point) * x_scale (zero_point: a whole number); w
+    (out, in), int8: row r has the scale w_scale[r]. Returns numbers times weights, (T, out).
     """
     sums = (x.int() - zero_point) @ w.int().T  # (T, out), int32
     return sums * (x_scale * w_scale)
@@ -316,6 +392,12 @@ product.plant({
          lambda x, z, a, w, b: _multiplied(x, 0, a, w, b) - z),
     "z · in is subtracted, as if all weights were 1; each zero point is multiplied with its weight, z · w.sum(1)":
         lambda x, z, a, w, b: _multiplied(x, 0, a, w, b, sums=lambda sums: sums - z * x.shape[1]),
+    "z times the sum of all weights is subtracted; each row has its own sum, w.int().sum(1)":
+        lambda x, z, a, w, b: _multiplied(x, 0, a, w, b, sums=lambda sums: sums - z * w.int().sum()),
+    "z times the sum of x's codes is subtracted; z goes with the weights, z · w.int().sum(1)":
+        lambda x, z, a, w, b: _multiplied(x, 0, a, w, b, sums=lambda sums: sums - z * x.int().sum(1, keepdim=True)),
+    "w became uint8, where −3 is 253; w.int() keeps the sign":
+        lambda x, z, a, w, b: ((x.int() - z) @ w.to(torch.uint8).int().T) * (a * b),
     "the zero point is added; a number is (code − zero_point) · scale":
         lambda x, z, a, w, b: _multiplied(x, -z, a, w, b),
     "x − zero_point wraps around: in uint8 there is nothing below 0, and 3 − 5 is 254. Widen first, x.int()":
@@ -379,8 +461,8 @@ def _packed():
     minutes=8,
 )
 def unpack4(packed, n):
-    """packed (rows, bytes) uint8 -> (rows, n) int8, from -8 to 7. The first code is in the low
-    four bits of a byte, the second in the high ones. With n odd the last ones are left over.
+    """packed (rows, bytes) uint8 -> (rows, n) codes, -8 to 7, any dtype. The first code is in the low
+    four bits of a byte, the second in the high. With n odd a row's last high bits are unused.
     """
     both = torch.stack((packed & 15, packed >> 4), dim=-1).flatten(1)[:, :n].to(torch.int8)
     return torch.where(both > 7, both - 16, both)
@@ -414,7 +496,7 @@ unpack4.plant({
         lambda packed, n: _unpacked(packed, n, sign=lambda both: torch.where(both > 7, both - 8, both)),
     "15 is subtracted from the codes above 7; there are 16 codes, so −1, which is 15 in four bits, is 15 − 16":
         lambda packed, n: _unpacked(packed, n, sign=lambda both: torch.where(both > 7, both - 15, both)),
-    "the highest bit is read as a minus before the other three; in two's complement it is worth −8":
+    "the highest bit is read as a minus before the other three; in these codes it is worth −8":
         lambda packed, n: _unpacked(packed, n, sign=lambda both: torch.where(both > 7, -(both & 7), both)),
     "8 stays 8: it is the pattern 1000, which stands for −8":
         lambda packed, n: _unpacked(packed, n, sign=lambda both: torch.where(both > 8, both - 16, both)),
@@ -449,7 +531,7 @@ PREDICTIONS = (
             "the same: they have not changed",
             "about 10 times as large",
             "about 100 times as large",
-            "all of them: every one is rounded to 0",
+            "as large as they are: every one is rounded to 0",
         ),
     ),
     Prediction(
