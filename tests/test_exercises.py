@@ -306,6 +306,35 @@ def in_a_list(buffer, length, new):
     return buffer.narrow(1, 0, length + new.shape[1])
 
 
+def codes_by_fake_quantize(x, scale, zero_point):
+    """PyTorch's own numbers on the marks, counted from the lowest one."""
+    near = torch.fake_quantize_per_tensor_affine(x, scale, zero_point, -128, 127)
+    return (near / scale + zero_point).round().to(torch.int8)
+
+
+def groups_number_by_number(w, bits, group_size):
+    """Python's own round, one group after another."""
+    highest, codes, scales = 2 ** (bits - 1) - 1, [], []
+    for row in w.tolist():
+        groups = [row[start : start + group_size] for start in range(0, len(row), group_size)]
+        scales.append([max(max(group), -min(group)) / highest or 1.0 for group in groups])
+        codes.append([round(x / s) for group, s in zip(groups, scales[-1], strict=True) for x in group])
+    return codes, scales
+
+
+def product_of_numbers(x, zero_point, x_scale, w, w_scale):
+    """The numbers that the codes stand for, multiplied in float64."""
+    numbers = (x.double().numpy() - zero_point) * x_scale
+    return torch.from_numpy(numbers @ (w.double().numpy() * w_scale.double().numpy()[:, None]).T)
+
+
+def nibbles_by_digits(packed, n):
+    """Hexadecimal digits, looked up in the order of two's complement."""
+    rows = [[int(byte, 16) for byte in (f"{byte:02x}"[1], f"{byte:02x}"[0])] for byte in packed.flatten().tolist()]
+    signed = torch.tensor([[(code + 8) % 16 - 8 for code in row] for row in rows])
+    return signed.reshape(len(packed), -1)[:, :n]
+
+
 def nbytes(n_layers, n_kv_heads, head_dim, n_tokens, batch_size, bytes_per_number):
     dtype = {1: torch.int8, 2: torch.float16, 4: torch.float32}[bytes_per_number]
     one = torch.empty(2, n_layers, n_kv_heads, head_dim, n_tokens, batch_size, dtype=dtype, device="meta")
@@ -1032,6 +1061,10 @@ OTHERS = {
     "kv_cache.padding": in_one_batch,
     "kv_cache.reuse": to_the_common_prefix,
     "kv_cache.fastest_step": in_exact_fractions,
+    "quantization.to_codes": codes_by_fake_quantize,
+    "quantization.in_groups": groups_number_by_number,
+    "quantization.product": product_of_numbers,
+    "quantization.unpack4": nibbles_by_digits,
     "training.shift": shifted_token_by_token,
     "training.counted": counted_by_pytorch,
     "training.perplexity": perplexity_as_a_root,
