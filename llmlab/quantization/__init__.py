@@ -2,6 +2,7 @@
 
 from .activations import Inputs, IntegerLinear, integer_product, observe, on_inputs, quantize_activations
 from .affine import code_range, min_max, quantize, scale_and_zero_point
+from .allocation import allocate_bits, harm_at
 from .cache import QuantizedKVCache, through_cache
 from .files import load, open_model, save
 from .layers import PackedWeight, QuantizedEmbedding, QuantizedLinear
@@ -18,9 +19,11 @@ __all__ = [
     "QuantizedEmbedding",
     "QuantizedKVCache",
     "QuantizedLinear",
+    "allocate_bits",
     "bits_by_name",
     "code_range",
     "dequantize_model",
+    "harm_at",
     "integer_product",
     "least_squares_range",
     "load",
