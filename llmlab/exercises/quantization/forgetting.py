@@ -527,7 +527,7 @@ PREDICTIONS = (
             "The model knows over a thousand facts. All its matrices are rounded to 3 bits, with a scale for each 32 "
             "neighbors. Of 100 facts that it knew, how many are left?"
         ),
-        unit="of 100 facts",
+        unit="facts",
     ),
     Prediction(
         id="quantization.foretells",
