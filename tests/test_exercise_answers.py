@@ -18,6 +18,190 @@ from llmlab.exercises.sources import define, dimensions
 from llmlab.tokenization import GPT2_PATTERN, split_pieces
 
 RIGHT = [
+    # what fewer bits forget: lists, numpy, fractions, PyTorch's own
+    ("quantization.margin", """\
+def margin(logits, answer):
+    return min(row[a] - max(row[:a] + row[a + 1:]) for row, a in zip(logits.tolist(), answer.tolist()))
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    import numpy as np
+    z = logits.numpy().astype(np.float64)
+    own = z[np.arange(len(z)), answer.numpy()]
+    z[np.arange(len(z)), answer.numpy()] = -np.inf
+    return (own - z.max(1)).min()
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    right = F.one_hot(answer, logits.shape[1]).bool()
+    return (logits[right] - logits.masked_fill(right, -1e9).amax(1)).min()
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    top = logits.topk(2)
+    other = torch.where(top.indices[:, 0] == answer, top.values[:, 1], top.values[:, 0])
+    return float((logits.gather(1, answer[:, None])[:, 0] - other).min())
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    p = logits.double().log_softmax(-1)
+    best = math.inf
+    for k, a in enumerate(answer):
+        rest = torch.cat((p[k, :a], p[k, a + 1:]))
+        best = min(best, float(p[k, a] - rest.max()))
+    return best
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    a, b = score[lost].tolist(), score[~lost].tolist()
+    return sum(1.0 if x > y else 0.5 if x == y else 0.0 for x in a for y in b) / (len(a) * len(b))
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    d = score[lost].reshape(-1, 1) - score[~lost].reshape(1, -1)
+    return ((d.sign() + 1) / 2).mean()
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    import numpy as np
+    s, y = score.numpy(), lost.numpy()
+    a, b = s[y], np.sort(s[~y])
+    low, high = np.searchsorted(b, a, 'left'), np.searchsorted(b, a, 'right')
+    return float((low + high).sum() / 2 / len(a) / len(b))
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    wins = torch.heaviside(score[lost][:, None] - score[None, ~lost], torch.tensor(0.5))
+    return wins.double().mean().item()
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    kept = torch.logical_not(lost)
+    total = 0.0
+    for s in score[lost]:
+        total += float((score[kept] < s).sum()) + 0.5 * float((score[kept] == s).sum())
+    return total / int(lost.sum()) / int(kept.sum())
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    seen, total = [], 0
+    for weight in layers.values():
+        if any(weight is one for one in seen):
+            continue
+        seen.append(weight)
+        rows, n = weight.shape
+        total += rows * (math.ceil(n * bits / 8) + 2 * math.ceil(n / group_size))
+    return total
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    by_place = {w.data_ptr(): w for w in layers.values()}
+    a_row = lambda n: (n * bits + 7) // 8 + (n + group_size - 1) // group_size * 2
+    return sum(w.shape[0] * a_row(w.shape[1]) for w in by_place.values())
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    done, total = set(), 0
+    for name in layers:
+        w = layers[name]
+        if id(w) not in done:
+            done.add(id(w))
+            for row in w:
+                total += -(-len(row) * bits // 8) + 2 * len(row.split(group_size))
+    return total
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    unique = list({id(w): w for w in layers.values()}.values())
+    return int(sum(w.shape[0] * (-(-w.shape[1] * bits // 8) + 2 * -(-w.shape[1] // group_size)) for w in unique))
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    unique = set(layers.values())
+    total = 0
+    for w in unique:
+        (rows, n) = tuple(w.size())
+        total += rows * ((n * bits) // 8 + bool(n * bits % 8)) + rows * 2 * (n // group_size + bool(n % group_size))
+    return total
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    best, most = None, -1.0
+    for name in bits:
+        b = bits[name]
+        if b >= 8 or sizes[name] > left:
+            continue
+        gain = harm[name] * ((3 / (2 ** (b - 1) - 1)) ** 2 - (3 / (2 ** b - 1)) ** 2) / sizes[name]
+        if gain > most:
+            best, most = name, gain
+    return best
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    import numpy as np
+    names = [n for n in harm if bits[n] + 1 <= 8 and left - sizes[n] >= 0]
+    if not names:
+        return
+    b = np.array([bits[n] for n in names])
+    h = 9 * np.array([harm[n] for n in names])
+    gain = h / (2.0 ** (b - 1) - 1) ** 2 - h / (2.0 ** b - 1) ** 2
+    return names[int(np.argmax(gain / np.array([sizes[n] for n in names])))]
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    from fractions import Fraction
+    top = {n: 2 ** (bits[n] - 1) - 1 for n in bits}
+    gain = lambda n: Fraction(harm[n]) * (Fraction(1, top[n] ** 2) - Fraction(1, (2 * top[n] + 1) ** 2)) / sizes[n]
+    rest = [n for n in bits if top[n] < 127 and sizes[n] <= left]
+    return sorted(rest, key=gain)[-1] if rest else None
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    rest = {n: b for n, b in bits.items() if b < 8 and sizes[n] <= left}
+    h = lambda n, b: harm[n] / (2 ** (b - 1) - 1) ** 2
+    return min(rest, key=lambda n: (h(n, rest[n] + 1) - h(n, rest[n])) / sizes[n]) if rest else None
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    gains = []
+    for n, b in bits.items():
+        if b == 8 or sizes[n] > left:
+            continue
+        now, then = [harm[n] * 9 / (2 ** (k - 1) - 1) ** 2 for k in (b, b + 1)]
+        gains.append(((now - then) / sizes[n], n))
+    return max(gains, default=(0, None))[1]
+"""),
+    ("quantization.calibrate", """\
+def calibrate(batches):
+    every = torch.cat([b.flatten() for b in batches] + [torch.zeros(1)])
+    return every.min().item(), every.max().item()
+"""),
+    ("quantization.calibrate", """\
+def calibrate(batches):
+    low, high = 0.0, 0.0
+    for b in batches:
+        for x in b.flatten().tolist():
+            if x < low:
+                low = x
+            if x > high:
+                high = x
+    return [low, high]
+"""),
+    ("quantization.calibrate", """\
+def calibrate(batches):
+    import numpy as np
+    return min(0, *(np.min(b.numpy()) for b in batches)), max(0, *(np.max(b.numpy()) for b in batches))
+"""),
+    ("quantization.calibrate", """\
+def calibrate(batches):
+    low, high = zip(*[torch.aminmax(b) for b in batches])
+    return torch.stack(low).min().clamp(max=0), torch.stack(high).max().clamp(min=0)
+"""),
+    ("quantization.calibrate", """\
+def calibrate(batches):
+    from functools import reduce
+    return reduce(lambda r, b: (min(r[0], float(b.min())), max(r[1], float(b.max()))), batches, (0.0, 0.0))
+"""),
     # a loop over single numbers
     ("gradients.relu_slope", """\
 def relu_backward(values, grads):
@@ -1323,6 +1507,310 @@ def jump(losses, width):
 """),
 ]  # fmt: skip
 WRONG = [
+    # what fewer bits forget
+    ("quantization.margin", """\
+def margin(logits, answer):
+    return (logits.topk(2).values[:, 0] - logits.topk(2).values[:, 1]).min().item()
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    return (logits[:, answer].amax(1) - logits.amax(1)).min().item()
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    k = torch.arange(len(answer))
+    others = logits.clone()
+    others[k, answer] = 0
+    return (logits[k, answer] - others.amax(1)).min().item()
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    k = torch.arange(len(answer))
+    p = logits.softmax(-1)
+    return p[k, answer].min().item()
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    k = torch.arange(len(answer))
+    return logits.log_softmax(-1)[k, answer].sum().item()
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    if (logits.argmax(1) != answer).any():
+        return 0.0
+    top = logits.topk(2).values
+    return (top[:, 0] - top[:, 1]).min().item()
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    k = torch.arange(len(answer))
+    others = logits.clone()
+    others[:, answer] = -torch.inf
+    return (logits[k, answer] - others.amax(1)).min().item()
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    others = logits.clone()
+    others[torch.arange(len(answer)), answer] = -torch.inf
+    return (logits.amax(1) - others.amax(1)).min().item()
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    k = torch.arange(len(answer))
+    lead = logits[k, answer] - logits.median(1).values
+    return lead.min().item()
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    others = logits
+    own = logits[torch.arange(len(answer)), answer]
+    others[torch.arange(len(answer)), answer] = -torch.inf
+    return (own - others.amax(1)).min().item()
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    return (score[lost].mean() > score[~lost].mean()).float().item()
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    return (score[lost][:, None] >= score[~lost]).float().mean().item()
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    order = score.argsort(descending=True)
+    return lost[order][: int(lost.sum())].float().mean().item()
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    n = min(int(lost.sum()), int((~lost).sum()))
+    a, b = score[lost][:n], score[~lost][:n]
+    return ((a > b) + 0.5 * (a == b)).mean().item()
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    rank = score.argsort().argsort().float() + 1
+    a, b = int(lost.sum()), int((~lost).sum())
+    return ((rank[lost].sum() - a * (a + 1) / 2) / (a * b)).item()
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    a, b = score[lost][:, None], score[~lost]
+    return ((a > b).float().mean() / (a != b).float().mean()).item()
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    a, b = score[lost][:, None], score[~lost]
+    value = ((a > b) + 0.5 * (a == b)).mean().item()
+    return max(value, 1 - value)
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    a, b = score[lost][:, None], score[~lost]
+    return ((a < b) + 0.5 * (a == b)).mean().item()
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    threshold = score.median()
+    return ((score > threshold) == lost).float().mean().item()
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    a, b = score[lost][:, None], score[~lost]
+    return 100 * ((a > b) + 0.5 * (a == b)).mean().item()
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    total = 0
+    for name, weight in layers.items():
+        if name == 'head':
+            continue
+        rows, n = weight.shape
+        total += rows * -(-n * bits // 8) + rows * -(-n // group_size) * 2
+    return total
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    total = 0
+    for weight in {str(w): w for w in layers.values()}.values():
+        rows, n = weight.shape
+        total += rows * -(-n * bits // 8) + rows * -(-n // group_size) * 2
+    return total
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    total = 0
+    for weight in {w.shape: w for w in layers.values()}.values():
+        rows, n = weight.shape
+        total += rows * -(-n * bits // 8) + rows * -(-n // group_size) * 2
+    return total
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    return sum(w.numel() for w in {id(w): w for w in layers.values()}.values()) * bits // 8
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    total = 0
+    for weight in {id(w): w for w in layers.values()}.values():
+        rows, n = weight.shape
+        total += rows * (n * bits // 8) + rows * (n // group_size) * 2
+    return total
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    total = 0
+    for weight in {id(w): w for w in layers.values()}.values():
+        n, rows = weight.shape
+        total += rows * -(-n * bits // 8) + rows * -(-n // group_size) * 2
+    return total
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    total = 0
+    for weight in layers.values():
+        rows, n = weight.shape
+        total += rows * -(-n * bits // 8) + rows * -(-n // group_size) * 2
+    return total if 'head' not in layers else total // 2
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    return sum(w.nbytes for w in {id(w): w for w in layers.values()}.values())
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    total = 0
+    for weight in {id(w): w for w in layers.values()}.values():
+        n = weight.numel()
+        total += -(-n * bits // 8) + -(-n // group_size) * 2
+    return total
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    names = list(layers)
+    layers.pop('head', None) if 'head' in layers and layers['head'] is layers.get('embedding') else None
+    total = 0
+    for weight in layers.values():
+        rows, n = weight.shape
+        total += rows * -(-n * bits // 8) + rows * -(-n // group_size) * 2
+    return total
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    return max(bits, key=lambda n: harm[n] / sizes[n])
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    rest = [n for n in bits if sizes[n] <= left]
+    return max(rest, key=lambda n: harm[n] / 4 ** bits[n] / sizes[n]) if rest else None
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    rest = [n for n in bits if bits[n] < 8 and sizes[n] <= left]
+    return max(rest, key=lambda n: harm[n] / 4 ** bits[n] / sizes[n]) if rest else None
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    rest = [n for n in bits if bits[n] < 8 and sizes[n] <= left]
+    return max(rest, key=lambda n: harm[n] / bits[n] / sizes[n]) if rest else None
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    rest = [n for n in bits if bits[n] < 8]
+    h = lambda n, b: harm[n] * (3 / (2 ** (b - 1) - 1)) ** 2
+    return max(rest, key=lambda n: (h(n, bits[n]) - h(n, bits[n] + 1)) / sizes[n])
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    rest = [n for n in bits if bits[n] <= 8 and sizes[n] <= left]
+    h = lambda n, b: harm[n] * (3 / (2 ** (b - 1) - 1)) ** 2
+    return max(rest, key=lambda n: (h(n, bits[n]) - h(n, bits[n] + 1)) / sizes[n]) if rest else None
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    rest = [n for n in bits if bits[n] < 8 and sizes[n] <= left]
+    h = lambda n, b: harm[n] * (7 / (2 ** b - 1)) ** 2
+    return max(rest, key=lambda n: (h(n, bits[n]) - h(n, bits[n] + 1)) / sizes[n]) if rest else None
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    rest = [n for n in bits if bits[n] < 8 and sizes[n] <= left]
+    h = lambda n, b: harm[n] * (3 / (2 ** (b - 1) - 1)) ** 2
+    return max(rest, key=lambda n: h(n, bits[n]) / h(n, bits[n] + 1) / sizes[n]) if rest else None
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    rest = [n for n in bits if bits[n] < 8 and sizes[n] <= left]
+    h = lambda n, b: harm[n] * (3 / (2 ** (b - 1) - 1)) ** 2
+    name = max(rest, key=lambda n: (h(n, bits[n]) - h(n, bits[n] + 1)) / sizes[n]) if rest else None
+    if name:
+        bits[name] += 1
+    return name
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    rest = [n for n in bits if bits[n] < 8 and sizes[n] * (bits[n] + 1) <= left]
+    h = lambda n, b: harm[n] * (3 / (2 ** (b - 1) - 1)) ** 2
+    return max(rest, key=lambda n: (h(n, bits[n]) - h(n, bits[n] + 1)) / sizes[n]) if rest else None
+"""),
+    ("quantization.calibrate", """\
+def calibrate(batches):
+    return min(0.0, batches[-1].min().item()), max(0.0, batches[-1].max().item())
+"""),
+    ("quantization.calibrate", """\
+def calibrate(batches):
+    every = torch.cat(batches)
+    return every.min().item(), every.max().item()
+"""),
+    ("quantization.calibrate", """\
+def calibrate(batches):
+    low, high = 0.0, 0.0
+    for b in batches:
+        low, high = min(low, b[0].min().item()), max(high, b[0].max().item())
+    return low, high
+"""),
+    ("quantization.calibrate", """\
+def calibrate(batches):
+    every = torch.cat(batches).flatten()
+    return min(0.0, every.quantile(0.05).item()), max(0.0, every.quantile(0.95).item())
+"""),
+    ("quantization.calibrate", """\
+def calibrate(batches):
+    m, s = torch.cat(batches).mean().item(), torch.cat(batches).std().item()
+    return min(0.0, m - 3 * s), max(0.0, m + 3 * s)
+"""),
+    ("quantization.calibrate", """\
+def calibrate(batches):
+    low = high = None
+    for b in batches:
+        low = b.min().item() if low is None else min(low, b.min().item())
+        high = b.max().item() if high is None else max(high, b.max().item())
+    return low, high
+"""),
+    ("quantization.calibrate", """\
+def calibrate(batches):
+    low = high = 0.0
+    for b in batches:
+        low = min(low, b.min().item()) / 2 + low / 2
+        high = max(high, b.max().item()) / 2 + high / 2
+    return low, high
+"""),
+    ("quantization.calibrate", """\
+def calibrate(batches):
+    size = max(b.abs().max().item() for b in batches)
+    return 0.0, size
+"""),
+    ("quantization.calibrate", """\
+def calibrate(batches):
+    low = min([0.0] + [b.max().item() for b in batches])
+    high = max([0.0] + [b.min().item() for b in batches])
+    return low, high
+"""),
+    ("quantization.calibrate", """\
+def calibrate(batches):
+    for b in batches:
+        low, high = min(0.0, b.min().item()), max(0.0, b.max().item())
+        return low, high
+"""),
     # the sign's own 0 counts as half a step
     ("gradients.relu_slope", """\
 def relu_backward(values, grads):

@@ -343,6 +343,51 @@ def tied_by_autograd(gradient, n_kv_heads, head_dim):
     return weight.grad
 
 
+def margin_by_sorting(logits, answer):
+    """Python's own lists, one place after another."""
+    leads = []
+    for row, right in zip(logits.double().tolist(), answer.tolist(), strict=True):
+        leads.append(row[right] - sorted(z for token, z in enumerate(row) if token != right)[-1])
+    return sorted(leads)[0]
+
+
+def foretold_by_ranks(score, lost):
+    """By the sum of the ranks of the lost ones (Mann and Whitney 1947), ties with their mean rank."""
+    ordered = sorted(score.tolist())
+    ranks = [ordered.index(s) + (ordered.count(s) + 1) / 2 for s in score.tolist()]
+    n_lost, n_kept = int(lost.sum()), int((~lost).sum())
+    total = sum(rank for rank, gone in zip(ranks, lost.tolist(), strict=True) if gone)
+    return (total - n_lost * (n_lost + 1) / 2) / (n_lost * n_kept)
+
+
+def bytes_by_packing(layers, bits, group_size):
+    """Of what the package packs, one of each tensor."""
+    from llmlab.quantization import quantize
+
+    kept = []
+    for weight in layers.values():
+        if not any(weight is one for one in kept):
+            kept.append(weight)
+    how = {"group_size": group_size, "scale_dtype": torch.float16}
+    return sum(quantize(weight, bits, **how).nbytes for weight in kept)
+
+
+def next_in_exact_fractions(bits, harm, sizes, left):
+    """Every candidate's gain as a fraction."""
+    gains = {}
+    for name, b in bits.items():
+        if b < 8 and sizes[name] <= left:
+            before, after = (Fraction(3, 2 ** (n - 1) - 1) ** 2 for n in (b, b + 1))
+            gains[name] = Fraction(harm[name]) * (before - after) / sizes[name]
+    return sorted(gains, key=gains.get)[-1] if gains else None
+
+
+def range_of_all_at_once(batches):
+    """One list of all numbers, and 0."""
+    numbers = [0.0] + [x for batch in batches for x in batch.flatten().tolist()]
+    return sorted(numbers)[0], sorted(numbers)[-1]
+
+
 def codes_by_fake_quantize(x, scale, zero_point):
     """PyTorch's own numbers on the marks, counted from the lowest one."""
     near = torch.fake_quantize_per_tensor_affine(x, scale, zero_point, -128, 127)
@@ -1154,6 +1199,11 @@ OTHERS = {
     "quantization.in_groups": groups_number_by_number,
     "quantization.product": product_of_numbers,
     "quantization.unpack4": nibbles_by_digits,
+    "quantization.margin": margin_by_sorting,
+    "quantization.foretells_lost": foretold_by_ranks,
+    "quantization.file_bytes": bytes_by_packing,
+    "quantization.next_bit": next_in_exact_fractions,
+    "quantization.calibrate": range_of_all_at_once,
     "training.shift": shifted_token_by_token,
     "training.counted": counted_by_pytorch,
     "training.perplexity": perplexity_as_a_root,

@@ -2,6 +2,7 @@
 
 from .activations import Inputs, IntegerLinear, integer_product, observe, on_inputs, quantize_activations
 from .affine import code_range, min_max, quantize, scale_and_zero_point
+from .allocation import allocate_bits, harm_at
 from .cache import QuantizedKVCache, through_cache
 from .codebooks import double_quantized, nf4, normal_levels, quantize_to_levels, to_levels
 from .files import load, open_model, save
@@ -28,6 +29,7 @@ __all__ = [
     "QuantizedKVCache",
     "QuantizedLinear",
     "Scaling",
+    "allocate_bits",
     "awq_scale",
     "bits_by_name",
     "code_range",
@@ -39,6 +41,7 @@ __all__ = [
     "gptq",
     "gptq_by_hessian",
     "hadamard",
+    "harm_at",
     "hessian",
     "integer_product",
     "joints",

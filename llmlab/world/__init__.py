@@ -27,7 +27,7 @@ from . import sums as _sums
 from . import translation as _translation
 from .copying import EVERYDAY
 from .documents import LONG_MIXTURE, MIXTURE, SECOND_MIXTURE, SKILLS, THIRD_MIXTURE, document, documents, sample
-from .evaluate import EVALUATIONS, Score, answers, evaluate, examined, finding_by_depth, items
+from .evaluate import EVALUATIONS, Score, answers, evaluate, examined, finding_by_depth, items, margins
 from .facts import Person, asked, invented_facts, people, told_items, true_facts
 from .grammar import Grammar, Parse, split_sentences
 from .records import Document, Fact, Item
@@ -61,6 +61,7 @@ __all__ = [
     "invented_facts",
     "is_world_sentence",
     "items",
+    "margins",
     "paraphrases",
     "parse",
     "people",

@@ -136,6 +136,24 @@ def examined(
     return found
 
 
+def margins(
+    model: Callable[[torch.Tensor], torch.Tensor],
+    items: Sequence[Item],
+    *,
+    tokenizer: Any,
+    batch_size: int = 32,
+) -> list[float]:
+    """For each item by how much the right answer leads: its logit minus the largest other one, at the place of the
+    answer where that is smallest. Above 0 the answer is right as `answers` has it. Arguments of `answers`.
+    """
+    found = [0.0] * len(items)
+    for number, logits, ids in _asked(model, items, tokenizer, batch_size):
+        right = ids[:, None]  # (n, 1)
+        others = logits.scatter(-1, right, -math.inf).amax(-1)  # (n,)
+        found[number] = (logits.gather(-1, right)[:, 0] - others).min().item()
+    return found
+
+
 def _asked(
     model: Callable[[torch.Tensor], torch.Tensor], items: Sequence[Item], tokenizer: Any, batch_size: int
 ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:

@@ -1,7 +1,7 @@
 """Exercises, questions and predictions of the chapter on quantization, a module for each of its notebooks."""
 
-from . import numbers
+from . import forgetting, numbers
 
-EXERCISES = (*numbers.EXERCISES,)
-PREDICTIONS = (*numbers.PREDICTIONS,)
-QUESTIONS = (*numbers.QUESTIONS,)
+EXERCISES = (*numbers.EXERCISES, *forgetting.EXERCISES)
+PREDICTIONS = (*numbers.PREDICTIONS, *forgetting.PREDICTIONS)
+QUESTIONS = (*numbers.QUESTIONS, *forgetting.QUESTIONS)
