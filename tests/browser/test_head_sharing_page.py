@@ -238,7 +238,8 @@ def test_quality_is_shown_with_intervals_and_leads_to_its_step(saved):
             line = row.locator(".llmlab-gqa-interval").bounding_box()
             ends = line["x"] - zero, line["x"] + line["width"] - zero
             assert (ends[0] > -1) == (low > 0) or abs(ends[0]) < 2
-            assert ends[0] / ends[1] == pytest.approx(low / high, abs=0.1)
+            a_unit = (ends[1] - ends[0]) / (high - low)  # pixels
+            assert ends == pytest.approx((low * a_unit, high * a_unit), abs=2)
     row = sharing.root.locator("[data-setting='2 kv heads']")
     row.click()
     sharing.check(model_name=LABORATORY, n_kv_heads=2)
