@@ -433,8 +433,8 @@ def _batches():
 @exercise(
     "quantization.calibrate",
     title="A range for what will come",
-    prompt="With one batch the range is right. With more batches it shrinks: inputs of the calibration itself are cut "
-    "off. Mend it.",
+    prompt="With one batch the range is right. With more batches it may shrink: inputs of the calibration itself are "
+    "cut off. Mend it.",
     hints=(
         "Follow low for two batches whose smallest numbers are −3 and −1. What stands in it at the end?",
         "The range is extended, not replaced: low = min(low, batch.min().item()), and high likewise.",
@@ -557,7 +557,7 @@ QUESTIONS = (
         answer=1,
         why=(
             "Rare facts are in danger because their margins are mostly small. This one's is not.",
-            "The change of a margin hardly depends on the frequency; what counts is how far it is to 0.",
+            "The change of a margin depends little on the frequency; what counts is how far it is to 0.",
             "Right that rounding does not know it; but a push of 1 loses B and leaves A.",
             "A few were lost at 5 bits, nearly all of them with small margins.",
         ),
