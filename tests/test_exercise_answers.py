@@ -5500,7 +5500,7 @@ for h in range(len(q)):
     out.append(w_v[h] @ m)
 return torch.stack(asked), torch.stack(mixed), torch.stack(out)
 """
-LATENT_STEP = """
+MLA = """
 B, H, d = q.shape
 dr = q_rope.shape[-1]
 latents = torch.cat([latents, new.unsqueeze(1)], dim=1)
@@ -5581,7 +5581,7 @@ weights = torch.softmax((asked / math.sqrt(q.shape[-1])) @ latents.mT, -1)
 mixed = weights @ latents
 return asked, mixed, (w_v @ mixed[..., None]).squeeze(-1)
 """),
-    ("latent_step", LATENT_STEP),
+    ("latent_step", MLA),
     ("latent_step", """
 latents = torch.cat((latents, new[:, None]), 1)
 shared = torch.cat((shared, new_shared[:, None]), 1)
@@ -5745,41 +5745,41 @@ LATENT_WRONG = [
     ("absorb", ABSORB, "return torch", "w_k *= 2\nreturn torch", "`w_k` must stay"),
     ("absorb", ABSORB, "mixed.append(m)", "mixed.append(latents.mean(0))", "numbers differ"),
     ("absorb", ABSORB, "asked.append(a)", "asked.append(q[h])", "expected"),
-    ("latent_step", LATENT_STEP, "d + dr", "d", "divided by √d"),
-    ("latent_step", LATENT_STEP, "d + dr", "latents.shape[-1] + dr", "√(r + dr)"),
-    ("latent_step", LATENT_STEP, "math.sqrt(d + dr)", "(d ** 0.5 + dr ** 0.5)", "two roots are added"),
-    ("latent_step", LATENT_STEP, "latents[b] @ a + shared[b] @ q_rope[b, h]", "latents[b] @ a", "RoPE part is missing"),
-    ("latent_step", LATENT_STEP, "latents[b] @ a + shared[b] @ q_rope[b, h]", "shared[b] @ q_rope[b, h]",
+    ("latent_step", MLA, "d + dr", "d", "divided by √d"),
+    ("latent_step", MLA, "d + dr", "latents.shape[-1] + dr", "√(r + dr)"),
+    ("latent_step", MLA, "math.sqrt(d + dr)", "(d ** 0.5 + dr ** 0.5)", "two roots are added"),
+    ("latent_step", MLA, "latents[b] @ a + shared[b] @ q_rope[b, h]", "latents[b] @ a", "RoPE part is missing"),
+    ("latent_step", MLA, "latents[b] @ a + shared[b] @ q_rope[b, h]", "shared[b] @ q_rope[b, h]",
      "only the RoPE part"),
-    ("latent_step", LATENT_STEP, "p = torch", "s[-1] = -torch.inf\n        p = torch", "numbers differ"),
-    ("latent_step", LATENT_STEP, "latents[b] @ a", "latents[0] @ a", "only the first is right"),
-    ("latent_step", LATENT_STEP, "return out, latents, shared", "return out", "only what the heads read"),
-    ("latent_step", LATENT_STEP, "return out, latents, shared", "return out, latents[:, :-1], shared[:, :-1]", "as it was"),
-    ("latent_step", LATENT_STEP, "[latents, new.unsqueeze(1)]", "[new.unsqueeze(1), latents]", "another token's key"),
-    ("latent_step", LATENT_STEP, "[shared, new_shared.unsqueeze(1)]", "[new_shared.unsqueeze(1), shared]",
+    ("latent_step", MLA, "p = torch", "s[-1] = -torch.inf\n        p = torch", "numbers differ"),
+    ("latent_step", MLA, "latents[b] @ a", "latents[0] @ a", "only the first is right"),
+    ("latent_step", MLA, "return out, latents, shared", "return out", "only what the heads read"),
+    ("latent_step", MLA, "return out, latents, shared", "return out, latents[:, :-1], shared[:, :-1]", "as it was"),
+    ("latent_step", MLA, "[latents, new.unsqueeze(1)]", "[new.unsqueeze(1), latents]", "another token's key"),
+    ("latent_step", MLA, "[shared, new_shared.unsqueeze(1)]", "[new_shared.unsqueeze(1), shared]",
      "another token's key"),
-    ("latent_step", LATENT_STEP, "p = torch.softmax(s / math.sqrt(d + dr), 0)", "p = s / math.sqrt(d + dr)",
+    ("latent_step", MLA, "p = torch.softmax(s / math.sqrt(d + dr), 0)", "p = s / math.sqrt(d + dr)",
      "softmax is missing"),
-    ("latent_step", LATENT_STEP, "math.sqrt(d + dr)", "math.sqrt(d * dr)", "two roots are multiplied"),
-    ("latent_step", LATENT_STEP, "@ a + shared[b] @ q_rope[b, h]", "@ a / math.sqrt(d + dr) + shared[b] @ q_rope[b, h]",
+    ("latent_step", MLA, "math.sqrt(d + dr)", "math.sqrt(d * dr)", "two roots are multiplied"),
+    ("latent_step", MLA, "@ a + shared[b] @ q_rope[b, h]", "@ a / math.sqrt(d + dr) + shared[b] @ q_rope[b, h]",
      "numbers differ"),
-    ("latent_step", LATENT_STEP, "s / math.sqrt(d + dr)", "latents[b] @ a / math.sqrt(d + dr) + shared[b] @ q_rope[b, h]",
+    ("latent_step", MLA, "s / math.sqrt(d + dr)", "latents[b] @ a / math.sqrt(d + dr) + shared[b] @ q_rope[b, h]",
      "only the content part"),
-    ("latent_step", LATENT_STEP, "s / math.sqrt(d + dr)", "latents[b] @ a + shared[b] @ q_rope[b, h] / math.sqrt(d + dr)",
+    ("latent_step", MLA, "s / math.sqrt(d + dr)", "latents[b] @ a + shared[b] @ q_rope[b, h] / math.sqrt(d + dr)",
      "only the RoPE part is divided"),
-    ("latent_step", LATENT_STEP, "latents[b] @ a + shared[b] @",
+    ("latent_step", MLA, "latents[b] @ a + shared[b] @",
      "latents[b] @ a * (shared[b] @ q_rope[b, h]) + 0 * shared[b] @",
      "are multiplied"),
-    ("latent_step", LATENT_STEP, "latents = torch.cat([latents, new.unsqueeze(1)], dim=1)\n"
+    ("latent_step", MLA, "latents = torch.cat([latents, new.unsqueeze(1)], dim=1)\n"
      "shared = torch.cat([shared, new_shared.unsqueeze(1)], dim=1)\n", "", "nothing is appended"),
-    ("latent_step", LATENT_STEP, "latents = torch.cat([latents, new.unsqueeze(1)], dim=1)\n"
+    ("latent_step", MLA, "latents = torch.cat([latents, new.unsqueeze(1)], dim=1)\n"
      "shared = torch.cat([shared, new_shared.unsqueeze(1)], dim=1)\n",
      "latents[:, -1] = new\nshared[:, -1] = new_shared\n", "is overwritten"),
-    ("latent_step", LATENT_STEP, "return out, latents, shared", "return out, latents, shared[:, :-1]",
+    ("latent_step", MLA, "return out, latents, shared", "return out, latents, shared[:, :-1]",
      "one of the two caches"),
-    ("latent_step", LATENT_STEP, "return out, latents, shared", "return out, shared, latents", "exchanged in what comes back"),
-    ("latent_step", LATENT_STEP, "return out, latents", "q /= 2\nreturn out, latents", "`q` must stay"),
-    ("latent_step", LATENT_STEP, "return out, latents", "return out.view(B, -1), latents", "expected"),
+    ("latent_step", MLA, "return out, latents, shared", "return out, shared, latents", "exchanged in what comes back"),
+    ("latent_step", MLA, "return out, latents", "q /= 2\nreturn out, latents", "`q` must stay"),
+    ("latent_step", MLA, "return out, latents", "return out.view(B, -1), latents", "expected"),
     ("latent_rope", CACHED, "key = torch.cat((first * cos - second * sin, first * sin + second * cos), 1)", "pass",
      "nothing is turned now"),
     ("latent_rope", CACHED, "first * cos - second * sin, first * sin + second * cos",
