@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .config import ROPE_LAYOUTS, Cache, ModelConfig, head_sizes
 from .linear import Linear
 from .masks import (
+    behind_a_cache,
     both,
     causal_mask,
     check_bias,
@@ -260,9 +261,7 @@ class Attention(nn.Module):
             mask = mask[:, None]  # (B, 1, T, S): the same for every head
         if cache is not None:
             k, v = cache.update(layer, k, v)  # (B, G, S, d): the past and the new
-            if causal and k.shape[2] > n_tokens:  # the rows may hold unequal numbers of tokens: only the cache knows
-                held = cache.mask(n_tokens)
-                mask, causal = both(mask, None if held is None else held.to(x.device)), False
+            mask, causal = behind_a_cache(mask, causal, cache, x, k.shape[2])
         attend = self.recorded_attention if tapped() else fused_attention
         heads = attend(q, k, v, mask, causal=causal, bias=bias)  # (B, H, T, d)
         return self.o_proj(heads.transpose(1, 2).reshape(batch, n_tokens, -1))  # (B, T, D)

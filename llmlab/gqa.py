@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import attention_scores, both, causal_mask, check_bias, fused_attention, masked_softmax, weighted_mean
+from .attention import attention_scores, fused_attention, masked_softmax, weighted_mean
 from .config import ROPE_LAYOUTS, Cache, ModelConfig, expect_sizes
 from .linear import Linear
+from .masks import behind_a_cache, both, causal_mask, check_bias
 from .norms import RMSNorm
 from .rope import Layout, attention_factor, rotate
 from .tap import tap, tapped
@@ -153,9 +154,7 @@ class LatentAttention(nn.Module):
             mask = mask[:, None]  # (B, 1, T, S): the same for every head
         if cache is not None:
             latent, k_rope = cache.update(layer, latent, k_rope)  # (B, 1, S, r), (B, 1, S, dr): the past and the new
-            if causal and latent.shape[2] > n_new:  # the rows may hold unequal numbers of tokens: only the cache knows
-                held = cache.mask(n_new)
-                mask, causal = both(mask, None if held is None else held.to(x.device)), False
+            mask, causal = behind_a_cache(mask, causal, cache, x, latent.shape[2])
         sizes = {"latent_dim": self.kv_latent_dim, "head_dim": self.head_dim}
         few = cache is not None and fewer_when_absorbed(n_new, latent.shape[2], **sizes)
         attend = self.absorbed if few and not tapped() else self.materialized

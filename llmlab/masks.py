@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .config import Cache
+
 
 def causal_mask(n_queries: int, n_keys: int | None = None, *, device: torch.device | str | None = None) -> Tensor:
     """Query t may look at the keys up to its own position. Returns (T, S) booleans.
@@ -51,6 +53,19 @@ def both(mask: Tensor | None, other: Tensor | None) -> Tensor | None:
     if mask is None or other is None:
         return other if mask is None else mask
     return mask & other
+
+
+def behind_a_cache(
+    mask: Tensor | None, causal: bool, cache: Cache, x: Tensor, n_keys: int
+) -> tuple[Tensor | None, bool]:
+    """The mask, and whether it is causal besides, of the new tokens x (B, T, D) and all `n_keys` keys of a cache.
+
+    The rows may hold unequal numbers of tokens: which keys lie before a query only the cache knows.
+    """
+    if not causal or n_keys == x.shape[1]:
+        return mask, causal
+    held = cache.mask(x.shape[1])  # (T, S) or (B, 1, T, S)
+    return both(mask, None if held is None else held.to(x.device)), False
 
 
 def check_mask(mask: Tensor, scores: tuple[int, ...]) -> None:

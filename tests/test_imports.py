@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 FLOORS = [
-    {"config", "tap", "masks", "tokenizer_files", "embeddings", "gradients"},
-    {"norms", "rope", "positions", "linear"},
+    {"config", "tap", "tokenizer_files", "embeddings", "gradients"},
+    {"norms", "rope", "positions", "linear", "masks"},
     {"tokenization", "attention", "ffn", "kv_cache"},
     {"gqa"},
     {"transformer"},
