@@ -158,3 +158,42 @@ def test_axe_would_find_it(tmp_path, open_page):
         " node.style.color = 'lightgrey'; })"
     )
     assert {rule for rule, _ in faults(page)} >= {"label", "color-contrast"}
+
+
+WIDE = "() => [...document.querySelectorAll('.llmlab-scroll')].filter((part) => part.scrollWidth > part.clientWidth).length"
+
+
+def test_what_is_wider_than_a_phone_is_reached_and_moved_by_keys(saved):
+    page, root = saved(1.0, 390, 800)
+    root.focus()
+    page.keyboard.press("t")
+    page.evaluate(PAINTED)
+    assert [fault for fault in faults(page) if fault[0] == "scrollable-region-focusable"] == []
+    wide = page.locator(".llmlab-tables .llmlab-scroll[tabindex]")
+    if page.evaluate(WIDE) == 0 or wide.count() == 0:
+        return
+    part = wide.first
+    assert part.get_attribute("role") == "region" and part.get_attribute("aria-label")
+    part.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.activeElement.scrollLeft > 0")
+    page.set_viewport_size({"width": 1900, "height": 800})
+    page.wait_for_function(f"() => ({WIDE})() === 0")
+    expect(wide).to_have_count(0)
+
+
+def test_a_wide_table_keeps_the_focus_when_its_numbers_change(tmp_path, open_page):
+    one = open_page(EXAMPLES["BitSlider"]().save_html(tmp_path / "page.html"))
+    one.page.set_viewport_size({"width": 390, "height": 800})
+    root = one.page.locator(".llmlab-root")
+    root.focus()
+    one.page.keyboard.press("t")
+    wide = one.page.locator(".llmlab-tables .llmlab-scroll[tabindex]").first
+    wide.focus()
+    before = wide.evaluate("part => (part.dataset.old = 'yes', part.scrollLeft)")
+    one.page.keyboard.press("ArrowRight")
+    one.page.wait_for_function(f"() => document.activeElement.scrollLeft > {before}")
+    one.page.keyboard.press("g")  # the widget's own keys still work
+    one.page.wait_for_function("() => !document.querySelector('[data-old]')")
+    assert one.page.evaluate("() => document.activeElement.matches('.llmlab-tables .llmlab-scroll')")
+    assert one.console_errors == []

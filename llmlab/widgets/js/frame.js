@@ -63,10 +63,19 @@ const SUPPRESS = "data-lm-suppress-shortcuts"; // keeps the keys of JupyterLab's
 function belongsTo(field, key) {
   if (field.isContentEditable || /^(TEXTAREA|SELECT)$/.test(field.tagName)) return key !== "Escape";
   if (/^(BUTTON|SUMMARY|A)$/.test(field.tagName)) return key === "Enter" || key === " ";
+  if (field.matches(".llmlab-scroll")) return /^(Arrow|Home|End|Page)/.test(key);
   if (field.tagName !== "INPUT") return false;
   if (field.type === "checkbox" || field.type === "button") return key === "Enter" || key === " ";
   if (field.type === "range" || field.type === "radio") return /^(Arrow|Home|End|Page| )/.test(key);
   return key !== "Escape";
+}
+
+/** What is wider than its place, and holds nothing that takes the focus, takes it itself: arrow keys move it then. */
+function reachable(part) {
+  const wide = part.scrollWidth > part.clientWidth && !part.querySelector("button, input, select, a, [tabindex]");
+  if (!wide) return ["tabindex", "role", "aria-label"].forEach((name) => part.removeAttribute(name));
+  const name = part.querySelector("[aria-label]")?.getAttribute("aria-label") ?? "wide part";
+  Object.entries({ tabindex: "0", role: "region", "aria-label": name }).forEach((pair) => part.setAttribute(...pair));
 }
 
 /**
@@ -142,9 +151,14 @@ function frame(model, el, { label, hint, keys = {}, tables, idle = () => "", fir
     toggle.setAttribute("aria-pressed", String(asTable));
     body.hidden = asTable;
     texts.hidden = !asTable;
+    const held = scrolling().indexOf(document.activeElement);
     texts.replaceChildren(...(asTable ? tables().map(textTable) : []));
-    if (left) root.focus();
+    scrolling().forEach(reachable);
+    if (held >= 0) scrolling()[held]?.focus();
+    if (left || (held >= 0 && document.activeElement === document.body)) root.focus();
   }
+  const scrolling = () => [...root.querySelectorAll(".llmlab-scroll")];
+  const sizes = new ResizeObserver(() => scrolling().forEach(reachable));
   const resize = () => root.style.setProperty("--llmlab-scale", model.get("scale"));
   on("scale", resize);
   on(["busy", "error"], say);
@@ -153,7 +167,9 @@ function frame(model, el, { label, hint, keys = {}, tables, idle = () => "", fir
   resize();
   queueMicrotask(refresh); // when the widget has drawn for the first time
   el.append(root);
+  sizes.observe(root);
   const release = () => {
+    sizes.disconnect();
     alone.leave();
     listening.forEach(([event, action]) => model.off(event, action));
     sessionOf(model)?.connectionStatusChanged.disconnect(say);
