@@ -160,7 +160,8 @@ def test_axe_would_find_it(tmp_path, open_page):
     assert {rule for rule, _ in faults(page)} >= {"label", "color-contrast"}
 
 
-WIDE = "() => [...document.querySelectorAll('.llmlab-scroll')].filter((part) => part.scrollWidth > part.clientWidth).length"
+WIDE = """() => [...document.querySelectorAll('.llmlab-scroll')]
+    .filter((part) => part.scrollWidth > part.clientWidth).length"""
 
 
 def test_what_is_wider_than_a_phone_is_reached_and_moved_by_keys(saved):
