@@ -1510,6 +1510,117 @@ WRONG = [
     # what fewer bits forget
     ("quantization.margin", """\
 def margin(logits, answer):
+    leads = []
+    for row, r in zip(logits.tolist(), answer.tolist()):
+        others = [v for v in row if v != row[r]]
+        leads.append(row[r] - max(others))
+    return min(leads)
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    best = 1e9
+    for row, r in zip(logits.tolist(), answer.tolist()):
+        lead = row[r] - max(row[:r] + row[r+1:])
+        best = min(best, lead)
+        if lead < 0:
+            return lead
+    return best
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    smallest = 100
+    for row, r in zip(logits.tolist(), answer.tolist()):
+        smallest = min(smallest, row[r] - max(row[:r] + row[r+1:]))
+    return smallest
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
+    n = torch.arange(len(answer))
+    right = logits[n, answer]
+    o = logits.clone(); o[n, answer] = -100
+    return (right - o.max(1).values).min()
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    a = [round(float(s), 1) for s, l in zip(score, lost) if l]
+    b = [round(float(s), 1) for s, l in zip(score, lost) if not l]
+    return sum((x > y) + (x == y) / 2 for x in a for y in b) / (len(a) * len(b))
+"""),
+    ("quantization.foretells_lost", """\
+def foretells(score, lost):
+    a, b = score[lost][:, None], score[~lost]
+    tie = torch.isclose(a, b, atol=1e-2)
+    return ((a > b) & ~tie).float().mean() + tie.float().mean() / 2
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    total = 0
+    for name, weight in layers.items():
+        if name != "embedding" and weight is layers.get("embedding"):
+            continue
+        rows, n = weight.shape
+        total += rows * -(-n * bits // 8)
+        total += rows * -(-n // group_size) * 2
+    return total
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    total = 0
+    seen = set()
+    for weight in layers.values():
+        if id(weight) in seen:
+            break
+        seen.add(id(weight))
+        rows, n = weight.shape
+        total += rows * -(-n * bits // 8)
+        total += rows * -(-n // group_size) * 2
+    return total
+"""),
+    ("quantization.file_bytes", """\
+def file_bytes(layers, bits, group_size):
+    total = 0
+    skipped = False
+    seen = set()
+    for weight in layers.values():
+        if id(weight) in seen and not skipped:
+            skipped = True
+            continue
+        seen.add(id(weight))
+        rows, n = weight.shape
+        total += rows * -(-n * bits // 8)
+        total += rows * -(-n // group_size) * 2
+    return total
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    def at(n, b): return harm[n] * (3 / (2 ** (b - 1) - 1)) ** 2
+    fits = [n for n in bits if bits[n] < 8 and sizes[n] <= left]
+    return max(fits, key=lambda n: (at(n, bits[n]) - at(n, bits[n] + 1)) / sizes[n]) if fits else False
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    def at(n, b): return harm[n] * (3 / (2 ** (b - 1) - 1)) ** 2
+    fits = [n for n in bits if bits[n] < 8 and sizes[n] <= left]
+    return max(fits, key=lambda n: (at(n, bits[n]) - at(n, bits[n] + 1)) / sizes[n]) if fits else 'None'
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    def h(n, b): return harm[n] * (3 / (2 ** (b - 1) - 1)) ** 2
+    fits = [n for n in bits if bits[n] < 8 and sizes[n] <= left]
+    return max(fits, key=lambda n: (h(n, bits[n]) - h(n, bits[n] + 1)) / sizes[n], default="")
+"""),
+    ("quantization.next_bit", """\
+def next_bit(bits, harm, sizes, left):
+    def h(n, b): return harm[n] * (3 / (2 ** (b - 1) - 1)) ** 2
+    fits = [n for n in bits if bits[n] < 8 and sizes[n] <= left]
+    if not fits:
+        return None
+    n = max(fits, key=lambda n: (h(n, bits[n]) - h(n, bits[n] + 1)) / sizes[n])
+    bits[n] += 1
+    return n
+"""),
+    ("quantization.margin", """\
+def margin(logits, answer):
     return (logits.topk(2).values[:, 0] - logits.topk(2).values[:, 1]).min().item()
 """),
     ("quantization.margin", """\
@@ -3572,6 +3683,239 @@ def test_a_crash_shows_the_shapes_of_what_stands_in_its_line_by_name():
 @pytest.mark.parametrize(
     ("id", "source", "said"),
     [
+        (
+            "quantization.margin",
+            """\
+def margin(logits, answer):
+    n = torch.arange(len(answer))
+    right = logits[n, answer]
+    o = logits.clone(); o[n, answer] = 0
+    return (right - o.max(1).values).min()
+""",
+            "0 stands among the others",
+        ),
+        (
+            "quantization.margin",
+            """\
+def margin(logits, answer):
+    hot = F.one_hot(answer, logits.shape[1])
+    right = (logits * hot).sum(1)
+    return (right - (logits * (1 - hot)).max(1).values).min()
+""",
+            "0 stands among the others",
+        ),
+        (
+            "quantization.margin",
+            """\
+def margin(logits, answer):
+    right = logits[:, answer]
+    o = logits.clone(); o[torch.arange(len(answer)), answer] = -torch.inf
+    return (right - o.max(1).values).min()
+""",
+            "takes the tokens of all places at each place",
+        ),
+        (
+            "quantization.margin",
+            """\
+def margin(logits, answer):
+    smallest = 0
+    for row, r in zip(logits.tolist(), answer.tolist()):
+        smallest = min(smallest, row[r] - max(row[:r] + row[r+1:]))
+    return smallest
+""",
+            "or the smallest starts at 0",
+        ),
+        (
+            "quantization.foretells_lost",
+            """\
+def foretells(score, lost):
+    a = [s for s, l in zip(score, lost) if l]
+    b = [s for s, l in zip(score, lost) if not l]
+    w = sum(x > y for x in a for y in b); l = sum(x < y for x in a for y in b)
+    return w / (w + l)
+""",
+            "pairs that tie are left out of both counts",
+        ),
+        (
+            "quantization.foretells_lost",
+            """\
+def foretells(score, lost):
+    a = [s for s, l in zip(score, lost) if l]
+    b = [s for s, l in zip(score, lost) if not l]
+    p = list(zip(a, b))
+    return sum((x > y) + (x == y) / 2 for x, y in p) / len(p)
+""",
+            "asked are all pairs",
+        ),
+        (
+            "quantization.foretells_lost",
+            """\
+def foretells(score, lost):
+    a = [s for s, l in zip(score, lost) if l]
+    b = [s for s, l in zip(score, lost) if not l]
+    n = len(score)
+    return sum((x > y) + (x == y) / 2 for x in a for y in b) / (n * (n - 1) / 2)
+""",
+            "divided by all N (N − 1) / 2 pairs",
+        ),
+        (
+            "quantization.file_bytes",
+            """\
+def file_bytes(layers, bits, group_size):
+    total = 0
+    last = None
+    for weight in layers.values():
+        if weight is last:
+            continue
+        last = weight
+        rows, n = weight.shape
+        total += rows * -(-n * bits // 8)
+        total += rows * -(-n // group_size) * 2
+    return total
+""",
+            "its second name may come much later",
+        ),
+        (
+            "quantization.file_bytes",
+            """\
+def file_bytes(layers, bits, group_size):
+    total = 0
+    seen = set()
+    for weight in layers.values():
+        if id(weight) in seen:
+            break
+        seen.add(id(weight))
+        rows, n = weight.shape
+        total += rows * -(-n * bits // 8)
+        total += rows * -(-n // group_size) * 2
+    return total
+""",
+            "counting ends at the second name",
+        ),
+        (
+            "quantization.file_bytes",
+            """\
+def file_bytes(layers, bits, group_size):
+    total = 0
+    for name, weight in layers.items():
+        if name != "embedding" and weight is layers.get("embedding"):
+            continue
+        rows, n = weight.shape
+        total += rows * -(-n * bits // 8)
+        total += rows * -(-n // group_size) * 2
+    return total
+""",
+            "only the table counts once",
+        ),
+        (
+            "quantization.file_bytes",
+            """\
+def file_bytes(layers, bits, group_size):
+    total = 0
+    for name, weight in layers.items():
+        if name == "head":
+            continue
+        rows, n = weight.shape
+        total += rows * -(-n * bits // 8)
+        total += rows * -(-n // group_size) * 2
+    return total
+""",
+            "the layer named head is left out always",
+        ),
+        (
+            "quantization.next_bit",
+            """\
+def next_bit(bits, harm, sizes, left):
+    def h(n, b): return harm[n] * (3 / (2 ** (b - 1) - 1)) ** 2
+    fits = [n for n in bits if bits[n] < 8 and sizes[n] * (bits[n] + 1) <= left]
+    return max(fits, key=lambda n: (h(n, bits[n]) - h(n, bits[n] + 1)) / sizes[n], default=None)
+""",
+            "a bit more costs sizes[name] bits",
+        ),
+        (
+            "quantization.next_bit",
+            """\
+def next_bit(bits, harm, sizes, left):
+    def h(n, b): return harm[n] * (3 / (2 ** (b - 1) - 1)) ** 2
+    fits = [n for n in bits if bits[n] < 8 and sizes[n] <= left]
+    return max(fits, key=lambda n: (h(n, bits[n]) - h(n, bits[n] + 1)) / (sizes[n] * (bits[n] + 1)), default=None)
+""",
+            "a bit more costs sizes[name] bits",
+        ),
+        (
+            "quantization.next_bit",
+            """\
+def next_bit(bits, harm, sizes, left):
+    def h(n, b): return harm[n] * (3 / (2 ** b - 1)) ** 2
+    fits = [n for n in bits if bits[n] < 8 and sizes[n] <= left]
+    return max(fits, key=lambda n: (h(n, bits[n]) - h(n, bits[n] + 1)) / sizes[n], default=None)
+""",
+            "from 2 bits to 3 it falls to a third",
+        ),
+        (
+            "quantization.next_bit",
+            """\
+def next_bit(bits, harm, sizes, left):
+    def h(n, b): return harm[n] * (3 / (2 ** (b - 1) - 1)) ** 2
+    fits = [n for n in bits if bits[n] < 8 and sizes[n] <= left]
+    return max(fits, key=lambda n: h(n, bits[n]) / h(n, bits[n] + 1) / sizes[n], default=None)
+""",
+            "a share of the harm is compared",
+        ),
+        (
+            "quantization.next_bit",
+            """\
+def next_bit(bits, harm, sizes, left):
+    def at(n, b): return harm[n] * (3 / (2 ** (b - 1) - 1)) ** 2
+    fits = [n for n in bits if bits[n] < 8 and 4 * sizes[n] <= left]
+    return max(fits, key=lambda n: (at(n, bits[n]) - at(n, bits[n] + 1)) / sizes[n], default=None)
+""",
+            "expected 'b', got None. ",
+        ),
+        (
+            "quantization.next_bit",
+            """\
+def next_bit(bits, harm, sizes, left):
+    def at(n, b): return harm[n] * (3 / (2 ** (b - 1) - 1)) ** 2
+    fits = [n for n in bits if bits[n] < 8 and sizes[n] <= left]
+    if not fits:
+        return None
+    max(fits, key=lambda n: (at(n, bits[n]) - at(n, bits[n] + 1)) / sizes[n])
+""",
+            "next_bit returned None",
+        ),
+        (
+            "quantization.next_bit",
+            """\
+def next_bit(bits, harm, sizes, left):
+    def h(n, b): return harm[n] * (3 / (2 ** (b - 1) - 1)) ** 2
+    fits = [n for n in bits if bits[n] < 8 and sizes[n] <= left]
+    return max(fits, key=lambda n: (h(n, bits[n]) - h(n, bits[n] + 1)) / sizes[n], default="")
+""",
+            "expected None, got ''",
+        ),
+        (
+            "quantization.calibrate",
+            """\
+def calibrate(batches):
+    lows = [min(0.0, b.min().item()) for b in batches]
+    highs = [max(0.0, b.max().item()) for b in batches]
+    return sum(lows) / len(lows), sum(highs) / len(highs)
+""",
+            "the ends of the batches are averaged",
+        ),
+        (
+            "quantization.calibrate",
+            """\
+def calibrate(batches):
+    low = high = 0.0
+    for batch in batches:
+        low = 0.9 * low + 0.1 * min(0.0, batch.min().item())
+        high = 0.9 * high + 0.1 * max(0.0, batch.max().item())
+    return low, high
+""",
+            "the ends of the batches are averaged",
+        ),
         (
             "training.shift",
             "def shifted(tokens, documents):\n    return torch.roll(tokens, -1, dims=1)\n",

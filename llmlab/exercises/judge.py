@@ -57,7 +57,7 @@ def judge(exercise: Exercise, candidate: Any, *, seed: int = 0) -> Verdict:
     except (TypeError, RuntimeError, AttributeError) as error:  # not in the learner's code: what it left cannot be read
         return Verdict(WRONG, f"an argument is left in a state that nothing can read any more: {said(error)}")
     expected = known_trials(exercise, exercise.answer, seed)
-    faults = [_fault(exercise, *pair) for pair in zip(expected, trials, strict=True)]
+    faults = _faults(exercise, expected, trials)
     if not any(faults):
         return Verdict(RIGHT)
     if own is not None and _still_open(exercise, own, trials):
@@ -70,7 +70,7 @@ def judge(exercise: Exercise, candidate: Any, *, seed: int = 0) -> Verdict:
 def named_mistake(exercise: Exercise, trials: list[Trial], *, seed: int = 0) -> str:
     """The reason of the planted mistake that these trials equal, or "" where there is none or the trials are right."""
     expected = known_trials(exercise, exercise.answer, seed)
-    faults = [_fault(exercise, *pair) for pair in zip(expected, trials, strict=True)]
+    faults = _faults(exercise, expected, trials)
     if not any(faults):
         return ""
     for mistake in exercise.mistakes:
@@ -92,8 +92,18 @@ def known_trials(exercise: Exercise, function: Callable[..., Any], seed: int) ->
 # Right, or the same as a mistake --------------------------------------------------------------------------------------
 
 
-def _fault(exercise: Exercise, expected: Trial, got: Trial) -> str:
-    """What is wrong with a trial in words, or "" where it does what the solution does."""
+def _gives(expected: list[Trial]) -> bool:
+    """Whether the solution gives values: then None, where it gives that, is an answer too, and no sign of in place."""
+    return any(trial.value is not None for trial in expected)
+
+
+def _faults(exercise: Exercise, expected: list[Trial], trials: list[Trial]) -> list[str]:
+    """What is wrong with each trial in words, or "" where it does what the solution does."""
+    gives = _gives(expected)
+    return [_fault(exercise, *pair, gives=gives) for pair in zip(expected, trials, strict=True)]
+
+
+def _fault(exercise: Exercise, expected: Trial, got: Trial, *, gives: bool) -> str:
     for name in exercise.forbids:
         if used := sorted(one for one in got.used if name in one):
             return f"`{used[0]}` of PyTorch is used; this exercise is to be written without it"
@@ -106,7 +116,7 @@ def _fault(exercise: Exercise, expected: Trial, got: Trial) -> str:
         return f"it should raise {type(expected.error).__name__} and does not"
     if kept := _changed_all_the_same(exercise, expected, got):  # before what is said of a value made of what is left
         return kept
-    if expected.value is not None:
+    if gives:
         dims = sources.dimensions(exercise.answer).get("->", "")
         if found := difference(expected.value, got.value, scale=expected.scale, dims=dims):
             return found
@@ -139,7 +149,8 @@ def _changed_all_the_same(exercise: Exercise, expected: Trial, got: Trial) -> st
 
 def _alike(exercise: Exercise, mistake: list[Trial], trials: list[Trial], expected: list[Trial]) -> bool:
     """Whether a candidate does what a mistake does on all inputs."""
-    return all(_same(exercise, *three) for three in zip(mistake, trials, expected, strict=True))
+    gives = _gives(expected)
+    return all(_same(exercise, *three, gives=gives) for three in zip(mistake, trials, expected, strict=True))
 
 
 def _alike_but_overflowing(
@@ -149,7 +160,8 @@ def _alike_but_overflowing(
     whole = [number for number, trial in enumerate(trials) if not _overflows(trial)]
     if len(whole) == len(trials) or not any(faults[number] for number in whole):
         return False
-    return all(_same(exercise, mistake[n], trials[n], expected[n]) for n in whole)
+    gives = _gives(expected)
+    return all(_same(exercise, mistake[n], trials[n], expected[n], gives=gives) for n in whole)
 
 
 def _overflows(trial: Trial) -> bool:
@@ -158,10 +170,10 @@ def _overflows(trial: Trial) -> bool:
     return trial.scale > 50 and isinstance(value, Tensor) and not bool(value.isfinite().all())
 
 
-def _same(exercise: Exercise, mistake: Trial, got: Trial, expected: Trial) -> bool:
+def _same(exercise: Exercise, mistake: Trial, got: Trial, expected: Trial, *, gives: bool) -> bool:
     if mistake.error is not None or got.error is not None:
         return _same_error(mistake, got, expected)
-    if expected.value is not None or expected.error is not None:
+    if gives or expected.error is not None:
         if (mistake.value is None) != (got.value is None):
             return False
         if mistake.value is not None and difference(mistake.value, got.value, scale=mistake.scale):
@@ -201,10 +213,10 @@ def _explained(
     first = next(number for number, fault in enumerate(faults) if fault)
     trial, fault = trials[first], faults[first]
     if (
-        trial.value is None
-        and trial.error is None
+        _is_none(trial)
         and expected[first].error is None
         and sources.returns(exercise.answer)
+        and (all(one.value is None for one in trials) or not any(_is_none(one) for one in expected))
     ):
         return Verdict(WRONG, f"{exercise.function} returned None; {_why_none(candidate)}")
     here = _on_input(exercise, trial)
@@ -241,6 +253,10 @@ def _explained(
     if small and not trial_is_banned and shapes == _shapes(expected[first].value):
         here += f": expected {shown(expected[first].value)}, got {shown(trial.value)}"
     return Verdict(WRONG, ". ".join([*words, here]))
+
+
+def _is_none(trial: Trial) -> bool:
+    return trial.value is None and trial.error is None
 
 
 def _shapes(value: Any) -> tuple[torch.Size, ...] | list[torch.Size]:

@@ -10,12 +10,16 @@ from ..records import Prediction, Question, exercise
 
 
 def _answers():
-    """The weakest place first, in the middle, last; wrong places; negative logits; a right token that is not chosen."""
+    """The weakest place first, in the middle, last; wrong places; negative and huge logits; a tie; a right token that
+    is not chosen."""
     yield torch.tensor([[1.0, 4.0, 3.5, 0.0], [2.0, -1.0, 0.5, 6.0]]), torch.tensor([1, 3])
     yield torch.tensor([[5.0, 1.0, 2.0], [0.0, 3.0, 2.75], [-4.0, -1.0, -3.0]]), torch.tensor([0, 1, 1])
     yield torch.tensor([[2.0, 5.0, 1.0], [6.0, 0.0, 1.0], [3.0, 4.0, 4.5]]), torch.tensor([0, 0, 1])
     yield torch.tensor([[-9.0, -3.0, -5.0, -4.0]]), torch.tensor([1])
     yield torch.tensor([[1.0, 3.0, 6.0, 2.0], [9.0, 0.0, 1.0, 2.0]]), torch.tensor([0, 0])
+    yield torch.tensor([[5.0, 0.0, 1.0], [2.0, 2.0, -1.0]]), torch.tensor([0, 1])
+    yield torch.tensor([[150.0, 400.0, -900.0], [-700.0, -300.0, -650.5]]), torch.tensor([0, 0])
+    yield torch.tensor([[1000.0, 20.0, -500.0], [-900.0, -60.0, -200.0]]), torch.tensor([0, 1])
     for n, width in ((2, 5), (4, 7), (3, 6)):
         logits = 3 * torch.randn(n, width) - 4
         answer = logits.argmax(-1)
@@ -26,7 +30,8 @@ def _answers():
 @exercise(
     "quantization.margin",
     title="How narrowly is it known?",
-    prompt="Compute a fact's margin: the smallest lead of the right token over the largest other one.",
+    prompt="Compute a fact's margin: the smallest lead of the right token over the largest other one. `logits` stay as "
+    "they are.",
     hints=(
         "The right logits are logits[torch.arange(len(answer)), answer], (n,). For the others, first put −inf where "
         "the right token stands, in a copy.",
@@ -45,11 +50,13 @@ def margin(logits, answer):
     return (logits[places, answer] - others.amax(-1)).min().item()
 
 
+def _others(logits, answer):
+    """The largest other logit at each place, (n,)."""
+    return logits.scatter(1, answer[:, None], -torch.inf).amax(-1)
+
+
 def _leads(logits, answer):
-    places = torch.arange(len(answer))
-    others = logits.clone()
-    others[places, answer] = -torch.inf
-    return logits[places, answer] - others.amax(-1)
+    return _right(logits, answer) - _others(logits, answer)
 
 
 def _of_probabilities(logits, answer):
@@ -78,7 +85,8 @@ margin.plant({
         lambda logits, answer: _leads(logits, answer)[0].item(),
     "only the last place is looked at; an earlier one may be weaker":
         lambda logits, answer: _leads(logits, answer)[-1].item(),
-    "the right token competes with itself: its lead over the largest of all logits is never above 0. Leave it out":
+    "this is never above 0: the right token competes with itself among all logits, so leave it out; or the smallest "
+    "starts at 0":
         lambda logits, answer: (_right(logits, answer) - logits.amax(-1)).min().item(),
     "the largest minus the second largest logit is always above 0, even where the right token is not the largest":
         lambda logits, answer: logits.topk(2).values.diff(dim=-1).neg().min().item(),
@@ -94,8 +102,15 @@ margin.plant({
         .min().item(),
     "the right logit at its weakest place minus the other at its strongest: both have to be of one place":
         lambda logits, answer: (
-            _right(logits, answer).min() - (_right(logits, answer) - _leads(logits, answer)).max()
+            _right(logits, answer).min() - _others(logits, answer).max()
         ).item(),
+    "0 stands among the others in the place of the right token: where they are all negative, it wins. −inf never does":
+        lambda logits, answer: (
+            _right(logits, answer) - logits.scatter(1, answer[:, None], 0.0).amax(-1)
+        ).min().item(),
+    "`logits[:, answer]` takes the tokens of all places at each place, (n, n); each place has one right token":
+        (lambda logits, answer: (logits[:, answer] - _others(logits, answer)).min().item(),
+         lambda logits, answer: (logits[:, answer] - _others(logits, answer)[:, None]).min().item()),
     "the leads stop at 0: where a place is wrong, the margin says by how much, below 0":
         lambda logits, answer: max(_leads(logits, answer).min().item(), 0.0),
     "the size of the lead is taken: a place that is wrong by little would look like one that is right by little":
@@ -113,11 +128,12 @@ margin.plant({
 
 
 def _prophecies():
-    """Ties within and between, negative and equal scores, unequal sizes, unsorted."""
+    """Ties within and between, negative, equal and nearly equal scores, unequal sizes, unsorted."""
     yield torch.tensor([-0.4, -1.0, -2.0, -3.0, -5.0]), torch.tensor([True, False, True, False, False])
     yield torch.tensor([3.0, 1.0, 3.0, 2.0]), torch.tensor([True, False, False, True])
     yield torch.tensor([1.0, 1.0, 1.0]), torch.tensor([False, True, False])
     yield torch.tensor([0.0, 5.0, 5.0, 1.0, -2.0, 5.0]), torch.tensor([True, True, False, False, False, True])
+    yield torch.tensor([0.501, 0.5, 0.499, 0.502]), torch.tensor([True, False, False, False])
     for n, n_lost in ((7, 2), (9, 6), (30, 4)):
         lost = torch.zeros(n, dtype=torch.bool)
         lost[torch.randperm(n)[:n_lost]] = True
@@ -138,8 +154,8 @@ def _prophecies():
     minutes=8,
 )
 def foretells(score, lost):
-    """score (N,), lost (N,) True where a fact was lost. How often, of all pairs of a lost and a kept
-    fact, the lost one has the larger score; a tie counts half.
+    """Tensors score (N,) and lost (N,), True where a fact was lost. How often, of all pairs of a lost
+    and a kept fact, the lost one has the larger score; a tie counts half.
     """
     a, b = score[lost][:, None], score[~lost]  # (lost, 1), (kept,)
     return ((a > b).float() + 0.5 * (a == b).float()).mean().item()
@@ -158,6 +174,21 @@ def _all_pairs(score, lost):
     return (_half(score[:, None], score)).mean().item()
 
 
+def _without_ties(score, lost):
+    a, b = score[lost][:, None], score[~lost]
+    return (a > b).sum() / (a != b).sum()
+
+
+def _without_ties_in_python(score, lost):
+    a, b = score[lost][:, None], score[~lost]
+    return (a > b).sum().item() / (a != b).sum().item()
+
+
+def _side_by_side(score, lost):
+    n = min(int(lost.sum()), int((~lost).sum()))
+    return _half(score[lost][:n], score[~lost][:n]).mean().item()
+
+
 foretells.plant({
     "a tie counts nothing; a score that is the same for all would get 0, and a coin gets one half":
         lambda score, lost: _pairs(score, lost, lambda a, b: a > b),
@@ -169,6 +200,14 @@ foretells.plant({
         _all_pairs,
     "the pairs are counted and not divided by their number":
         lambda score, lost: _half(score[lost][:, None], score[~lost]).sum().item(),
+    "pairs that tie are left out of both counts; they stay among the pairs, and count half":
+        (_without_ties, _without_ties_in_python),
+    "the first lost one meets the first kept one, the second the second; asked are all pairs":
+        _side_by_side,
+    "divided by all N (N − 1) / 2 pairs of facts; there are only as many pairs as lost times kept":
+        lambda score, lost: (
+            _half(score[lost][:, None], score[~lost]).sum() / (len(score) * (len(score) - 1) / 2)
+        ).item(),
     "divided by all N² pairs; there are only as many pairs as lost times kept":
         lambda score, lost: (_half(score[lost][:, None], score[~lost]).sum() / len(score) ** 2).item(),
     "divided by the number of facts; there are as many pairs as lost times kept":
@@ -192,7 +231,8 @@ foretells.plant({
 
 
 def _layers():
-    """A tied table; equal but separate tables; rows that fill no byte; groups that fill no row."""
+    """A tied table, last or before others; two that are tied; equal but separate tables; rows that fill no byte; groups
+    that fill no row."""
     table, other = torch.randn(6, 8), torch.randn(8, 3)
     yield {"embedding": table, "head": table}, 4, 4
     yield {"embedding": table, "up": other, "head": table}, 8, 8
@@ -202,6 +242,8 @@ def _layers():
     odd = torch.randn(5, 7)
     yield {"embedding": odd, "down": torch.randn(2, 9), "head": odd}, 4, 4
     yield {"gate": torch.randn(3, 11)}, 3, 4
+    yield {"embedding": table, "head": table, "up": other, "down": torch.randn(4, 5)}, 4, 4
+    yield {"embedding": odd, "gate": other, "up": other, "down": torch.randn(3, 4), "head": odd}, 4, 4
     shared = torch.randn(7, 10)
     yield {"embedding": shared, "a": torch.randn(3, 5), "b": torch.randn(5, 3), "head": shared}, 2, 3
 
@@ -275,6 +317,27 @@ def _without_tied(layers, bits, group_size):
     return file_bytes.answer(single, bits, group_size)
 
 
+def _until_a_second_name(layers, bits, group_size):
+    kept = {}
+    for name, weight in layers.items():
+        if any(weight is one for one in kept.values()):
+            break
+        kept[name] = weight
+    return file_bytes.answer(kept, bits, group_size)
+
+
+def _neighbors(layers, bits, group_size):
+    weights = list(layers.values())
+    kept = [one for one, before in zip(weights, [None, *weights], strict=False) if one is not before]
+    return sum(file_bytes.answer({"": weight}, bits, group_size) for weight in kept)
+
+
+def _only_the_table(layers, bits, group_size):
+    table = layers.get("embedding")
+    kept = [one for name, one in layers.items() if name == "embedding" or one is not table]
+    return sum(file_bytes.answer({"": weight}, bits, group_size) for weight in kept)
+
+
 file_bytes.plant({
     "two tables with equal numbers are two tables, and the file holds both; only one and the same tensor counts once":
         _by_value,
@@ -283,9 +346,14 @@ file_bytes.plant({
     "the tied table is left out altogether; it stands in the file once":
         _without_tied,
     "the layer named head is left out always; a head of its own stands in the file":
-        lambda layers, bits, size: file_bytes.answer(
-            {name: weight for name, weight in layers.items() if name != "head"}, bits, size
-        ),
+        (lambda layers, bits, size: _twice({n: one for n, one in layers.items() if n != "head"}, bits, size),
+         lambda layers, bits, size: file_bytes.answer({n: o for n, o in layers.items() if n != "head"}, bits, size)),
+    "counting ends at the second name of a tensor: what comes after it is left out. Go on with the next":
+        _until_a_second_name,
+    "a tensor is compared with the one just before it; its second name may come much later":
+        _neighbors,
+    "only the table counts once; any tensor may come under two names":
+        _only_the_table,
     "the scales are left out: 2 bytes for each group":
         _file(scales=lambda rows, n, size: 0),
     "a scale counts one byte here; it has two":
@@ -329,6 +397,7 @@ def _plans():
     yield {"a": 2, "b": 7}, {"a": 1.0, "b": 4365.9}, {"a": 10, "b": 10}, 30
     yield {"a": 2, "b": 7}, {"a": 1.0, "b": 4365.9}, {"a": 10, "b": 9}, 30
     yield {"a": 4, "b": 4}, {"a": 2.0, "b": 1.0}, {"a": 10, "b": 30}, 30
+    yield {"a": 2, "b": 6}, {"a": 1.0, "b": 1700.0}, {"a": 10, "b": 10}, 75
     yield {"a": 2, "b": 7}, {"a": 1.0, "b": 43.0}, {"a": 10, "b": 9}, 30
     for n in (4, 6):
         names = "abcdef"[:n]
@@ -341,7 +410,8 @@ def _plans():
 @exercise(
     "quantization.next_bit",
     title="One bit more",
-    prompt="Which matrix gains most from one bit more, for each bit that it costs?",
+    prompt="Which matrix gains most from one bit more, for each bit that it costs? Only say which: `bits` stay as they "
+    "are.",
     hints=(
         "The harm at b bits is harm[name] * (3 / (2 ** (b - 1) - 1)) ** 2. What does it lose from bits[name] to "
         "bits[name] + 1?",
@@ -394,9 +464,17 @@ next_bit.plant({
         (_next(lambda h, b, n: _law(h, b) / n), _next(lambda h, b, n: _law(h, b))),
     "the harm falls with the square of the scale; here it falls with the scale":
         _next(lambda h, b, n: (h * 3 / (2 ** (b - 1) - 1) - h * 3 / (2**b - 1)) / n),
-    "from 3 bits to b the scale shrinks from 1/3 to 1/(2^(b−1) − 1), not by a half for each bit: with 2 bits that "
-    "makes a difference":
-        _next(lambda h, b, n: (h * 4.0 ** (3 - b) - h * 4.0 ** (2 - b)) / n),
+    "here the scale falls by about a half for each bit. It goes with 1/(2^(b−1) − 1): from 2 bits to 3 it falls to a "
+    "third":
+        (_next(lambda h, b, n: (h * 4.0 ** (3 - b) - h * 4.0 ** (2 - b)) / n),
+         _next(lambda h, b, n: (_law(h, b + 1) - _law(h, b + 2)) / n)),
+    "a bit more costs sizes[name] bits, not all bits of the matrix":
+        (_next(fits=lambda b, n, left: b < 8 and n * (b + 1) <= left),
+         _next(fits=lambda b, n, left: b < 8 and n * b <= left),
+         _next(lambda h, b, n: (_law(h, b) - _law(h, b + 1)) / (n * (b + 1))),
+         _next(lambda h, b, n: (_law(h, b) - _law(h, b + 1)) / (n * b))),
+    "a share of the harm is compared; asked is how much of it goes, a difference":
+        _next(lambda h, b, n: _law(h, b) / _law(h, b + 1) / n),
     "a matrix that has 8 bits already gets one more":
         _next(fits=lambda b, n, left: n <= left),
     "what is left is not looked at: the matrix must fit":
@@ -492,9 +570,21 @@ def _moving(batches):
     return min(low, 0.0), max(high, 0.0)
 
 
+def _moving_from_zero(batches):
+    low = high = 0.0
+    for batch in batches:
+        low = 0.9 * low + 0.1 * min(0.0, batch.min().item())
+        high = 0.9 * high + 0.1 * max(0.0, batch.max().item())
+    return low, high
+
+
+def _mean_with_zeros(batches):
+    return _mean([min(0.0, b.min().item()) for b in batches]), _mean([max(0.0, b.max().item()) for b in batches])
+
+
 calibrate.plant({
     "the ends of the batches are averaged: wider ones among them are cut off. Take the smallest and the largest":
-        (_with_zero(_mean, _mean), _of(_mean, _mean), _moving),
+        (_with_zero(_mean, _mean), _of(_mean, _mean), _mean_with_zeros, _moving, _moving_from_zero),
     "0 is not in the range: where all inputs lie on one side, 0 has no mark":
         _of(min, max),
     "only the first batch is looked at":
