@@ -31,7 +31,7 @@ from . import Row
 WIDTH, LAYERS = 2816, 8  # 63 million weights: 254 MB in float32, 34 MB in 4 bits
 TOKENS = (1, 256)
 REPEATS = 5
-PATIENCE = 3.0  # seconds: a pass that would take longer, by a substitute for a missing kernel, is not measured
+PATIENCE = 2.0  # seconds: a pass that would take longer, by a substitute for a missing kernel, is not measured
 USUAL = "float32"
 
 
