@@ -103,9 +103,10 @@ def nbytes(layers: Iterable[nn.Module]) -> int:
 def through(layers: Sequence[nn.Module], x: Tensor) -> float:
     """Seconds of a pass of x (T, width) through layers, one after the other.
 
-    With one thread it is that thread's processor time, so that what else the machine does counts less.
+    With one thread, on Linux, it is that thread's processor time, so that what else the machine does counts less.
+    Elsewhere that clock is coarse (Windows), or libraries have threads of their own (macOS).
     """
-    alone = torch.get_num_threads() == 1 and sys.platform != "win32"  # there that clock ticks 64 times a second
+    alone = torch.get_num_threads() == 1 and sys.platform == "linux"
     clock = time.thread_time if alone else time.perf_counter
     start = clock()
     for layer in layers:
