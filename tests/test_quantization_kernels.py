@@ -156,6 +156,7 @@ def test_layers_take_any_shape_and_keep_the_dtype(layer):
     for dtype in (torch.float64, torch.bfloat16, torch.float16):
         assert ours(x.to(dtype)).dtype == dtype
     assert ours(x[:0]).shape == (0, 5, 32)
+    assert torch.equal(torch.nn.Sequential(ours).half()(x), out)  # what the kernel reads keeps its dtype
     with pytest.raises(ValueError, match=r"expected x of shape \(..., 64\), got \(2, 63\)"):
         ours(x[0, :2, :63])
 
