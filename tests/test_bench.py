@@ -193,7 +193,7 @@ def test_the_table_has_a_line_for_each_pass():
     one = quantization.Pass("float32", 1, 1000, 4000, 0.001, 1.0, 1.0)
     other = quantization.Pass("int8 dynamic", 1, 1000, 1000, 0.0005, 2.0, 4.0)
     lines = quantization.table([one, other]).splitlines()
-    assert len(lines) == 3 and "4.00×" in lines[2] and "2.00×" in lines[2] and " 0.5 " in lines[2]
+    assert len(lines) == 3 and "4.00×" in lines[2] and "2.00×" in lines[2] and " 0.50 " in lines[2]
 
 
 def test_threads_are_as_before_after_a_measurement():

@@ -1,13 +1,14 @@
 """Quantized layers on PyTorch's integer kernels: bytes that a pass reads, and the time it takes, against float32.
 
-With one token each weight is read for one multiplication: reading takes much of the time, and fewer bytes are less time,
-though seldom as much less, since codes also have to be unpacked. With many tokens arithmetic takes the time. There a
-weight-only layer, which unpacks its codes and multiplies in bfloat16, can lose against a layer of plain bfloat16, and
-one that multiplies codes with codes wins.
+With one token each weight is read for one multiplication: reading takes much of the time, and fewer bytes are less
+time, though seldom as much less, since codes also have to be unpacked. With many tokens arithmetic takes the time.
+There a weight-only layer, which unpacks its codes and multiplies in bfloat16, can lose against a layer of plain
+bfloat16, and one that multiplies codes with codes wins.
 
 The weights are a stack of square layers, and no cache holds them: kinds of layers take turns, so what one has read is
-pushed out by what the others read before its next turn, 500 MB at the usual size. Small layers, or one kind alone, would be
-timed in the cache: `measure((1,), width=1024, n_layers=1)` shows what is left without reading from memory.
+pushed out by what the others read before its next turn, 500 MB at the usual size (`last_level_cache` says whether that
+is enough). Small layers would be timed in the cache: `measure((1,), width=1024, n_layers=1)` shows the time that is
+left without reading from memory.
 """
 
 from __future__ import annotations
@@ -170,7 +171,7 @@ def table(rows: Iterable[Pass]) -> str:
             lines.append(f"{row.n_tokens:>6} {row.kind:<17} not here: {row.why}")
             continue
         figures = (
-            f"{row.bytes_read / 1e6:>8.0f} {row.fewer_bytes:>6.2f}× {1000 * row.seconds:>8.1f} {row.speedup:>6.2f}×"
+            f"{row.bytes_read / 1e6:>8.0f} {row.fewer_bytes:>6.2f}× {1000 * row.seconds:>8.2f} {row.speedup:>6.2f}×"
         )
         rates = f"{row.read_per_second / 1e9:>6.1f} {row.operations_per_second / 1e9:>6.0f}"
         lines.append(f"{row.n_tokens:>6} {row.kind:<17} {figures} {rates}")
