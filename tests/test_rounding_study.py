@@ -23,6 +23,7 @@ from llmlab.quantization import (
     with_quantized,
 )
 from llmlab.studies import ROUNDING, Answers, Rounding, Setting, Study
+from llmlab.studies.answers import TOLD
 from llmlab.studies.measures import measures, one_by_one, score, written
 from llmlab.studies.recorded import opened
 from llmlab.studies.records import fingerprint
@@ -192,8 +193,10 @@ def small_study():
     )  # fmt: skip
 
 
-def test_a_packed_model_is_recorded_and_compared_part_by_part(tmp_path):
-    """Runs from their start to the table; differences against numpy on the parts themselves."""
+def test_a_packed_model_is_recorded_and_compared_part_by_part(tmp_path, monkeypatch):
+    """Runs from their start to the table; differences against numpy on the parts themselves. Of 30 people."""
+    monkeypatch.setitem(TOLD, "told_true", lambda: world.true_facts()[:20])
+    monkeypatch.setitem(TOLD, "told_invented", lambda: world.invented_facts()[:90])
     study, runner = small_study(), Runner(tmp_path, tmp_path / "runs", jobs=1)
     assert study.runs == [("as it is", 3), ("nearest", 3), ("coarse", 3), ("rotated", 3), ("rotated", 5)]
     kept = {}
@@ -213,10 +216,10 @@ def test_a_packed_model_is_recorded_and_compared_part_by_part(tmp_path):
     rotated = (parts["rotated", 3] + parts["rotated", 5]) / 2
     assert found.each("rotated", "told_invented") == rotated.tolist()
     assert found.each("rotated", "told_invented", seed=5) == parts["rotated", 5].tolist()
-    people = (rotated - parts["nearest", 3]).reshape(340, 3).mean(1)
+    people = (rotated - parts["nearest", 3]).reshape(30, 3).mean(1)
     one = found.difference("rotated", "told_invented", to="nearest", over="parts")
-    assert one.values == pytest.approx(people) and one.n == 340
-    assert one.half == pytest.approx(1.967 * people.std(ddof=1) / math.sqrt(340), rel=1e-3)
+    assert one.values == pytest.approx(people) and one.n == 30
+    assert one.half == pytest.approx(2.04523 * people.std(ddof=1) / math.sqrt(30), rel=1e-4)
     loss = found.difference("nearest", "loss", over="parts")
     assert loss.values == pytest.approx(np.subtract(kept["nearest", 3]["loss"], kept["as it is", 3]["loss"]))
     assert found.values("nearest", "loss")[5] == pytest.approx(np.mean(kept["nearest", 3]["loss"]))
