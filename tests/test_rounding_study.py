@@ -220,6 +220,13 @@ def test_a_packed_model_is_recorded_and_compared_part_by_part(tmp_path, monkeypa
     one = found.difference("rotated", "told_invented", to="nearest", over="parts")
     assert one.values == pytest.approx(people) and one.n == 30
     assert one.half == pytest.approx(2.04523 * people.std(ddof=1) / math.sqrt(30), rel=1e-4)
+    both = found.difference("rotated", "told_invented", to="nearest", over="both")
+    draws = found.difference("rotated", "told_invented", to="nearest")
+    assert (both.values, both.n) == (one.values, 30) and draws.n == 2
+    assert both.half == pytest.approx(math.sqrt(one.half**2 + draws.half**2)) and both.half > one.half
+    assert both.high - both.low == pytest.approx(2 * both.half)
+    alone = [found.difference("coarse", "loss", to="nearest", over=over) for over in ("parts", "both")]
+    assert alone[0] == alone[1]  # where nothing is drawn there is no more to it
     loss = found.difference("nearest", "loss", over="parts")
     assert loss.values == pytest.approx(np.subtract(kept["nearest", 3]["loss"], kept["as it is", 3]["loss"]))
     assert found.values("nearest", "loss")[5] == pytest.approx(np.mean(kept["nearest", 3]["loss"]))
@@ -238,7 +245,7 @@ def test_a_packed_model_is_recorded_and_compared_part_by_part(tmp_path, monkeypa
         found.each("rotated", "bytes")
     with pytest.raises(ValueError, match="are recorded of 'rotated' with seed 4"):
         found.each("rotated", "loss", seed=4)
-    with pytest.raises(ValueError, match="expected over to be one of seeds, parts; got 'texts'"):
+    with pytest.raises(ValueError, match="expected over to be one of seeds, parts, both; got 'texts'"):
         found.difference("rotated", "loss", over="texts")
 
 
