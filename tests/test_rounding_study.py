@@ -288,8 +288,8 @@ def test_means_of_parts_are_those_of_the_whole():
         assert Mean(tuple(each)).mean == pytest.approx(recorded.mean("GPTQ, 4 bits", measure).mean, abs=1e-9)
 
 
-def test_the_readme_tells_what_is_recorded(data):
-    recorded, text = studies.load("rounding"), (data / "README.md").read_text(encoding="utf-8")
+def test_the_readme_tells_what_is_recorded(repo):
+    recorded, text = studies.load("rounding"), (repo / "data" / "README.md").read_text(encoding="utf-8")
     ways = dict.fromkeys(name.rpartition(", ")[0] for name in ROUNDING.settings if name.endswith("bits"))
     del ways["nearest"]
     for way in ways:
