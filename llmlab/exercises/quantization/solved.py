@@ -317,7 +317,7 @@ def _loops():
     inputs=_loops,
     keeps=("weight", "hessian"),
     difficulty=3,
-    minutes=8,
+    minutes=7,
 )
 def round_row(weight, hessian, highest):
     """weight (n,), hessian (n, n) of its inputs. Codes (n,) from −highest to highest, rounded one after another while
