@@ -6391,3 +6391,179 @@ def test_what_is_said_of_an_answer_on_quantization_is_true(name, right, was, now
     assert was in right
     verdict = judge(*on_quantization(name, right.replace(was, now)))
     assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict
+
+
+# Rounding, solved -----------------------------------------------------------------------------------------------------
+
+OFF = """
+e = weight - rounded
+return float(torch.einsum("oi,ij,oj->", e, hessian, e)) / 2
+"""
+BY_ROWS = """
+total = 0
+for w, r in zip(weight, rounded):
+    e = (w - r).numpy()
+    total += e @ hessian.numpy() @ e
+return total / 2
+"""
+BEST = """
+import itertools
+best, found = None, None
+low = torch.floor(weight / scale)
+for ups in itertools.product([0, 1], repeat=len(weight)):
+    codes = low + torch.tensor(ups)
+    error = ((inputs @ (weight - codes * scale)) ** 2).sum().item()
+    if best is None or error < best:
+        best, found = error, codes
+return found
+"""
+BY_BITS = """
+n = len(weight)
+H = inputs.T @ inputs
+ups = (torch.arange(2 ** n)[:, None] >> torch.arange(n)) & 1
+codes = (weight / scale).floor() + ups
+e = weight - codes * scale
+return codes[torch.einsum("ki,ij,kj->k", e, H, e).argmin()]
+"""
+MOVE = """
+inverse = torch.linalg.inv(hessian)
+factor = (weight[column] - q) / inverse[column, column]
+new = weight.clone()
+for i in range(len(weight)):
+    new[i] -= factor * inverse[i, column]
+return new
+"""
+SOLVE = """
+free = [i for i in range(len(weight)) if i != column]
+new = weight.clone()
+new[column] = q
+if free:
+    H = hessian[free][:, free]
+    new[free] += torch.linalg.solve(H, hessian[free, column]) * (weight[column] - q)
+return new
+"""
+LOOP = """
+scale = weight.abs().max() / highest
+w, done = weight.clone(), []
+for j in range(len(w)):
+    code = torch.round(w[j] / scale).clamp(-highest, highest)
+    done.append(code)
+    inverse = torch.inverse(hessian[j:, j:])
+    w[j:] -= (w[j] - code * scale) / inverse[0, 0] * inverse[0]
+return torch.stack(done), scale
+"""
+FACTOR = """
+U = torch.linalg.cholesky(torch.linalg.inv(hessian), upper=True)
+scale = weight.abs().amax() / highest
+w, codes = weight.clone(), torch.zeros(len(weight), dtype=torch.int8)
+for j in range(len(w)):
+    codes[j] = (w[j] / scale).round().clamp(-highest, highest).to(torch.int8)
+    w[j:] -= (w[j] - codes[j] * scale) / U[j, j] * U[j, j:]
+return codes, scale.item()
+"""
+THROUGH = """
+codes = torch.round(x / scale)
+inside = (codes >= -highest) & (codes <= highest)
+return torch.where(inside, gradient, torch.zeros_like(gradient))
+"""
+
+SOLVED_RIGHT = [
+    ("output_error", OFF),
+    ("output_error", BY_ROWS),
+    ("output_error", "e = weight - rounded\nreturn torch.trace(e @ hessian @ e.T) / 2"),
+    ("output_error", "e = (rounded - weight).float()\nreturn (e @ (hessian.float() / 2) * e).sum()"),
+    ("output_error", "from llmlab import quantization\nreturn quantization.output_error(weight, rounded, hessian)"),
+    ("best_rounding", BEST),
+    ("best_rounding", BY_BITS),
+    ("best_rounding", BEST.replace("found = error, codes", "found = error, codes.int()")),
+    ("best_rounding", BEST.replace("return found", "return found.tolist()")),
+    ("best_rounding", BEST.replace("low = torch.floor(weight / scale)", "low = torch.ceil(weight / scale) - 1")),
+    ("compensate", MOVE),
+    ("compensate", SOLVE),
+    ("compensate", MOVE.replace("linalg.inv(hessian)", "cholesky_inverse(torch.linalg.cholesky(hessian))")),
+    ("compensate", "u = torch.zeros_like(weight)\nu[column] = 1\nd = torch.linalg.solve(hessian, u)\n"
+     "return weight + d * (q - weight[column]) / d[column]"),
+    ("compensate", "import numpy as np\nw, h = weight.numpy().copy(), np.linalg.inv(hessian.numpy())\n"
+     "return w - (w[column] - q) / h[column, column] * h[column]"),
+    ("fresh_scale", LOOP),
+    ("fresh_scale", FACTOR),
+    ("fresh_scale", LOOP.replace("torch.stack(done), scale", "[int(c) for c in done], float(scale)")),
+    ("fresh_scale", LOOP.replace("w[j:] -=", "w[j:] = w[j:] -")),
+    ("fresh_scale", LOOP.replace("inverse[0]\n", "inverse[:, 0]\n").replace("torch.inverse", "torch.linalg.pinv")),
+    ("straight_through", THROUGH),
+    ("straight_through", "return gradient * ((x / scale).round().abs() <= highest).float()"),
+    ("straight_through", "c = (x / scale).round()\nreturn gradient * (c == c.clamp(-highest, highest))"),
+    ("straight_through", "new = gradient.clone()\nnew[(x / scale).round().abs() > highest] = 0\nreturn new"),
+    ("straight_through", "x = x.clone().requires_grad_()\n"
+     "y = torch.fake_quantize_per_tensor_affine(x, scale, 0, -highest, highest)\n"
+     "return torch.autograd.grad(y, x, gradient)[0]"),
+]  # fmt: skip
+SOLVED_WRONG = [
+    ("output_error", OFF, " / 2", "", "so halve"),
+    ("output_error", OFF, " / 2", " / 4", ""),
+    ("output_error", OFF, "e, hessian, e", "e, torch.eye(len(hessian)).double() * 2, e", "error of the weights"),
+    ("output_error", OFF, "e, hessian, e", "e, torch.diag(hessian.diagonal()), e", "diagonal"),
+    ("output_error", OFF, "weight - rounded", "(weight - rounded).abs()", "signs"),
+    ("output_error", OFF, "weight - rounded", "rounded", "not of the difference"),
+    ("output_error", OFF, '"oi,ij,oj->"', '"oi,ij,pj->"', "all pairs of rows"),
+    ("output_error", OFF, "e = weight - rounded", "e = (weight - rounded)[:1]", "first row"),
+    ("output_error", OFF, " / 2", " / 2 / len(weight)", "number of outputs"),
+    ("output_error", BY_ROWS, "total / 2", "(total / 2) ** 0.5", "root"),
+    ("best_rounding", BEST, "torch.floor(weight / scale)", "torch.trunc(weight / scale)", "toward 0"),
+    ("best_rounding", BEST, "error < best", "error > best", "worst"),
+    ("best_rounding", BEST, "return found", "return found * scale", "before the scale"),
+    ("best_rounding", BEST, "return found", "return torch.tensor(best)", "asked are its codes"),
+    ("best_rounding", BEST, "** 2).sum()", ".abs()).sum()", "least squares squares"),
+    ("best_rounding", BEST, "(inputs @ (weight - codes * scale)) ** 2", "inputs @ (weight - codes * scale)", ""),
+    ("best_rounding", BEST, "inputs @ (weight - codes * scale)", "weight - codes * scale", "nearest code"),
+    ("best_rounding", BEST, "weight / scale", "weight", ""),
+    ("best_rounding", BEST, "** 2).sum()", "** 2).amax()", "largest error"),
+    ("best_rounding", BY_BITS, "(weight / scale).floor() + ups", "(weight / scale).round() + ups", ""),
+    ("compensate", MOVE, "-= factor", "+= factor", ""),
+    ("compensate", MOVE, "torch.linalg.inv(hessian)", "hessian", "H itself"),
+    ("compensate", MOVE, " / inverse[column, column]", "", ""),
+    ("compensate", MOVE, "/ inverse[column", "* inverse[column", ""),
+    ("compensate", MOVE, "range(len(weight))", "range(column, len(weight))", "only later columns"),
+    ("compensate", MOVE, "range(len(weight))", "[column]", "make up for nothing"),
+    ("compensate", MOVE, "weight.clone()", "weight", "is changed"),
+    ("compensate", MOVE, "return new", "return new - weight", "that is the move"),
+    ("compensate", SOLVE, "H = hessian[free][:, free]", "H = torch.diag(hessian.diagonal()[free])", "together they do"),
+    ("compensate", SOLVE, "* (weight[column] - q)", "* (q - weight[column])", "wrong way"),
+    ("fresh_scale", LOOP, "for j in range(len(w)):", "for j in range(len(w)):\n    scale = w.abs().max() / highest",
+     "made anew in each step"),
+    ("fresh_scale", LOOP, "for j in range(len(w)):", "for j in range(len(w)):\n    scale = w[j:].abs().max() / highest",
+     "still free"),
+    ("fresh_scale", LOOP, "torch.stack(done), scale", "torch.stack(done), w.abs().max() / highest", "which may reach"),
+    ("fresh_scale", LOOP, ".clamp(-highest, highest)", "", "not clamped"),
+    ("fresh_scale", LOOP, "torch.round(", "torch.floor(", "rounded down"),
+    ("fresh_scale", LOOP, "-= (w[j]", "+= (w[j]", "wrong way"),
+    ("fresh_scale", LOOP, "torch.inverse(hessian[j:, j:])", "torch.inverse(hessian)[j:, j:]", "one inverse"),
+    ("fresh_scale", LOOP, "torch.inverse(hessian[j:, j:])", "hessian[j:, j:]", "H itself"),
+    ("fresh_scale", LOOP, "torch.stack(done), scale", "torch.stack(done) * scale, scale", "asked are codes"),
+    ("fresh_scale", LOOP, "weight.abs().max()", "weight.max()", "largest size"),
+    ("straight_through", THROUGH, "(codes >= -highest) & ", "", "too small"),
+    ("straight_through", THROUGH, " & (codes <= highest)", "", "too large"),
+    ("straight_through", THROUGH, "gradient, torch.zeros_like(gradient))", "0.0, gradient)", "other way around"),
+    ("straight_through", THROUGH, "torch.round(x / scale)", "x", "highest times the scale"),
+    ("straight_through", THROUGH, "torch.round(x / scale)", "x / scale", "half a scale"),
+    ("straight_through", THROUGH, "torch.round(x / scale)", "torch.round(x)", "divided by nothing"),
+    ("straight_through", THROUGH, ">= -highest) & (codes <= highest", "> -highest) & (codes < highest", "last code"),
+    ("straight_through", THROUGH, "gradient, torch", "gradient / scale, torch", "divided by the scale"),
+    ("straight_through", THROUGH, "return torch.where(inside, gradient, torch.zeros_like(gradient))", "return inside",
+     "asked is the gradient"),
+    ("straight_through", THROUGH, "gradient, torch.zeros_like(gradient)", "gradient, gradient", "stays the same"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "body"), SOLVED_RIGHT)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_right_answer_on_rounding_solved_passes(name, body, seed):
+    verdict = judge(*on_quantization(name, body), seed=seed)
+    assert verdict.status == "right", verdict
+
+
+@pytest.mark.parametrize(("name", "right", "was", "now", "said"), SOLVED_WRONG)
+def test_what_is_said_of_an_answer_on_rounding_solved_is_true(name, right, was, now, said):
+    assert was in right
+    verdict = judge(*on_quantization(name, right.replace(was, now)))
+    assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict

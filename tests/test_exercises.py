@@ -388,6 +388,47 @@ def range_of_all_at_once(batches):
     return sorted(numbers)[0], sorted(numbers)[-1]
 
 
+def error_input_by_input(weight, rounded, hessian):
+    """Inputs that have this H: the columns of its square root."""
+    values, vectors = np.linalg.eigh(hessian.numpy() / 2)
+    inputs = np.sqrt(values.clip(0)) * vectors  # (n, n)
+    return sum(float((one @ x) ** 2) for one in (weight - rounded).numpy() for x in inputs.T)
+
+
+def best_of_a_list(weight, scale, inputs):
+    """Every way up and down in Python's own loops, with the outputs of each."""
+    wanted = inputs.numpy() @ weight.numpy()
+    ways = itertools.product(*[(math.floor(w / scale), math.floor(w / scale) + 1) for w in weight.tolist()])
+    return torch.tensor(min(ways, key=lambda way: np.linalg.norm(inputs.numpy() @ (np.array(way) * scale) - wanted)))
+
+
+def compensated_by_lstsq(weight, hessian, column, q):
+    """Least squares for inputs that have this H: the transposed Cholesky factor's rows."""
+    x = torch.linalg.cholesky(hessian / 2, upper=True)  # (n, n)
+    free = [n for n in range(len(weight)) if n != column]
+    missing = x @ weight - x[:, column] * q
+    new = torch.full_like(weight, q)
+    new[free] = torch.linalg.lstsq(x[:, free], missing[:, None]).solution[:, 0]
+    return new
+
+
+def row_solved_again(weight, hessian, highest):
+    """Each column rounded to nearest, and the least squares of all that are left solved again from the start."""
+    x = torch.linalg.cholesky(hessian / 2, upper=True)  # (n, n)
+    scale, now, codes = weight.abs().max() / highest, weight, []
+    for n in range(len(weight)):
+        codes.append(float((now[0] / scale).round().clamp(-highest, highest)))
+        missing = x @ weight - x[:, : n + 1] @ (torch.tensor(codes, dtype=weight.dtype) * scale)
+        now = torch.linalg.lstsq(x[:, n + 1 :], missing[:, None]).solution[:, 0] if n + 1 < len(weight) else None
+    return torch.tensor(codes), scale
+
+
+def gradient_by_fake_quantize(gradient, x, scale, highest):
+    leaf = x.clone().requires_grad_()
+    torch.fake_quantize_per_tensor_affine(leaf, scale, 0, -highest, highest).backward(gradient)
+    return leaf.grad
+
+
 def codes_by_fake_quantize(x, scale, zero_point):
     """PyTorch's own numbers on the marks, counted from the lowest one."""
     near = torch.fake_quantize_per_tensor_affine(x, scale, zero_point, -128, 127)
@@ -1204,6 +1245,11 @@ OTHERS = {
     "quantization.file_bytes": bytes_by_packing,
     "quantization.next_bit": next_in_exact_fractions,
     "quantization.calibrate": range_of_all_at_once,
+    "quantization.output_error": error_input_by_input,
+    "quantization.best_rounding": best_of_a_list,
+    "quantization.compensate": compensated_by_lstsq,
+    "quantization.fresh_scale": row_solved_again,
+    "quantization.straight_through": gradient_by_fake_quantize,
     "training.shift": shifted_token_by_token,
     "training.counted": counted_by_pytorch,
     "training.perplexity": perplexity_as_a_root,

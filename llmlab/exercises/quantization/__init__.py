@@ -1,7 +1,7 @@
 """Exercises, questions and predictions of the chapter on quantization, a module for each of its notebooks."""
 
-from . import forgetting, numbers
+from . import forgetting, numbers, solved
 
-EXERCISES = (*numbers.EXERCISES, *forgetting.EXERCISES)
-PREDICTIONS = (*numbers.PREDICTIONS, *forgetting.PREDICTIONS)
-QUESTIONS = (*numbers.QUESTIONS, *forgetting.QUESTIONS)
+EXERCISES = (*numbers.EXERCISES, *forgetting.EXERCISES, *solved.EXERCISES)
+PREDICTIONS = (*numbers.PREDICTIONS, *forgetting.PREDICTIONS, *solved.PREDICTIONS)
+QUESTIONS = (*numbers.QUESTIONS, *forgetting.QUESTIONS, *solved.QUESTIONS)
