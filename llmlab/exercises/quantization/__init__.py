@@ -1,7 +1,7 @@
 """Exercises, questions and predictions of the chapter on quantization, a module for each of its notebooks."""
 
-from . import forgetting, numbers
+from . import fast, forgetting, numbers
 
-EXERCISES = (*numbers.EXERCISES, *forgetting.EXERCISES)
-PREDICTIONS = (*numbers.PREDICTIONS, *forgetting.PREDICTIONS)
-QUESTIONS = (*numbers.QUESTIONS, *forgetting.QUESTIONS)
+EXERCISES = (*numbers.EXERCISES, *forgetting.EXERCISES, *fast.EXERCISES)
+PREDICTIONS = (*numbers.PREDICTIONS, *forgetting.PREDICTIONS, *fast.PREDICTIONS)
+QUESTIONS = (*numbers.QUESTIONS, *forgetting.QUESTIONS, *fast.QUESTIONS)
