@@ -48,6 +48,13 @@ EVERY = TINY | {
     "mla": TINY_MLA
 }  # with a model whose attention keeps latents, of which not all parts of the package know
 
+# As published in QLoRA's appendix E.
+PUBLISHED_NF4 = (
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+    -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+)  # fmt: skip
+
 
 def randomize(model: nn.Module, *, std: float = 0.2, seed: int = 0) -> nn.Module:
     """Draw every parameter from a normal distribution, biases and norms included."""

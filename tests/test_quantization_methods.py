@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 import torch
-from models import TINY, random_model, random_tokens, relative
+from models import PUBLISHED_NF4, TINY, random_model, random_tokens, relative
 from torch import nn
 
 from llmlab.config import ModelConfig
@@ -44,12 +44,6 @@ from llmlab.quantization import (
 from llmlab.quantization.gptq import inverse_factor
 from llmlab.training import Batch, Trainer, TrainingConfig, batch_loss, batches
 
-# As published in QLoRA's appendix E.
-PUBLISHED_NF4 = (
-    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
-    -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
-    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
-)  # fmt: skip
 TURNED = {name: each for name, each in TINY.items() if each.norm == "rmsnorm" and each.position != "sinusoidal"}
 TURNED["biased"] = ModelConfig(97, 32, 2, 4, position="learned", ffn="gelu", bias="all")
 

@@ -1,16 +1,18 @@
 """Models whose weights are packed: the same function as their dequantized copy, and as many bytes as are counted."""
 
 import copy
+import dataclasses
 import json
 
 import pytest
 import torch
 import torch.nn.functional as F
-from models import EVERY, random_model, random_tokens, relative
+from models import EVERY, PUBLISHED_NF4, random_model, random_tokens, relative
 from torch import nn
 
 from llmlab import checkpoint, load_model, trace
 from llmlab.cli import main
+from llmlab.cli.quantize import METHODS
 from llmlab.config import ModelConfig
 from llmlab.generate import generate, generate_batch
 from llmlab.kv_cache import KVCache
@@ -32,6 +34,7 @@ from llmlab.quantization import (
     quantize_activations,
     quantize_by_gptq,
     quantize_model,
+    quantize_to_levels,
     save,
     scale_by_awq,
     with_quantized,
@@ -434,6 +437,89 @@ def test_the_command_rounds_by_other_methods(tmp_path, capsys):
         capsys.readouterr()
         assert main(["quantize", path, "--method", wrong, "--text", str(text), "--out", str(out)]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_the_command_rounds_to_the_levels_of_nf4(tmp_path, capsys):
+    """Against the nearest of the published levels, by a table of all distances; the tied table too, unless named."""
+    model = random_model(EVERY["llama"])
+    checkpoint.save(model, tmp_path / "model.safetensors")
+    path, out = str(tmp_path / "model.safetensors"), tmp_path / "out"
+    assert main(["quantize", path, "--method", "nf4", "--out", str(out)]) == 0
+    assert "22 matrices that are quantized" in capsys.readouterr().out  # 7 in each of 3 layers, and one table
+    small, tokens = load(out / "model.safetensors"), random_tokens(model.config, 2, 9)
+    by_hand = copy.deepcopy(model)
+    with torch.inference_mode():
+        for name, weight in matrices(by_hand).items():
+            packed = small.get_submodule(name).packed
+            assert (packed.bits, packed.group_size, packed.scale.dtype) == (4, 64, torch.float16)
+            rows = []
+            for row in weight.detach().tolist():  # at most 88 numbers: two groups, of which the second is short
+                for first in range(0, len(row), 64):
+                    group = row[first : first + 64]
+                    scale = packed.scale[len(rows) // -(-len(row) // 64), first // 64].item()
+                    assert max(map(abs, group)) <= scale <= max(map(abs, group)) * 1.001
+                    rows.append([min(PUBLISHED_NF4, key=lambda level: abs(x / scale - level)) * scale for x in group])
+            weight.copy_(torch.tensor([x for group in rows for x in group]).view_as(weight))
+        assert relative(small(tokens), by_hand(tokens)) < 1e-5
+    assert main(["generate", "--model", str(out / "model.safetensors"), "x", "--max-new-tokens", "1"]) == 1
+    assert "tokenizer" in capsys.readouterr().err
+
+    mixed = ["--bits", "4", "--bits", "embedding=8", "--skip", "blocks.2.*", "--group-size", "16"]
+    assert main(["quantize", path, "--method", "nf4", *mixed, "--out", str(out)]) == 0
+    small = load(out / "model.safetensors")
+    rounded = quantize(model.embedding.weight, 8, group_size=16, scale_dtype=torch.float16)
+    assert torch.equal(small.embedding.packed.codes, quantize_model(model, 8, group_size=16).embedding.packed.codes)
+    assert torch.equal(small.embedding.packed.quantized().dequantize(), rounded.dequantize())
+    assert small.blocks[0].ffn.up.packed.levels is not None and small.blocks[0].ffn.up.packed.group_size == 16
+    assert torch.equal(small.blocks[2].ffn.up.weight, model.blocks[2].ffn.up.weight)
+    for wrong, said in (
+        (["--asymmetric"], "have no zero point: leave out --asymmetric"),
+        (["--bits", "3"], "nf4 is made for 4 bits, and --bits gives no matrix 4"),
+        (["--bits", "embedding=8"], "nf4 is made for 4 bits, and --bits gives no matrix 4"),
+        (["--text", path], "nf4 reads no text: leave out --text, or choose --method gptq or awq"),
+    ):
+        assert main(["quantize", path, "--method", "nf4", *wrong, "--out", str(tmp_path / "no")]) == 1
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", EVERY)
+def test_the_command_takes_every_kind_of_model_by_every_method(family, method, tmp_path, capsys):
+    """The file opens as what the package's own functions make of the model and of the same text."""
+    tokenizer = BPETokenizer.train(["one two three one two"], 256 + 2, special_tokens=("<s>", "</s>"))
+    tokenizer.save(tmp_path / "tokenizer.json")
+    model = random_model(dataclasses.replace(EVERY[family], vocab_size=258))
+    checkpoint.save(model, tmp_path / "model.safetensors")
+    text, out = tmp_path / "text.txt", tmp_path / "out"
+    text.write_text("three two one " * 40)
+    n_tokens = min(256, model.config.max_seq_len)
+    reading = torch.tensor(tokenizer.encode(text.read_text()))
+    reading = reading[: len(reading) // n_tokens * n_tokens].view(-1, n_tokens).split(8)[:2]
+    made = {
+        "nearest": lambda: quantize_model(model, 4, group_size=16),
+        "gptq": lambda: quantize_by_gptq(model, reading, 4, group_size=16),
+        "awq": lambda: quantize_model(scale_by_awq(model, reading, 4, group_size=16)[0], 4, group_size=16),
+        "nf4": lambda: quantize_to_levels(model, group_size=16),
+    }
+    more = ["--text", str(text)] if method in ("gptq", "awq") else []
+    arguments = [str(tmp_path / "model.safetensors"), "--method", method, "--group-size", "16", *more]
+    assert main(["quantize", *arguments, "--out", str(out)]) == 0
+    assert "matrices that are quantized" in capsys.readouterr().out
+    again, tokens = load(out / "model.safetensors"), random_tokens(model.config, 2, 9)
+    with torch.inference_mode():
+        assert torch.equal(again(tokens), made[method]()(tokens))
+        assert 0 < relative(again(tokens), model(tokens)) < 1
+    arguments = ["--model", str(out / "model.safetensors"), "--max-new-tokens", "2", "--temperature", "0"]
+    assert main(["generate", "two one", *arguments]) == 0
+
+
+def test_what_the_command_rounds_to_nf4_speaks(tmp_path, capsys):
+    assert main(["quantize", "--method", "nf4", "--out", str(tmp_path)]) == 0
+    capsys.readouterr()
+    path = str(tmp_path / "model.safetensors")
+    assert main(["generate", "The capital of France is", "--max-new-tokens", "1", "--model", path]) == 0
+    assert capsys.readouterr().out == "The capital of France is Paris\n"
 
 
 def test_the_header_is_plain_json(tmp_path):

@@ -1,8 +1,12 @@
 """`llmlab quantize`: write a model in few bits, to a file that is as small as they are.
 
 Each number is rounded to the nearest code, or by GPTQ, for the inputs that layers get on some text; AWQ rescales
-channels before rounding to nearest. The file is opened again before the command ends, and has to be the same model.
-`llmlab generate --model FOLDER/model.safetensors` speaks with it.
+channels before rounding to nearest. NF4 rounds to the nearest of 16 levels that lie as normally distributed numbers do,
+in groups of 64 where no other size is given; it is made for 4 bits, and what gets other bits by name (--method nf4
+--bits 4 --bits embedding=8) is rounded to the nearest code. A table that is tied to the head is a matrix like others,
+in every method; --skip embedding leaves it as it is.
+The file is opened again before the command ends, and has to be the same model. `llmlab generate --model
+FOLDER/model.safetensors` speaks with it.
 """
 
 from __future__ import annotations
@@ -19,7 +23,9 @@ if TYPE_CHECKING:
     from ..training import Batch
     from ..transformer import Transformer
 
-METHODS = ("nearest", "gptq", "awq")
+METHODS = ("nearest", "gptq", "awq", "nf4")
+READ = ("gptq", "awq")  # and need a text for it
+NF4_BITS, NF4_GROUP = 4, 64
 N_BATCHES, ROWS, LONGEST = 2, 8, 256  # what a calibration reads: a few thousand tokens
 
 
@@ -33,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[NAME=]N",
         help='2 to 8, of all matrices or of those named, as in --bits 4 --bits "embedding=8" (4); the last counts',
     )
-    parser.add_argument("--group-size", type=int, metavar="N", help="numbers of a row that share a scale (a whole row)")
+    parser.add_argument(
+        "--group-size", type=int, metavar="N", help="numbers of a row that share a scale (a whole row; nf4: 64)"
+    )
     parser.add_argument("--asymmetric", action="store_true", help="codes with a zero point, for ranges not around 0")
     parser.add_argument("--method", choices=METHODS, default="nearest", help="how numbers are rounded (nearest)")
     parser.add_argument(
@@ -54,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         model_bytes,
         quantize_by_gptq,
         quantize_model,
+        quantize_to_levels,
         save,
         scale_by_awq,
     )
@@ -69,10 +78,21 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = bits_by_name(model, bits, skip=skip)
     settings = {"group_size": arguments.group_size, "symmetric": not arguments.asymmetric, "skip": skip}
     tokenizer = (source.parent if source.is_file() else source) / "tokenizer.json"
+    if arguments.text is not None and arguments.method not in READ:
+        said = "rounding to nearest" if arguments.method == "nearest" else arguments.method
+        raise ValueError(f"{said} reads no text: leave out --text, or choose --method {' or '.join(READ)}")
     if arguments.method == "nearest":
-        if arguments.text is not None:
-            raise ValueError("rounding to nearest reads no text: leave out --text, or choose --method gptq or awq")
         small = quantize_model(model, bits, **settings)
+    elif arguments.method == "nf4":
+        if arguments.asymmetric:
+            raise ValueError("the levels of nf4 lie around 0 and have no zero point: leave out --asymmetric")
+        named = [name for name, n in chosen.items() if n == NF4_BITS]
+        if not named:
+            raise ValueError(f"nf4 is made for {NF4_BITS} bits, and --bits gives no matrix {NF4_BITS}: leave it out")
+        group_size = NF4_GROUP if arguments.group_size is None else arguments.group_size
+        rest = {name: n for name, n in chosen.items() if n != NF4_BITS}
+        small = quantize_model(model, rest, group_size=group_size, skip=()) if rest else model
+        small = quantize_to_levels(small, names=named, group_size=group_size, skip=())
     else:
         reading = list(calibration(model, tokenizer, arguments.text))
         if arguments.method == "gptq":

@@ -4,6 +4,7 @@
 `data/studies/NAME.json`. `studies.load("NAME")` opens that record: tables, paired differences with intervals, a plot.
 """
 
+from .answers import Answers
 from .definitions import (
     DIGITS,
     FAULTS,
@@ -13,6 +14,7 @@ from .definitions import (
     LONGER,
     NOISY,
     POSITIONS,
+    ROUNDING,
     SCALING,
     STUDIES,
     UPTRAINING,
@@ -20,6 +22,7 @@ from .definitions import (
 from .laboratory import Setting
 from .measures import ByPosition, Examination, Longer, UnseenLoss
 from .recorded import Recorded, load
+from .rounding import Rounding
 from .study import Study
 from .watching import Watch
 
@@ -32,13 +35,16 @@ __all__ = [
     "LONGER",
     "NOISY",
     "POSITIONS",
+    "ROUNDING",
     "SCALING",
     "STUDIES",
     "UPTRAINING",
+    "Answers",
     "ByPosition",
     "Examination",
     "Longer",
     "Recorded",
+    "Rounding",
     "Setting",
     "Study",
     "UnseenLoss",

@@ -26,6 +26,7 @@ from ..training import Batch, Trainer, TrainingConfig, WorldBatches, train_token
 from ..transformer import Transformer
 from . import faults
 from .reading import DamagedBatches, over_and_over
+from .rounding import Rounding
 
 MODEL = ModelConfig(vocab_size=4096, d_model=96, n_layers=3, n_heads=8, head_dim=16, d_ff=256, init_std=0.05)
 SHIPPED = ModelConfig(vocab_size=4096, d_model=192, n_layers=6, n_heads=6, n_kv_heads=2, head_dim=32, d_ff=512)
@@ -66,6 +67,9 @@ class Setting:
 
     `noise` is the share of documents that are damaged (`reading.DamagedBatches`). With `repeat` = n, the batches of the
     first n steps are read over and over. `fault` is one of `faults.FAULTS`.
+
+    `rounding`, fields of a `Rounding`, says how the model is quantized when its training ends; what is read for that
+    are the first documents of the run.
     """
 
     model: ModelConfig = MODEL
@@ -80,6 +84,7 @@ class Setting:
     repeat: int = 0
     fault: str = faults.NONE
     convert: str | None = None
+    rounding: Mapping[str, Any] | None = None
 
     def __post_init__(self):
         if self.digits not in DIGITS:
@@ -98,6 +103,7 @@ class Setting:
             raise ValueError(f"expected noise from 0 to 1 and repeat of at least 0, got {self.noise} and {self.repeat}")
         if self.repeat and self.lists_first:
             raise ValueError(f"expected lists_first of 0 with repeat, got {self.lists_first}")
+        _ = self.rounds  # an unknown method raises here
 
     def changed(self, overrides: Mapping[str, Any]) -> Setting:
         """This setting with some fields changed, those of the model and of the training by their own names.
@@ -132,7 +138,7 @@ class Setting:
         training.pop("seed")
         rest = {"mixture": dict(self.mixture), "lists_first": self.lists_first, "digits": self.digits}
         later = {"apart": True, "start": "drawn", "reading": 1}  # left out where usual, so that recorded keys stay
-        later |= {"noise": 0.0, "repeat": 0, "fault": faults.NONE, "convert": None}
+        later |= {"noise": 0.0, "repeat": 0, "fault": faults.NONE, "convert": None, "rounding": None}
         rest |= {name: getattr(self, name) for name, usual in later.items() if getattr(self, name) != usual}
         return {"model": self.model.to_dict(), "training": training, **rest}
 
@@ -201,6 +207,18 @@ class Setting:
             torch.manual_seed(seed)
         kind = faults.trainer_of(self.fault)
         return kind(self.new_model(seed), self.batches(seed), dataclasses.replace(self.training, seed=seed))
+
+    @property
+    def rounds(self) -> Rounding | None:
+        """How the model is quantized when its training ends, if it is."""
+        return None if self.rounding is None else Rounding.of(self.rounding)
+
+    def rounded(self, model: Transformer, seed: int) -> Transformer:
+        """The trained model of the run with this seed, packed; as it is where it is not to be rounded."""
+        if self.rounds is None:
+            return model
+        batches = self.batches(seed)
+        return self.rounds.packed(model, [batches(step) for step in range(self.rounds.n_batches)], seed)
 
     @property
     def n_parameters(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import zlib
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from itertools import islice
 from random import Random
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -259,11 +261,35 @@ def bits_per_byte(model: Transformer, texts: list[str], tokenizer: Any) -> float
     return nats / math.log(2) / sum(len(text.encode()) for text in texts)
 
 
+def written(answers: list[bool]) -> str:
+    """Which answers are right, briefly: how many there are, and a bit for each, in base64."""
+    return f"{len(answers)} {base64.b64encode(np.packbits(answers).tobytes()).decode()}"
+
+
+def one_by_one(value: Any) -> list[float]:
+    """What was measured in parts: 1 or 0 for each written answer, or the loss of each row; [] of what is whole."""
+    if isinstance(value, str):
+        n, _, bits = value.partition(" ")
+        return np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8), count=int(n)).astype(float).tolist()
+    return value if isinstance(value, list) and isinstance(value[0], float) else []
+
+
+def score(value: Any) -> world.Score | None:
+    """Right answers among those asked; None for what is no count."""
+    if isinstance(value, str):
+        answers = one_by_one(value)
+        return world.Score(int(sum(answers)), len(answers))
+    return world.Score(*value[:2]) if isinstance(value, list) and not one_by_one(value) else None
+
+
 def measures(found: Measured) -> dict[str, float]:
     """The figures by name: the share of right answers, and with `NATS` behind the name the surprise."""
     named: dict[str, float] = {}
     for name, value in found.items():
         if value is None:  # what a setting cannot be asked
+            continue
+        if parts := one_by_one(value):
+            named[name] = math.fsum(parts) / len(parts)
             continue
         if not isinstance(value, list):
             named[name] = float(value)

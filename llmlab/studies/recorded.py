@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 
 from .. import data_path, plots, world
 from ..training import Curve
 from . import records, scaling
 from .definitions import STUDIES, numbers_and_tokens
-from .measures import LOSS, NATS, SPREAD, measures
+from .measures import LOSS, NATS, SPREAD, measures, one_by_one, score
 from .running import Run
 from .statistics import LEVEL, Difference, Mean, by_luck, paired
 from .study import Study
+from .tables import Table, difference_cell, mean_cell, said_range
 from .watching import letters, unfolded
 
 Runs = dict[str, dict[int, dict[str, float]]]  # setting → seed → measure → value
 Counts = dict[str, dict[int, dict[str, world.Score]]]
-
-
-class Table:
-    """Rows of text under a head, as text and as Markdown, with a remark below."""
-
-    def __init__(self, head: Sequence[str], rows: Sequence[Sequence[str]], remark: str = ""):
-        self.head, self.rows, self.remark = tuple(head), [tuple(row) for row in rows], remark
-
-    def __repr__(self) -> str:
-        widths = [max(len(line[column]) for line in (self.head, *self.rows)) for column in range(len(self.head))]
-        lines = [
-            "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in (self.head, *self.rows)
-        ]
-        return "\n".join([*lines, *([self.remark] if self.remark else [])])
-
-    def _repr_markdown_(self) -> str:
-        lines = [f"| {' | '.join(line)} |" for line in (self.head, ["---"] * len(self.head), *self.rows)]
-        return "\n".join([*lines, *(["", self.remark] if self.remark else [])])
+Parts = dict[str, dict[int, dict[str, list[float]]]]
+OVER = ("seeds", "parts")
 
 
 @dataclass(frozen=True)
@@ -49,6 +35,7 @@ class Recorded:
     failed: tuple[tuple[str, int, str], ...] = ()
     minutes: float = field(default=0.0)
     counts: Counts = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
 
     @cached_property
     def causes(self) -> dict[str, str]:
@@ -119,59 +106,116 @@ class Recorded:
         """The mean over seeds, with its interval."""
         return Mean(tuple(self.values(setting, measure).values()))
 
-    def difference(self, setting: str, measure: str, *, to: str | None = None) -> Difference:
-        """A setting less another (the study's first one), paired by seed."""
-        to = self.study.reference if to is None else to
-        these, those = self.values(setting, measure), self.values(to, measure)
-        return paired(these, those, setting=setting, to=to, measure=measure)
+    def each(self, setting: str, measure: str, *, seed: int | None = None) -> list[float]:
+        """What was measured in parts, part by part: 1 for each right answer and 0 for a wrong one, or the loss of each
+        row of text. Of one seed, or the mean over seeds. Other settings were asked the same, in the same order.
 
-    def differences(self, measures: Iterable[str] | None = None, *, to: str | None = None) -> list[Difference]:
-        """Every other setting less one, for each measure (all shares of right answers, and what else was measured)."""
+        Raises ValueError for what was measured as a whole only, and for a seed that is not recorded.
+        """
+        found = {one: parts[measure] for one, parts in self.parts.get(setting, {}).items() if measure in parts}
+        if not found or (seed is not None and seed not in found):
+            of = setting if seed is None else f"{setting!r} with seed {seed}"
+            raise ValueError(f"no parts of {measure!r} are recorded of {of}")
+        chosen = list(found.values()) if seed is None else [found[seed]]
+        return [math.fsum(parts) / len(chosen) for parts in zip(*chosen, strict=True)]
+
+    def difference(self, setting: str, measure: str, *, to: str | None = None, over: str = "seeds") -> Difference:
+        """A setting less another (the study's first one), paired by seed, or by the `parts` of what was measured.
+
+        Over seeds the interval says what other draws of a run could have given, over parts what other texts or
+        questions could have: there each part is a mean over seeds, and parts that belong together are one. Settings
+        that draw nothing are run once, and have no interval over seeds.
+        """
         to = self.study.reference if to is None else to
-        others = [setting for setting in self.study.settings if setting != to]
+        if over not in OVER:
+            raise ValueError(f"expected over to be one of {', '.join(OVER)}; got {over!r}")
+        named = {"setting": setting, "to": to, "measure": measure}
+        if over == "parts":
+            size = getattr(self.study.measure, "together", {}).get(measure, 1)
+            pairs = zip(self.each(setting, measure), self.each(to, measure), strict=True)
+            apart = [one - other for one, other in pairs]
+            return Difference(
+                tuple(math.fsum(part) / size for part in zip(*[iter(apart)] * size, strict=True)), **named
+            )
+        these, those = self.values(setting, measure), self.values(to, measure)
+        if self._once(setting) and self._once(to):
+            these = dict(islice(these.items(), 1))
+        return paired(these, those, **named)
+
+    def differences(
+        self,
+        measures: Iterable[str] | None = None,
+        *,
+        to: str | None = None,
+        settings: Iterable[str] | None = None,
+        over: str = "seeds",
+    ) -> list[Difference]:
+        """Every other setting less one, for each measure (all shares of right answers, and what else was measured).
+        `settings`: only these; `over` as of `difference`."""
+        to = self.study.reference if to is None else to
+        others = [setting for setting in settings or self.study.settings if setting != to]
         names = self._chosen(measures)
-        return [self.difference(setting, measure, to=to) for setting in others for measure in names]
+        return [self.difference(setting, measure, to=to, over=over) for setting in others for measure in names]
 
     def _chosen(self, measures: Iterable[str] | None) -> list[str]:
         if measures is not None:
             return [measures] if isinstance(measures, str) else list(measures)
         return [name for name in self.measures if not name.endswith(NATS) and name != SPREAD]
 
-    def table(self, measures: Iterable[str] | None = None) -> Table:
+    def _once(self, setting: str) -> bool:
+        return len(self.study.seeds_of(setting)) == 1 < len(self.study.seeds)
+
+    def table(self, measures: Iterable[str] | None = None, *, settings: Iterable[str] | None = None) -> Table:
         """Settings across, measures down: the mean over seeds and the half width of its 95 % interval."""
-        settings = list(self.study.settings)
+        settings = list(settings or self.study.settings)
         rows = []
         for measure in self._chosen(measures):
-            means = (self.mean(setting, measure) for setting in settings)
-            rows.append([measure, *(f"{one.mean:.3f} ± {one.half:.3f}" if one.n > 1 else "–" for one in means)])
+            means = ((self.mean(setting, measure), self._once(setting)) for setting in settings)
+            rows.append([measure, *(mean_cell(one, once) for one, once in means)])
         return Table(["", *settings], rows, self._remark())
 
-    def compared(self, measures: Iterable[str] | None = None, *, to: str | None = None) -> Table:
+    def compared(
+        self,
+        measures: Iterable[str] | None = None,
+        *,
+        to: str | None = None,
+        settings: Iterable[str] | None = None,
+        over: str = "seeds",
+    ) -> Table:
         """Each other setting less one, measure by measure: the mean of the pairs with half of its 95 % interval where
-        this leaves out 0, and otherwise that no difference was found."""
+        this leaves out 0, and otherwise that no difference was found. Arguments of `differences`."""
         to = self.study.reference if to is None else to
-        names, found = self._chosen(measures), self.differences(measures, to=to)
+        names, found = self._chosen(measures), self.differences(measures, to=to, settings=settings, over=over)
         others = list(dict.fromkeys(one.setting for one in found))
         cells = {(one.setting, one.measure): one for one in found}
-        rows = [[measure, *(_cell(cells[setting, measure]) for setting in others)] for measure in names]
-        said = f"Each less {to}, paired by seed; mean ± half of the {LEVEL:.0%} interval. Of {len(found)} comparisons "
+        rows = [[measure, *(difference_cell(cells[setting, measure]) for setting in others)] for measure in names]
+        pairs = "paired by seed" if over == "seeds" else "paired by what was asked or read"
+        said = f"Each less {to}, {pairs}; mean ± half of the {LEVEL:.0%} interval. Of {len(found)} comparisons "
         return Table(["", *others], rows, f"{said}about {by_luck(found):.2g} would be found to differ by luck alone.")
 
     def _remark(self) -> str:
         seeds = sorted({seed for of_setting in self.runs.values() for seed in of_setting})
         n_runs = sum(seed in self.study.seeds_of(name) for name, of in self.runs.items() for seed in of)
-        said = f"Recorded, not run here: {n_runs} runs, seeds {_range(seeds)}, "
+        said = f"Recorded, not run here: {n_runs} runs, seeds {said_range(seeds)}, "
         said += f"{self.minutes:.0f} minutes on one core in all; mean ± half of the {LEVEL:.0%} interval."
         for setting, seed, reason in self.failed:
             said += f" Failed: {setting}, seed {seed} ({reason})."
         return said
 
-    def plot(self, measures: Sequence[str], *, to: str | None = None) -> plots.Shown:
-        """Differences to one setting, a panel for each measure: every seed as a dot, the mean with its interval."""
+    def plot(
+        self,
+        measures: Sequence[str],
+        *,
+        to: str | None = None,
+        settings: Iterable[str] | None = None,
+        over: str = "seeds",
+    ) -> plots.Shown:
+        """Differences to one setting, a panel for each measure: every seed as a dot, the mean with its interval.
+        Arguments of `differences`; seeds are dots whatever the interval is over."""
         import matplotlib.pyplot as plt
 
         to = self.study.reference if to is None else to
-        others = [setting for setting in self.study.settings if setting != to]
+        others = [setting for setting in settings or self.study.settings if setting != to]
         plots.style()
         figure, axes = plt.subplots(
             1, len(measures), sharey=True, squeeze=False, figsize=(plots.WIDTH, 1.0 + 0.45 * len(others))
@@ -180,9 +224,10 @@ class Recorded:
         for axis, measure in zip(axes[0], measures, strict=True):
             axis.axvline(0, color=plots.COLORS["masked"], linewidth=1)
             for row, setting in enumerate(others):
-                one = self.difference(setting, measure, to=to)
+                one = self.difference(setting, measure, to=to, over=over)
+                dots = self.difference(setting, measure, to=to)
                 color = plots.COLORS["query"] if one.found else plots.COLORS["masked"]
-                axis.plot(one.values, [row + 0.25] * one.n, "o", color=color, markersize=4, markeredgewidth=0)
+                axis.plot(dots.values, [row + 0.25] * dots.n, "o", color=color, markersize=4, markeredgewidth=0)
                 if one.n > 1:
                     axis.plot([one.low, one.high], [row, row], color=color, linewidth=2)
                     axis.plot(one.mean, row, "|", color=color, markersize=12, markeredgewidth=2)
@@ -202,18 +247,6 @@ class Recorded:
         return f"**{self.study.name}**: {self.study.question}\n\n{self.table()._repr_markdown_()}"
 
 
-def _cell(one: Difference) -> str:
-    if one.n < 2:
-        return "–"
-    figures = f"{one.mean:+.3f} ± {one.half:.3f}"
-    return f"{figures} {one.verdict}" if one.found else f"{one.verdict} ({figures})"
-
-
-def _range(seeds: Sequence[int]) -> str:
-    whole = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
-    return f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
-
-
 def load(name: str) -> Recorded:
     """The recorded study of that name, with the shared runs of the laboratory model that it compares with.
 
@@ -229,6 +262,7 @@ def opened(study: Study, folder) -> Recorded:
     files: dict[str, records.Record] = {}
     runs: Runs = {setting: {} for setting in study.settings}
     counts: Counts = {setting: {} for setting in study.settings}
+    parts: Parts = {setting: {} for setting in study.settings}
     failed, minutes = [], 0.0
     for setting, seed in study.runs:
         run = Run.of(study, setting, seed)
@@ -245,10 +279,11 @@ def opened(study: Study, folder) -> Recorded:
         once = study.trains_nothing(setting)  # then every seed ends with the same
         for each in study.seeds if once else (seed,):
             runs[setting][each] = measures(found["measured"])
-            counts[setting][each] = {
-                name: world.Score(*one[:2]) for name, one in found["measured"].items() if isinstance(one, list)
-            }
+            scores = {name: score(one) for name, one in found["measured"].items()}
+            counts[setting][each] = {name: one for name, one in scores.items() if one is not None}
+            apart = {name: one_by_one(one) for name, one in found["measured"].items()}
+            parts[setting][each] = {name: one for name, one in apart.items() if one}
         minutes += (found["seconds"] + found["measuring"]) / 60
     if not any(runs.values()):
         raise FileNotFoundError(f"nothing is recorded of the study {study.name!r}; `llmlab study {study.name}` runs it")
-    return Recorded(study, files.get(study.name, {}), runs, tuple(failed), minutes, counts)
+    return Recorded(study, files.get(study.name, {}), runs, tuple(failed), minutes, counts, parts)

@@ -74,7 +74,8 @@ def versions() -> dict[str, str]:
 
 def fingerprint(setting: Setting, measure: Any = None) -> Record:
     """What this package does with a setting today: the sums of its first and last documents, the losses of its first
-    steps with seed 0, and a checksum of what is asked at the end. It takes a second.
+    steps with seed 0, what its rounding makes of a small model, and a checksum of what is asked at the end. It takes a
+    second.
 
     A change of the package that leaves all of them as they are does not make a record stale; one that shows only later
     in a run, or only in other seeds, is missed.
@@ -85,6 +86,8 @@ def fingerprint(setting: Setting, measure: Any = None) -> Record:
     with contextlib.suppress(FloatingPointError):  # a setting may diverge: its run will tell
         for step in islice(setting.trainer(0), min(PROBED_STEPS, n)):
             losses.append(float(f"{step.loss:.5g}"))
+    if setting.rounds is not None:
+        losses.append(float(f"{setting.rounds.probe:.5g}"))
     asked = {} if measure is None else {"asked": measure.checksum(setting)}
     return {"key": setting.key, "read": read, "losses": losses, **asked}
 

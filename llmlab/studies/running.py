@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from .. import checkpoint
+from .. import checkpoint, quantization
 from ..transformer import Transformer
 from . import records
 from .definitions import LABORATORY
@@ -246,7 +246,7 @@ def trained(
     """The model of a run with what is known of its training, trained from where it was left; None if it was stopped."""
     end, state = folder / "model.safetensors", folder / "state.safetensors"
     if end.exists():
-        return checkpoint.load(end), checkpoint.load_tensors(end)[1]["result"]
+        return quantization.open_model(end), checkpoint.load_tensors(end)[1]["result"]
     trainer = run.setting.trainer(run.seed)
     losses: list[float] = []
     lines: list[dict[str, Any]] = []
@@ -265,13 +265,14 @@ def trained(
             trainer.save(state, losses=losses, seconds=seconds, **({"lines": lines} if lines else {}))
             if not last and stopped():
                 return None
-    seconds = time.perf_counter() - start if losses else 0.0
+    model = run.setting.rounded(trainer.model, run.seed)
+    seconds = time.perf_counter() - start if losses or model is not trainer.model else 0.0
     result = {"seconds": round(float(seconds), 1), "curve": curve(losses)}
     if watch is not None:
         result["watched"] = folded(lines)
-    checkpoint.save(trainer.model, end, result=result)
+    (checkpoint if model is trainer.model else quantization).save(model, end, result=result)
     state.unlink(missing_ok=True)
-    return trainer.model, result
+    return model, result
 
 
 def curve(losses: list[float]) -> list[float]:

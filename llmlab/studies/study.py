@@ -64,13 +64,15 @@ class Study:
 
     def seeds_of(self, name: str) -> tuple[int, ...]:
         """The seeds that a setting is run with: the first only where all would do the same, since nothing is trained
-        and no weights are drawn."""
+        and nothing is drawn."""
         return self.seeds[:1] if self.trains_nothing(name) else self.then.get(name, self.seeds)
 
     def trains_nothing(self, name: str) -> bool:
-        """Whether every seed ends with the same model, a shipped one as it is or with the means of its heads."""
+        """Whether every seed ends with the same model, a shipped one as it is, with the means of its heads, or rounded
+        by a method that draws nothing."""
         setting = self.full[name]
-        return setting.start != "drawn" and setting.convert != "drawn" and not setting.training.n_steps
+        drawn = setting.convert == "drawn" or (setting.rounds is not None and setting.rounds.draws)
+        return setting.start != "drawn" and not drawn and not setting.training.n_steps
 
     def __repr__(self) -> str:
         lines = [f"study {self.name!r}: {self.question}"]
