@@ -43,7 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--group-size", type=int, metavar="N", help="numbers of a row that share a scale (a whole row; nf4: 64)"
     )
     parser.add_argument("--asymmetric", action="store_true", help="codes with a zero point, for ranges not around 0")
-    parser.add_argument("--method", choices=METHODS, default="nearest", help="how numbers are rounded (nearest)")
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default="nearest",
+        help="to the nearest code (the default), by GPTQ, after AWQ's scaling, or to the 16 levels of NF4",
+    )
     parser.add_argument(
         "--text", type=Path, metavar="FILE", help="what gptq and awq let the model read (documents it was trained on)"
     )

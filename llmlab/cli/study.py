@@ -69,7 +69,7 @@ def budget(runner: Runner, n_runs: int, left: list[Run]) -> str:
     whole = each * sum(_work(run.setting) / usual for run in left)
     said = f"{n_runs} runs, {n_runs - len(left)} of them recorded; "
     said += f"{len(left)} to go, at {each:.1f} minutes for a run of {TRAINING.n_steps} steps: {whole:.0f} minutes"
-    return f"{said} on one core, about {whole / runner.jobs:.0f} with {runner.jobs} side by side"
+    return f"{said} of training on one core, about {whole / runner.jobs:.0f} with {runner.jobs} side by side"
 
 
 def _work(setting: Setting) -> float:

@@ -151,8 +151,9 @@ def quantize_by_gptq(
 
     Each layer's inputs are what the model gives it on `batches`, tokens (B, T) or those of `llmlab.training`, once all
     layers before it are rounded, so that it can make up for their errors too. Embeddings have no inputs to sum over:
-    they are rounded to nearest before all else; so is a table that is tied to the head, since one matrix cannot be
-    best for both uses. Layers that the batches never reach, such as an unused expert, are rounded to nearest too.
+    they are rounded to nearest before all else. So is a table that is tied to the head: rounding to nearest moves its
+    rows least, and they are what the model reads; what GPTQ takes off the error of the logits moves them further.
+    Layers that the batches never reach, such as an unused expert, are rounded to nearest too.
     `bits`, `skip` and the rest are those of `quantize_model` and `gptq_by_hessian`. Raises ValueError for no batches.
     """
     batches = list(batches)

@@ -22,7 +22,7 @@ from .watching import letters, unfolded
 Runs = dict[str, dict[int, dict[str, float]]]  # setting → seed → measure → value
 Counts = dict[str, dict[int, dict[str, world.Score]]]
 Parts = dict[str, dict[int, dict[str, list[float]]]]
-OVER = ("seeds", "parts")
+OVER = ("seeds", "parts", "both")
 
 
 @dataclass(frozen=True)
@@ -123,24 +123,23 @@ class Recorded:
         """A setting less another (the study's first one), paired by seed, or by the `parts` of what was measured.
 
         Over seeds the interval says what other draws of a run could have given, over parts what other texts or
-        questions could have: there each part is a mean over seeds, and parts that belong together are one. Settings
-        that draw nothing are run once, and have no interval over seeds.
+        questions could have: there each part is a mean over seeds, and parts that belong together are one. Over both it
+        is as wide as the two at a right angle. What draws nothing is run once, and has no interval over seeds.
         """
         to = self.study.reference if to is None else to
         if over not in OVER:
             raise ValueError(f"expected over to be one of {', '.join(OVER)}; got {over!r}")
         named = {"setting": setting, "to": to, "measure": measure}
-        if over == "parts":
-            size = getattr(self.study.measure, "together", {}).get(measure, 1)
-            pairs = zip(self.each(setting, measure), self.each(to, measure), strict=True)
-            apart = [one - other for one, other in pairs]
-            return Difference(
-                tuple(math.fsum(part) / size for part in zip(*[iter(apart)] * size, strict=True)), **named
-            )
         these, those = self.values(setting, measure), self.values(to, measure)
-        if self._once(setting) and self._once(to):
-            these = dict(islice(these.items(), 1))
-        return paired(these, those, **named)
+        once = self._once(setting) and self._once(to)
+        of_seeds = paired(dict(islice(these.items(), 1)) if once else these, those, **named)
+        if over == "seeds":
+            return of_seeds
+        size = getattr(self.study.measure, "together", {}).get(measure, 1)
+        pairs = zip(self.each(setting, measure), self.each(to, measure), strict=True)
+        apart = [one - other for one, other in pairs]
+        parts = tuple(math.fsum(part) / size for part in zip(*[iter(apart)] * size, strict=True))
+        return Difference(parts, **named, wider=of_seeds.half if over == "both" and not once else 0.0)
 
     def differences(
         self,
@@ -189,7 +188,11 @@ class Recorded:
         others = list(dict.fromkeys(one.setting for one in found))
         cells = {(one.setting, one.measure): one for one in found}
         rows = [[measure, *(difference_cell(cells[setting, measure]) for setting in others)] for measure in names]
-        pairs = "paired by seed" if over == "seeds" else "paired by what was asked or read"
+        pairs = (
+            "paired by seed"
+            if over == "seeds"
+            else f"paired by what was asked or read{' and by seed' * (over == 'both')}"
+        )
         said = f"Each less {to}, {pairs}; mean ± half of the {LEVEL:.0%} interval. Of {len(found)} comparisons "
         return Table(["", *others], rows, f"{said}about {by_luck(found):.2g} would be found to differ by luck alone.")
 

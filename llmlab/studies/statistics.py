@@ -88,11 +88,20 @@ class Mean:
 
 @dataclass(frozen=True)
 class Difference(Mean):
-    """Differences of pairs of runs that share a seed: one setting less another, for one measure."""
+    """Differences of pairs of runs that share a seed, or of pairs of parts: one setting less another, for one measure.
+
+    `wider`: half of an interval of another kind of chance, that of the seeds where the values are of parts.
+    """
 
     setting: str = ""
     to: str = ""
     measure: str = ""
+    wider: float = 0.0
+
+    @property
+    def half(self) -> float:
+        """Half of the width of the 95 % interval: t·sd / √n, and at a right angle to it `wider`."""
+        return math.hypot(super().half, self.wider)
 
     @property
     def found(self) -> bool:
