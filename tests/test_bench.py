@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from llmlab import bench, linear
-from llmlab.bench import dashboard, decoding, generation, tokenization, training
+from llmlab.bench import dashboard, decoding, generation, quantization, tokenization, training
 from llmlab.cli import main
 
 
@@ -23,7 +23,7 @@ def test_a_goal_that_is_missed_is_said_and_fails_the_command(monkeypatch, capsys
 def test_an_unknown_benchmark_is_refused(capsys):
     assert main(["bench", "speling"]) == 1
     assert (
-        "expected names of tokenization, generation, decoding, training, dashboard; got speling"
+        "expected names of tokenization, generation, decoding, training, dashboard, quantization; got speling"
         in capsys.readouterr().err
     )
 
@@ -129,3 +129,88 @@ def test_the_dashboard_row_times_every_call_of_a_run(monkeypatch):
     rows = list(dashboard.benchmark())
     assert len(rows) == 2 and all(0 < row.ours < row.theirs and row.met is not None for row in rows)
     assert all(row.what.endswith("in 1 steps") for row in rows)
+
+
+@pytest.fixture
+def small_stacks(monkeypatch):
+    """Two layers of 128 × 128, which any machine runs in no time."""
+    for name, value in {"WIDTH": 128, "LAYERS": 2, "TOKENS": (1, 5), "REPEATS": 2}.items():
+        monkeypatch.setattr(quantization, name, value)
+
+
+def test_quantization_shows_time_and_bytes_of_each_kind_of_layer(small_stacks, capsys):
+    assert main(["bench", "quantization"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split(":")[0] for line in out.splitlines() if ": float32" in line] == [
+        f"{tokens}, {kind}" for tokens in ("1 token", "5 tokens") for kind in quantization.KINDS if kind != "float32"
+    ]
+    assert out.count("bytes read") == 8 or "not here" in out
+
+
+def test_what_a_pass_reads_is_the_bytes_of_its_weights_and_scales():
+    rows = quantization.measure((1, 3), repeats=1, width=256, n_layers=3)
+    assert [(row.n_tokens, row.kind) for row in rows] == [(n, kind) for n in (1, 3) for kind in quantization.KINDS]
+    n = 256 * 256
+    groups = n // 128  # each with a scale and a zero of two bytes
+    each = {"float32": 4 * n, "bfloat16": 2 * n, "int8 weight-only": n + 2 * 256, "int8 dynamic": n + 4 * 256}
+    each["int4 weight-only"] = n // 2 + 4 * groups
+    for row in rows:
+        assert row.n_weights == 3 * n
+        if row.seconds is not None:
+            assert row.bytes_read == 3 * each[row.kind] and row.fewer_bytes == 4 * n / each[row.kind]
+            assert row.read_per_second == row.bytes_read / row.seconds and row.seconds > 0
+            assert row.operations_per_second == 2 * 3 * n * row.n_tokens / row.seconds
+
+
+def test_each_stack_has_memory_of_its_own_and_computes_the_same_function(monkeypatch):
+    made = quantization.stacks(128, 3)
+    x = torch.randn(4, 128, generator=torch.Generator().manual_seed(1))
+    wanted = made["float32"][0](x)
+    for kind, layers in made.items():
+        if isinstance(layers, str):
+            continue
+        places = {each.data_ptr() for layer in layers for each in (*layer.parameters(), *layer.buffers())}
+        assert len(places) >= 3 and len({id(layer) for layer in layers}) == 3
+        assert ((layers[2](x.to(quantization.KINDS[kind][1])) - wanted).norm() / wanted.norm()) < 0.2, kind
+
+
+def test_a_kernel_that_is_missing_or_too_slow_is_a_row_and_no_crash(small_stacks, monkeypatch, capsys):
+    none = {quantization.Int4Linear: "no such kernel"}
+    monkeypatch.setattr(quantization, "missing", lambda layer: none.get(layer, ""))
+    rows = quantization.measure((2,), repeats=1, width=128, n_layers=1)
+    lacking = [row for row in rows if row.seconds is None]
+    assert [(row.kind, row.speedup, row.read_per_second) for row in lacking] == [("int4 weight-only", None, None)]
+    assert "not here: no such kernel" in quantization.table(rows)
+    assert main(["bench", "quantization"]) == 0
+    assert "2 tokens" not in (out := capsys.readouterr().out) and out.count("(not here: no such kernel)") == 2
+    monkeypatch.setattr(quantization, "PATIENCE", -1.0)
+    rows = quantization.measure((2,), repeats=1, width=128, n_layers=1)
+    assert [row.seconds is None for row in rows] == [False, True, True, True, True]  # float32 is what is compared with
+    assert "only a substitute" in quantization.table(rows)
+
+
+def test_the_table_has_a_line_for_each_pass():
+    one = quantization.Pass("float32", 1, 1000, 4000, 0.001, 1.0, 1.0)
+    other = quantization.Pass("int8 dynamic", 1, 1000, 1000, 0.0005, 2.0, 4.0)
+    lines = quantization.table([one, other]).splitlines()
+    assert len(lines) == 3 and "4.00×" in lines[2] and "2.00×" in lines[2] and " 0.50 " in lines[2]
+
+
+def test_threads_are_as_before_after_a_measurement():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        quantization.measure((1,), repeats=1, width=128, n_layers=1)
+        assert torch.get_num_threads() == 2
+        quantization.measure((1,), repeats=1, width=128, n_layers=1, n_threads=None)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_last_level_cache_is_what_the_system_tells(monkeypatch):
+    size = quantization.last_level_cache()
+    assert size is None or 2**17 <= size < 2**33
+    told = type("Told", (), {"stdout": "4194304\n12582912\n"})
+    monkeypatch.setattr(quantization.sys, "platform", "darwin")
+    monkeypatch.setattr(quantization.subprocess, "run", lambda *_, **__: told)
+    assert quantization.last_level_cache() == 12 * 2**20

@@ -1,12 +1,14 @@
 """Quantized layers on PyTorch's integer kernels: bytes that a pass reads, and the time it takes, against float32.
 
-With one token a pass takes about the time to read the weights, so fewer bytes are less time. With many tokens it takes
-the time of the arithmetic, and there a weight-only layer, which multiplies in bfloat16 after it has unpacked its codes,
-can lose, while one that multiplies codes with codes wins.
+With one token each weight is read for one multiplication: reading takes much of the time, and fewer bytes are less
+time, though seldom as much less, since codes also have to be unpacked. With many tokens arithmetic takes the time.
+There a weight-only layer, which unpacks its codes and multiplies in bfloat16, can lose against a layer of plain
+bfloat16, and one that multiplies codes with codes wins.
 
 The weights are a stack of square layers, and no cache holds them: kinds of layers take turns, so what one has read is
-pushed out by what the others read before its next turn, 500 MB at the usual size. A measurement on small layers, or of
-one kind alone, would time the cache: see `last_level_cache`.
+pushed out by what the others read before its next turn, 500 MB at the usual size (`last_level_cache` says whether that
+is enough). Small layers would be timed in the cache: `measure((1,), width=1024, n_layers=1)` shows the time that is
+left without reading from memory.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from . import Row
 WIDTH, LAYERS = 2816, 8  # 63 million weights: 254 MB in float32, 34 MB in 4 bits
 TOKENS = (1, 256)
 REPEATS = 5
-PATIENCE = 3.0  # seconds: a pass that would take longer, by a substitute for a missing kernel, is not measured
+PATIENCE = 2.0  # seconds: a pass that would take longer, by a substitute for a missing kernel, is not measured
 USUAL = "float32"
 
 
@@ -101,11 +103,17 @@ def nbytes(layers: Iterable[nn.Module]) -> int:
 
 @torch.inference_mode()
 def through(layers: Sequence[nn.Module], x: Tensor) -> float:
-    """Seconds of a pass of x (T, width) through layers, one after the other."""
-    start = time.perf_counter()
+    """Seconds of a pass of x (T, width) through layers, one after the other.
+
+    With one thread, on Linux, it is that thread's processor time, so that what else the machine does counts less.
+    Elsewhere that clock is coarse (Windows), or libraries have threads of their own (macOS).
+    """
+    alone = torch.get_num_threads() == 1 and sys.platform == "linux"
+    clock = time.thread_time if alone else time.perf_counter
+    start = clock()
     for layer in layers:
         x = layer(x)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def measure(
@@ -118,7 +126,7 @@ def measure(
 ) -> list[Pass]:
     """A pass of each number of tokens through each kind of layer, all kinds in turns, with medians of `repeats` turns.
 
-    At the usual sizes 0.6 GB, and about 1 s for a turn of 1 and of 128 tokens. `n_threads` None: as many as PyTorch has.
+    At the usual sizes 0.6 GB, and about 1 s for a turn of 1 and of 128 tokens. `n_threads` None: all that PyTorch has.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads or before)
@@ -163,7 +171,7 @@ def table(rows: Iterable[Pass]) -> str:
             lines.append(f"{row.n_tokens:>6} {row.kind:<17} not here: {row.why}")
             continue
         figures = (
-            f"{row.bytes_read / 1e6:>8.0f} {row.fewer_bytes:>6.2f}× {1000 * row.seconds:>8.1f} {row.speedup:>6.2f}×"
+            f"{row.bytes_read / 1e6:>8.0f} {row.fewer_bytes:>6.2f}× {1000 * row.seconds:>8.2f} {row.speedup:>6.2f}×"
         )
         rates = f"{row.read_per_second / 1e9:>6.1f} {row.operations_per_second / 1e9:>6.0f}"
         lines.append(f"{row.n_tokens:>6} {row.kind:<17} {figures} {rates}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-BENCHMARKS = ("tokenization", "generation", "decoding", "training", "dashboard")
+BENCHMARKS = ("tokenization", "generation", "decoding", "training", "dashboard", "quantization")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

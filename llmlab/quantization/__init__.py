@@ -7,6 +7,7 @@ from .cache import QuantizedKVCache, through_cache
 from .codebooks import double_quantized, nf4, normal_levels, quantize_to_levels, to_levels
 from .files import load, open_model, save
 from .gptq import gptq, gptq_by_hessian, hessian, output_error, quantize_by_gptq
+from .kernels import DynamicInt8Linear, Int4Linear, Int8Linear, code_bits
 from .layers import PackedWeight, QuantizedEmbedding, QuantizedLinear
 from .models import bits_by_name, dequantize_model, matrices, model_bytes, quantize_model, with_quantized
 from .packing import pack, unpack
@@ -18,9 +19,12 @@ from .structure import Joint, joints, rescale
 from .training import FakeQuantizedEmbedding, FakeQuantizedLinear, fake_quantize, finish, prepare_for_training
 
 __all__ = [
+    "DynamicInt8Linear",
     "FakeQuantizedEmbedding",
     "FakeQuantizedLinear",
     "Inputs",
+    "Int4Linear",
+    "Int8Linear",
     "IntegerLinear",
     "Joint",
     "PackedWeight",
@@ -32,6 +36,7 @@ __all__ = [
     "allocate_bits",
     "awq_scale",
     "bits_by_name",
+    "code_bits",
     "code_range",
     "dequantize_model",
     "double_quantized",

@@ -13,6 +13,7 @@ off and the result is wrong without a word. 2 · 255 · 64 fits, so there weight
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -62,6 +63,10 @@ class KernelLinear(nn.Module):
             return x.new_zeros(shape)
         out = self.multiply(x.reshape(-1, self.in_features)).to(x.dtype).view(shape)
         return out if self.bias is None else (out + self.bias).to(x.dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> KernelLinear:
+        """What `.to`, `.half`, `.cuda` do: nothing, since a kernel reads one dtype, on the processor."""
+        return self
 
     @property
     def nbytes(self) -> int:
