@@ -531,8 +531,9 @@ PREDICTIONS = (
     Prediction(
         id="quantization.moved",
         text=(
-            "Inputs in 4 bits with one range for all tokens kept 5 facts of 113 or fewer. Now channels are rescaled "
-            "first, wherever that leaves the function unchanged. Of the 113, how many are left?"
+            "Inputs in 4 bits, with one range for all tokens, kept hardly any fact. Now channels are rescaled first, "
+            "wherever that leaves the function unchanged, so that all inputs of a layer reach equally far. Of 10 "
+            "facts, how many are left?"
         ),
         unit="facts",
     ),
