@@ -532,10 +532,10 @@ PREDICTIONS = (
         id="quantization.moved",
         text=(
             "Inputs in 4 bits, with one range for all tokens, kept hardly any fact. Now channels are rescaled first, "
-            "wherever that leaves the function unchanged, so that all inputs of a layer reach equally far. Of 10 "
-            "facts, how many are left?"
+            "wherever that leaves the function unchanged, so that all inputs of a layer reach equally far. How "
+            "many of the facts are left?"
         ),
-        unit="facts",
+        options=("hardly any, as before", "about a third", "about half", "most of them"),
     ),
 )
 
