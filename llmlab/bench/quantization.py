@@ -39,7 +39,10 @@ USUAL = "float32"
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass of `n_tokens` through the stack of one kind of layer: `seconds` is a median, or None with a reason."""
+    """One pass of `n_tokens` through the stack of one kind of layer.
+
+    `seconds` is a median, or None with a reason: of processor time or of the clock on the wall, as `through` says.
+    """
 
     kind: str
     n_tokens: int
