@@ -50,7 +50,7 @@ def test_the_settings_differ_in_nothing_but_their_rounding():
             assert setting.rounds.rotated == way.startswith("rotated")
             assert setting.rounds.symmetric == (not way.endswith("asymmetric"))
         assert ROUNDING.seeds_of(name) == (ROUNDING.seeds[:1] if way in ONCE or name in ONCE else ROUNDING.seeds)
-    assert len({setting.key for setting in ROUNDING.full.values()}) == len(ROUNDING.settings) == 17
+    assert len({setting.key for setting in ROUNDING.full.values()}) == len(ROUNDING.settings) == 19
     assert 0 not in ROUNDING.seeds  # its documents are those that the model was trained on
 
 
@@ -286,3 +286,26 @@ def test_means_of_parts_are_those_of_the_whole():
     for measure in ("loss", "told_invented", "copying"):
         each = recorded.each("GPTQ, 4 bits", measure)
         assert Mean(tuple(each)).mean == pytest.approx(recorded.mean("GPTQ, 4 bits", measure).mean, abs=1e-9)
+
+
+def test_the_readme_tells_what_is_recorded(repo):
+    recorded, text = studies.load("rounding"), (repo / "data" / "README.md").read_text(encoding="utf-8")
+    ways = dict.fromkeys(name.rpartition(", ")[0] for name in ROUNDING.settings if name.endswith("bits"))
+    del ways["nearest"]
+    for way in ways:
+        cells = []
+        for bits in (4, 3):
+            for measure in ("loss", "told_invented"):
+                to = {"to": f"nearest, {bits} bits", "over": "both"}
+                one = recorded.difference(f"{way}, {bits} bits", measure, **to)
+                cells.append(f"{one.mean:+.3f} ± {one.half:.3f}{'*' if one.found else ''}")
+        assert f"| {' | '.join([way, *cells])} |" in text
+    known = np.array(recorded.each("full precision", "told_invented")) > 0
+    kept = {
+        name: [(known & (np.array(recorded.each(name, "told_invented", seed=n)) > 0)).sum() for n in ROUNDING.seeds]
+        for name in ROUNDING.settings
+    }
+    assert known.sum() == 982 and kept["nearest, 3 bits"][0] == 737
+    assert min(min(of) for name, of in kept.items() if name.endswith("4 bits")) == 950
+    for name, ends in (("rotated", (471, 759)), ("GPTQ, asymmetric", (935, 948)), ("AWQ, asymmetric", (867, 899))):
+        assert (min(kept[f"{name}, 3 bits"]), max(kept[f"{name}, 3 bits"])) == ends

@@ -238,6 +238,7 @@ _WAYS = {
     "asymmetric": {"symmetric": False},
     "normal levels": {"method": "levels"},
     "AWQ": {"method": "awq"},
+    "AWQ, asymmetric": {"method": "awq", "symmetric": False},
     "GPTQ": {"method": "gptq"},
     "GPTQ, asymmetric": {"method": "gptq", "symmetric": False},
     "rotated": {"rotated": True},
@@ -261,7 +262,7 @@ ROUNDING = Study(
             "sums_2digit", "copying", "questions", "translation", "steps", "finding",
         ),
     ),
-    limit=100_000,
+    limit=120_000,
 )  # fmt: skip
 
 STUDIES = {
