@@ -18,6 +18,176 @@ from llmlab.exercises.sources import define, dimensions
 from llmlab.tokenization import GPT2_PATTERN, split_pieces
 
 RIGHT = [
+    # rescaling, levels, whole numbers: loops, numpy, float64, PyTorch's own
+    ("quantization.fold", """\
+def fold(gain, shift, readers, s):
+    inverse = 1 / s
+    return gain * inverse, shift * inverse, [r @ torch.diag(s) for r in readers]
+"""),
+    ("quantization.fold", """\
+def fold(gain, shift, readers, s):
+    import numpy as np
+    g, b = np.asarray(gain) / np.asarray(s), np.asarray(shift) / np.asarray(s)
+    return g, b, tuple(np.asarray(r) * np.asarray(s)[None] for r in readers)
+"""),
+    ("quantization.fold", """\
+def fold(gain, shift, readers, s):
+    s = s.double()
+    return [gain.double() / s, shift.double() / s, [r.double() * s for r in readers]]
+"""),
+    ("quantization.fold", """\
+def fold(gain, shift, readers, s):
+    gain, shift = gain.clone(), shift.clone()
+    made = [r.clone() for r in readers]
+    for j in range(len(s)):
+        gain[j] /= s[j]
+        shift[j] /= s[j]
+        for r in made:
+            r[:, j] *= s[j]
+    return gain, shift, made
+"""),
+    ("quantization.fold", """\
+def fold(gain, shift, readers, s):
+    both = torch.stack((gain, shift)).div(s)
+    rows = [len(r) for r in readers]
+    return both[0], both[1], torch.cat(readers).mul(s).split(rows)
+"""),
+    ("quantization.smooth", """\
+def smooth(x, w, alpha):
+    a, b = x.abs().max(0).values, w.abs().max(dim=0)[0]
+    s = torch.pow(a, alpha) * torch.pow(b, alpha - 1)
+    return torch.einsum("nj,j->nj", x, 1 / s), torch.einsum("oj,j->oj", w, s)
+"""),
+    ("quantization.smooth", """\
+def smooth(x, w, alpha):
+    import numpy as np
+    x, w = x.numpy().astype(np.float64), w.numpy().astype(np.float64)
+    s = np.abs(x).max(0) ** alpha / np.abs(w).max(0) ** (1 - alpha)
+    return x / s[None], w * s[None]
+"""),
+    ("quantization.smooth", """\
+def smooth(x, w, alpha):
+    from llmlab.quantization import smooth_scale
+    s = smooth_scale(x.abs().amax(0), w.abs().amax(0), alpha)
+    return [x / s, w * s]
+"""),
+    ("quantization.smooth", """\
+def smooth(x, w, alpha):
+    x, w = x.clone(), w.clone()
+    for j in range(x.shape[1]):
+        s = max(abs(v) for v in x[:, j].tolist()) ** alpha / max(abs(v) for v in w[:, j].tolist()) ** (1 - alpha)
+        x[:, j] /= s
+        w[:, j] *= s
+    return x, w
+"""),
+    ("quantization.smooth", """\
+def smooth(x, w, alpha):
+    reach, size = torch.maximum(x.amax(0), -x.amin(0)), torch.linalg.vector_norm(w, math.inf, dim=0)
+    log = alpha * reach.log() - (1 - alpha) * size.log()
+    return (x.T / log.exp()[:, None]).T, (w.T * log.exp()[:, None]).T
+"""),
+    ("quantization.integer_layer", """\
+def integer_layer(codes, w, bias, s_x, s_w):
+    sums = F.linear(codes.double(), w.double(), (bias.double() / (s_w.double() * s_x)).round())
+    return sums.long(), s_w * s_x
+"""),
+    ("quantization.integer_layer", """\
+def integer_layer(codes, w, bias, s_x, s_w):
+    import numpy as np
+    step = np.asarray(s_w) * s_x
+    b = np.rint(np.asarray(bias) / step).astype(int)
+    return np.asarray(codes).astype(int) @ np.asarray(w).astype(int).T + b, step
+"""),
+    ("quantization.integer_layer", """\
+def integer_layer(codes, w, bias, s_x, s_w):
+    step = [s_x * s for s in s_w.tolist()]
+    rows = [[sum(a * b for a, b in zip(t, r)) + round(c / s) for r, c, s in zip(w.tolist(), bias.tolist(), step)]
+            for t in codes.tolist()]
+    return rows, step
+"""),
+    ("quantization.integer_layer", """\
+def integer_layer(codes, w, bias, s_x, s_w):
+    b = torch.round(bias / s_w / s_x).to(torch.int32)
+    return torch.addmm(b, codes.int(), w.int().t()), s_x * s_w
+"""),
+    ("quantization.integer_layer", """\
+def integer_layer(codes, w, bias, s_x, s_w):
+    step = torch.mul(s_w, s_x)
+    sums = torch.einsum("ni,oi->no", codes.long(), w.long())
+    sums += (bias.div(step) + 0.5).floor().long()
+    return [sums, step]
+"""),
+    ("quantization.to_levels", """\
+def to_levels(x, levels, group_size):
+    made = []
+    for row in x.tolist():
+        for start in range(0, len(row), group_size):
+            part = row[start : start + group_size]
+            top = max(abs(v) for v in part)
+            made += [top * min(levels.tolist(), key=lambda l: abs(l * top - v)) for v in part]
+    return torch.tensor(made).view(x.shape)
+"""),
+    ("quantization.to_levels", """\
+def to_levels(x, levels, group_size):
+    g = x.reshape(-1, group_size)
+    s = g.abs().amax(1, keepdim=True)
+    middles = (levels[1:] + levels[:-1]) / 2
+    q = torch.bucketize(g / s.clamp(min=1e-30), middles)
+    return (levels[q] * s).view_as(x)
+"""),
+    ("quantization.to_levels", """\
+def to_levels(x, levels, group_size):
+    import numpy as np
+    g = x.numpy().reshape(len(x), -1, group_size).astype(float)
+    s = np.abs(g).max(-1, keepdims=True)
+    marks = s[..., None] * levels.numpy()
+    best = np.abs(g[..., None] - marks).argmin(-1)
+    return (levels.numpy()[best] * s).reshape(len(x), -1)
+"""),
+    ("quantization.to_levels", """\
+def to_levels(x, levels, group_size):
+    out = torch.zeros_like(x)
+    for i in range(0, x.shape[1], group_size):
+        part = x[:, i:i + group_size]
+        s = part.abs().max(1, keepdim=True).values
+        s[s == 0] = 1
+        best = torch.cdist((part / s).reshape(-1, 1), levels[:, None]).argmin(1)
+        out[:, i:i + group_size] = levels[best].view(part.shape) * s
+    return out
+"""),
+    ("quantization.to_levels", """\
+def to_levels(x, levels, group_size):
+    from llmlab.quantization import to_levels as package
+    return package(x.double(), levels, group_size=group_size).dequantize()
+"""),
+    ("quantization.bytes_a_token", """\
+def bytes_a_token(weights, bits, group_size, cached, batch):
+    return (weights * (bits + 16 / group_size) / 8 + batch * cached) / batch
+"""),
+    ("quantization.bytes_a_token", """\
+def bytes_a_token(weights, bits, group_size, cached, batch):
+    groups = weights // group_size
+    return cached + (weights * bits // 8 + 2 * groups) / batch
+"""),
+    ("quantization.bytes_a_token", """\
+def bytes_a_token(weights, bits, group_size, cached, batch):
+    total = 0
+    total += weights * bits / 8
+    total += 2 * weights / group_size
+    for _ in range(batch):
+        total += cached
+    return torch.tensor(total, dtype=torch.float64) / batch
+"""),
+    ("quantization.bytes_a_token", """\
+def bytes_a_token(weights, bits, group_size, cached, batch):
+    import numpy as np
+    return np.float64(weights) * (bits / 8 + 2 / group_size) / batch + cached
+"""),
+    ("quantization.bytes_a_token", """\
+def bytes_a_token(weights, bits, group_size, cached, batch):
+    from fractions import Fraction
+    return float(Fraction(weights * bits, 8 * batch) + Fraction(2 * weights, group_size * batch)) + cached
+"""),
     # what fewer bits forget: lists, numpy, fractions, PyTorch's own
     ("quantization.margin", """\
 def margin(logits, answer):
@@ -1507,6 +1677,251 @@ def jump(losses, width):
 """),
 ]  # fmt: skip
 WRONG = [
+    # rescaling, levels, whole numbers
+    ("quantization.fold", """\
+def fold(gain, shift, readers, s):
+    return gain / s, shift - s, [r * s for r in readers]
+"""),
+    ("quantization.fold", """\
+def fold(gain, shift, readers, s):
+    return gain / s, shift / s.mean(), [r * s for r in readers]
+"""),
+    ("quantization.fold", """\
+def fold(gain, shift, readers, s):
+    return gain / s, shift / s, [r * s for r in readers[:2]]
+"""),
+    ("quantization.fold", """\
+def fold(gain, shift, readers, s):
+    return gain / s.abs().max(), shift / s, [r * s for r in readers]
+"""),
+    ("quantization.fold", """\
+def fold(gain, shift, readers, s):
+    return gain / s**0.5, shift / s**0.5, [r * s**0.5 for r in readers]
+"""),
+    ("quantization.fold", """\
+def fold(gain, shift, readers, s):
+    return 1 / s, shift / s, [r * s * gain for r in readers]
+"""),
+    ("quantization.fold", """\
+def fold(gain, shift, readers, s):
+    return gain / s, shift, [r * s for r in readers]
+"""),
+    ("quantization.fold", """\
+def fold(gain, shift, readers, s):
+    return gain / s, shift / s, [readers[0] * s]
+"""),
+    ("quantization.fold", """\
+def fold(gain, shift, readers, s):
+    return shift / s, gain / s, [r * s for r in readers]
+"""),
+    ("quantization.fold", """\
+def fold(gain, shift, readers, s):
+    return gain / s, torch.zeros_like(shift), [r * s for r in readers]
+"""),
+    ("quantization.smooth", """\
+def smooth(x, w, alpha):
+    s = x.abs().amax(0) ** alpha / w.abs().amax(0) ** alpha
+    return x / s, w * s
+"""),
+    ("quantization.smooth", """\
+def smooth(x, w, alpha):
+    s = x[0].abs() ** alpha / w.abs().amax(0) ** (1 - alpha)
+    return x / s, w * s
+"""),
+    ("quantization.smooth", """\
+def smooth(x, w, alpha):
+    s = x.abs().amax(0) ** alpha / w[0].abs() ** (1 - alpha)
+    return x / s, w * s
+"""),
+    ("quantization.smooth", """\
+def smooth(x, w, alpha):
+    s = (x.abs().amax(0) * alpha) / (w.abs().amax(0) * (1 - alpha) + 1e-9)
+    return x / s, w * s
+"""),
+    ("quantization.smooth", """\
+def smooth(x, w, alpha):
+    s = x.norm(dim=0) ** alpha / w.norm(dim=0) ** (1 - alpha)
+    return x / s, w * s
+"""),
+    ("quantization.smooth", """\
+def smooth(x, w, alpha):
+    s = (x.abs().amax(0) ** alpha / w.abs().amax(0) ** (1 - alpha)).clamp(min=1)
+    return x / s, w * s
+"""),
+    ("quantization.smooth", """\
+def smooth(x, w, alpha):
+    s = (x.amax(0) - x.amin(0)) ** alpha / w.abs().amax(0) ** (1 - alpha)
+    return x / s, w * s
+"""),
+    ("quantization.smooth", """\
+def smooth(x, w, alpha):
+    s = x.abs().amax(0) ** alpha / w.abs().amax(0) ** (1 - alpha)
+    return x / s, w / s
+"""),
+    ("quantization.smooth", """\
+def smooth(x, w, alpha):
+    s = x.abs().amax(0) ** alpha / w.abs().amax(0) ** (1 - alpha)
+    s = s / s.mean()
+    return x / s, w * s
+"""),
+    ("quantization.smooth", """\
+def smooth(x, w, alpha):
+    s = x.abs().amax(1, keepdim=True) ** alpha
+    return x / s, w
+"""),
+    ("quantization.integer_layer", """\
+def integer_layer(codes, w, bias, s_x, s_w):
+    step = s_w * s_x
+    return codes.int() @ w.int().T + (bias / step.mean()).round().int(), step
+"""),
+    ("quantization.integer_layer", """\
+def integer_layer(codes, w, bias, s_x, s_w):
+    step = s_w * s_x
+    return (codes.float() @ w.float().T * step + bias).round().int(), step
+"""),
+    ("quantization.integer_layer", """\
+def integer_layer(codes, w, bias, s_x, s_w):
+    step = s_w * s_x
+    return codes.int() @ w.int().T + (bias / step).short().int(), step
+"""),
+    ("quantization.integer_layer", """\
+def integer_layer(codes, w, bias, s_x, s_w):
+    step = s_w * s_x
+    return codes.int() @ w.int().T + (bias / step).ceil().int(), step
+"""),
+    ("quantization.integer_layer", """\
+def integer_layer(codes, w, bias, s_x, s_w):
+    step = s_w + s_x
+    return codes.int() @ w.int().T + (bias / step).round().int(), step
+"""),
+    ("quantization.integer_layer", """\
+def integer_layer(codes, w, bias, s_x, s_w):
+    step = s_w * s_x
+    return codes.int() @ w.int().T + (bias / s_w).round().int() * round(1 / s_x), step
+"""),
+    ("quantization.integer_layer", """\
+def integer_layer(codes, w, bias, s_x, s_w):
+    return codes.int() @ w.int().T + (bias / (s_w * s_x)).round().int(), s_x
+"""),
+    ("quantization.integer_layer", """\
+def integer_layer(codes, w, bias, s_x, s_w):
+    step = s_w * s_x
+    return (codes.int() @ w.int().T).clamp(-128, 127) + (bias / step).round().int(), step
+"""),
+    ("quantization.integer_layer", """\
+def integer_layer(codes, w, bias, s_x, s_w):
+    step = s_w * s_x
+    sums = codes.int() @ w.int().T
+    sums[0] += (bias / step).round().int()
+    return sums, step
+"""),
+    ("quantization.integer_layer", """\
+def integer_layer(codes, w, bias, s_x, s_w):
+    step = s_w * s_x
+    return codes.int() @ w.int().T + (bias / step).round().clamp(-32768, 32767).div(2).int() * 2, step
+"""),
+    ("quantization.to_levels", """\
+def to_levels(x, levels, group_size):
+    s = x.abs().amax(1, keepdim=True)
+    return levels[((x / s)[..., None] - levels).abs().argmin(-1)] * s
+"""),
+    ("quantization.to_levels", """\
+def to_levels(x, levels, group_size):
+    g = x.unflatten(1, (-1, group_size))
+    s = g.abs().amax(-1, keepdim=True) + 1e-2
+    return (levels[((g / s)[..., None] - levels).abs().argmin(-1)] * s).flatten(1)
+"""),
+    ("quantization.to_levels", """\
+def to_levels(x, levels, group_size):
+    g = x.unflatten(1, (-1, group_size))
+    s = g.abs().amax(-1, keepdim=True).clamp(min=1)
+    return (levels[((g / s)[..., None] - levels).abs().argmin(-1)] * s).flatten(1)
+"""),
+    ("quantization.to_levels", """\
+def to_levels(x, levels, group_size):
+    g = x.unflatten(1, (-1, group_size))
+    s = g.std(-1, keepdim=True) + 1e-12
+    return (levels[((g / s)[..., None] - levels).abs().argmin(-1)] * s).flatten(1)
+"""),
+    ("quantization.to_levels", """\
+def to_levels(x, levels, group_size):
+    g = x.unflatten(1, (-1, group_size))
+    s = g.abs().amax(-1, keepdim=True) + 1e-12
+    return (levels[torch.bucketize(g / s, levels).clamp(max=len(levels) - 1)] * s).flatten(1)
+"""),
+    ("quantization.to_levels", """\
+def to_levels(x, levels, group_size):
+    g = x.unflatten(1, (-1, group_size))
+    s = g.abs().amax(-1, keepdim=True)
+    return (torch.sign(g) * s * levels[(levels - (g.abs() / (s + 1e-12))[..., None]).abs().argmin(-1)]).flatten(1)
+"""),
+    ("quantization.to_levels", """\
+def to_levels(x, levels, group_size):
+    g = x.unflatten(1, (-1, group_size))
+    s = g.abs().amax(-1, keepdim=True)
+    m = len(levels) // 2
+    return ((g / (s + 1e-12) * m).round() / m * s).flatten(1)
+"""),
+    ("quantization.to_levels", """\
+def to_levels(x, levels, group_size):
+    g = x.reshape(-1, group_size)
+    s = g.max(1, keepdim=True).values.clamp(min=1e-9)
+    return (levels[((g / s)[..., None] - levels).abs().argmin(-1)] * s).view_as(x)
+"""),
+    ("quantization.to_levels", """\
+def to_levels(x, levels, group_size):
+    g = x.unflatten(1, (-1, group_size))
+    s = g.abs().amax(-1, keepdim=True)
+    middles = (levels[1:] + levels[:-1]) / 2
+    return (levels[torch.bucketize(g, middles)] * s).flatten(1)
+"""),
+    ("quantization.to_levels", """\
+def to_levels(x, levels, group_size):
+    g = x.unflatten(1, (-1, group_size))
+    s = g.abs().amax(-1, keepdim=True) + 1e-12
+    q = ((g / s)[..., None] - levels).pow(2).argmin(-1)
+    return (levels[q] * s.round()).flatten(1)
+"""),
+    ("quantization.bytes_a_token", """\
+def bytes_a_token(weights, bits, group_size, cached, batch):
+    return weights * bits / 8 / batch + weights / group_size * 2 + cached
+"""),
+    ("quantization.bytes_a_token", """\
+def bytes_a_token(weights, bits, group_size, cached, batch):
+    return weights * bits / 8 + (weights / group_size * 2) / batch + cached
+"""),
+    ("quantization.bytes_a_token", """\
+def bytes_a_token(weights, bits, group_size, cached, batch):
+    return weights * max(bits, 4) / 8 / batch + weights / group_size * 2 / batch + cached
+"""),
+    ("quantization.bytes_a_token", """\
+def bytes_a_token(weights, bits, group_size, cached, batch):
+    return (weights * bits / 8 + group_size * 2) / batch + cached
+"""),
+    ("quantization.bytes_a_token", """\
+def bytes_a_token(weights, bits, group_size, cached, batch):
+    return (weights * bits / 8 + weights / group_size * 2) / batch + cached / batch
+"""),
+    ("quantization.bytes_a_token", """\
+def bytes_a_token(weights, bits, group_size, cached, batch):
+    return (weights * bits / 8 + weights / group_size * 16) / batch + cached
+"""),
+    ("quantization.bytes_a_token", """\
+def bytes_a_token(weights, bits, group_size, cached, batch):
+    return (weights * bits + weights / group_size * 2) / 8 / batch + cached
+"""),
+    ("quantization.bytes_a_token", """\
+def bytes_a_token(weights, bits, group_size, cached, batch):
+    return (weights * bits / 8 + weights / group_size * 2 + cached) / 1
+"""),
+    ("quantization.bytes_a_token", """\
+def bytes_a_token(weights, bits, group_size, cached, batch):
+    return (weights * bits / 8 + weights / group_size * 2) / batch - cached
+"""),
+    ("quantization.bytes_a_token", """\
+def bytes_a_token(weights, bits, group_size, cached, batch):
+    return max(weights * bits / 8 + weights / group_size * 2, batch * cached) / batch
+"""),
     # what fewer bits forget
     ("quantization.margin", """\
 def margin(logits, answer):

@@ -429,6 +429,50 @@ def gradient_by_fake_quantize(gradient, x, scale, highest):
     return leaf.grad
 
 
+def folded_by_a_layer_norm(gain, shift, readers, s):
+    """Slopes and offset of PyTorch's LayerNorm, divided by s and read off its outputs for two inputs."""
+    n = len(gain)
+    norm = torch.nn.LayerNorm(n, elementwise_affine=True).double()
+    norm.weight.data, norm.bias.data = gain.double(), shift.double()
+    flat = torch.full((n,), 3.0, dtype=torch.float64)  # normed to 0
+    shift = norm(flat).detach() / s
+    uneven = torch.arange(n).double() ** 2 - 0.3  # none of them normed to 0, but by chance
+    normed = torch.nn.functional.layer_norm(uneven, (n,))
+    gain = (norm(uneven).detach() / s - shift) / normed
+    return gain.float(), shift.float(), [torch.einsum("on,n->on", reader, s) for reader in readers]
+
+
+def smoothed_channel_by_channel(x, w, alpha):
+    columns = []
+    for one, weights in zip(x.T.tolist(), w.T.tolist(), strict=True):
+        reach, size = max(map(abs, one)), max(map(abs, weights))
+        s = math.exp(alpha * math.log(reach) - (1 - alpha) * math.log(size))
+        columns.append(([a / s for a in one], [b * s for b in weights]))
+    return tuple(torch.tensor([each[side] for each in columns]).T for side in (0, 1))
+
+
+def layer_of_python_integers(codes, w, bias, s_x, s_w):
+    sums = []
+    for token in codes.tolist():
+        row = []
+        for weights, b, s in zip(w.tolist(), bias.tolist(), s_w.tolist(), strict=True):
+            row.append(sum(a * c for a, c in zip(token, weights, strict=True)) + round(b / (s * s_x)))
+        sums.append(row)
+    return torch.tensor(sums), torch.tensor([s * s_x for s in s_w.tolist()])
+
+
+def leveled_by_the_package(x, levels, group_size):
+    from llmlab.quantization import to_levels
+
+    return to_levels(x, levels, group_size=group_size).dequantize()
+
+
+def bytes_of_a_whole_step(weights, bits, group_size, cached, batch):
+    """All bits that a step reads, its scales' 16 and its caches' bytes, shared out among its tokens."""
+    n_bits = weights * bits + 16 * (weights // group_size) + 8 * cached * batch
+    return float(Fraction(n_bits, 8 * batch))
+
+
 def codes_by_fake_quantize(x, scale, zero_point):
     """PyTorch's own numbers on the marks, counted from the lowest one."""
     near = torch.fake_quantize_per_tensor_affine(x, scale, zero_point, -128, 127)
@@ -1250,6 +1294,11 @@ OTHERS = {
     "quantization.compensate": compensated_by_lstsq,
     "quantization.fresh_scale": row_solved_again,
     "quantization.straight_through": gradient_by_fake_quantize,
+    "quantization.fold": folded_by_a_layer_norm,
+    "quantization.smooth": smoothed_channel_by_channel,
+    "quantization.integer_layer": layer_of_python_integers,
+    "quantization.to_levels": leveled_by_the_package,
+    "quantization.bytes_a_token": bytes_of_a_whole_step,
     "training.shift": shifted_token_by_token,
     "training.counted": counted_by_pytorch,
     "training.perplexity": perplexity_as_a_root,

@@ -1,7 +1,7 @@
 """Exercises, questions and predictions of the chapter on quantization, a module for each of its notebooks."""
 
-from . import forgetting, numbers, solved
+from . import fast, forgetting, numbers, solved
 
-EXERCISES = (*numbers.EXERCISES, *forgetting.EXERCISES, *solved.EXERCISES)
-PREDICTIONS = (*numbers.PREDICTIONS, *forgetting.PREDICTIONS, *solved.PREDICTIONS)
-QUESTIONS = (*numbers.QUESTIONS, *forgetting.QUESTIONS, *solved.QUESTIONS)
+EXERCISES = (*numbers.EXERCISES, *forgetting.EXERCISES, *solved.EXERCISES, *fast.EXERCISES)
+PREDICTIONS = (*numbers.PREDICTIONS, *forgetting.PREDICTIONS, *solved.PREDICTIONS, *fast.PREDICTIONS)
+QUESTIONS = (*numbers.QUESTIONS, *forgetting.QUESTIONS, *solved.QUESTIONS, *fast.QUESTIONS)
