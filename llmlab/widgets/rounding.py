@@ -35,7 +35,7 @@ class RoundingStepper(LabWidget):
 
     Read and set from Python: `step` (how many columns are rounded), `row`, `bits` (2, 3, 4), `compensate` (whether free
     weights move), `uncorrelated` (the control: only the diagonal of H is kept), `chosen` (the place of a column that is
-    looked at; −1 follows the step). `codes`, `error`, `nearest_error`, `best_error` say what is shown.
+    looked at; −1 follows the step). `codes`, `output_error`, `nearest_error`, `best_error` say what is shown.
     Raises ValueError or TraitError that names what was given and what was expected.
     """
 
@@ -84,7 +84,7 @@ class RoundingStepper(LabWidget):
         looked = list(range(min(8, len(weight)))) if rows is None else list(rows)
         looked = _numbers("rows", looked, len(weight), 1, MOST_ROWS)
         w, part = weight[looked][:, chosen], curvature[chosen][:, chosen]  # (R, n), (n, n)
-        if not part.isfinite().all() or torch.linalg.cond(part) > WORST:
+        if not part.isfinite().all() or not torch.linalg.cond(part) <= WORST:
             raise ValueError(
                 f"the inputs {chosen} are 0, or sums of each other, over the text that was read, so that the best move "
                 "is not one: choose other columns, or give more inputs"
@@ -129,7 +129,7 @@ class RoundingStepper(LabWidget):
         return [round(w / self._scale) for w in self._path[self.step, : self.step].tolist()]
 
     @property
-    def error(self) -> float:
+    def output_error(self) -> float:
         """Σ ((w − ŵ)·x)² so far, as the row is rounded now."""
         return float(self.errors[(*self._at, int(self.compensate), self.step)])
 
@@ -145,7 +145,7 @@ class RoundingStepper(LabWidget):
 
     @property
     def moves(self) -> list[float]:
-        """By how many steps of the grid the last rounding moved each weight; its own is the first that is not 0."""
+        """By how many steps of the grid the last rounding moved each weight, its own among them; all 0 at step 0."""
         before, now = self._path[max(0, self.step - 1)], self._path[self.step]  # (n,)
         return ((now - before) / self._scale).tolist()
 

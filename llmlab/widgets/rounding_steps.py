@@ -1,4 +1,4 @@
-"""What `RoundingStepper` shows of one row of weights: its roundings column by column, with and without the others' help.
+"""What `RoundingStepper` shows of a row of weights: its roundings column by column, with the others' help or without.
 
 All in float64, so that a rounding falls the same way on every processor.
 """

@@ -75,8 +75,8 @@ function render({ model, el }) {
   const button = (name, text, title, onclick) => h("button", { [`data-${name}`]: "", title, onclick }, text);
   const back = button("back", "Back", "take the last column back (key ←)", () => go(step() - 1));
   const next = button("next", "Next", "round the next column (key →)", () => go(step() + 1));
-  const end = button("end", "All", "round all columns (key End)", () => go(n()));
-  const start = button("start", "None", "no column is rounded (key Home)", () => go(0));
+  const end = button("end", "End", "round all columns (key End)", () => go(n()));
+  const start = button("start", "Start", "no column is rounded (key Home)", () => go(0));
   const helps = button("helps", "The others make up for it", "whether free weights move (key c)", () => set("compensate", !get("compensate")));
   const apart = button("apart", "Inputs uncorrelated", "the control: only the diagonal of H (key u)", () => set("uncorrelated", !get("uncorrelated")));
   const bits = chooser("bits of a code", BITS.map((b) => [b, `${b} bits`]), (value) => set("bits", Number(value)));
@@ -204,14 +204,14 @@ function render({ model, el }) {
     const free = n() - step();
     if (!step()) return `${n()} weights of row ${get("row")} between the levels of ${get("bits")} bits. None is rounded yet.`;
     const [input, from, to, moved] = [get("columns")[last()], path(step() - 1)[last()], path(step())[last()], moves()];
-    const line = `Input ${input}: its weight ${number(from)} is rounded to ${number(to)}, code ${whole(code(to))}: ${signed(moved[last()])} steps. `;
+    const line = `Input ${input}: its weight ${number(from)} is rounded to ${number(to)}, code ${whole(code(to))}: ${signed(moved[last()])} steps of the grid. `;
     if (!free) return `${line}No weight is free any more. ${ended()}`;
     if (!get("compensate")) return `${line}The ${free === 1 ? "other stays" : `${free} others stay`} as they are.`.replace("stays as they are", "stays as it is");
     if (get("uncorrelated")) return `${line}No other input comes together with it, so nothing else moves.`;
     const most = moved.reduce((far, value, k) => (k > last() && (far < 0 || Math.abs(value) > Math.abs(moved[far])) ? k : far), -1);
     if (fixed(moved[most]) === "0.00") return `${line}There is next to nothing to make up for.`;
     const who = free === 1 ? "The last free one makes" : `The ${free} free ones make`;
-    const which = `input ${get("columns")[most]}${free === 1 ? "" : " the farthest"}, by ${signed(moved[most])} steps (together: ${fixed(beside()[most])})`;
+    const which = `input ${get("columns")[most]}${free === 1 ? "" : " the farthest"}, by ${signed(moved[most])} (together: ${fixed(beside()[most])})`;
     return `${line}${who} up for it, ${which}.`;
   }
   function ended() {
@@ -222,9 +222,9 @@ function render({ model, el }) {
   }
 
   function drawFigures() {
-    const most = Math.max(error(false, n()), error(true, n()), best()) || 1;
+    const most = Math.max(...[false, true].flatMap((helped) => Array.from({ length: n() + 1 }, (_, t) => error(helped, t))), best()) || 1; // of all steps
     const line = (name, words, value, shown) =>
-      [h("span", { class: shown ? "llmlab-round-shown" : "" }, words), h("span", { class: "llmlab-track" }, h("span", { class: "llmlab-bar", style: { display: "block", width: `${Math.min(100, (100 * value) / most).toFixed(2)}%` } })), h("b", { "data-error": name }, figure(value))];
+      [h("span", { class: shown ? "llmlab-round-shown" : "" }, words), h("span", { class: "llmlab-track" }, h("span", { class: "llmlab-bar", style: { display: "block", width: `${((100 * value) / most).toFixed(2)}%` } })), h("b", { "data-error": name }, figure(value))];
     const rows = [...line("helped", "the others make up for it", error(true), get("compensate")), ...line("nearest", "the others stay", error(false), !get("compensate"))];
     if (step() === n()) rows.push(...line("best", `best of ${ways()} ways up or down`, best(), false));
     else rows.push(h("span", { class: "llmlab-note" }, `best of ${ways()} ways up or down`), h("span"), h("span", { class: "llmlab-note" }, "at the end"));
@@ -273,9 +273,9 @@ function render({ model, el }) {
   on(["step", "row", "bits", "compensate", "uncorrelated", "scale"], update);
   on("chosen", drawDetail);
   update();
-  const ended_ = onWidth(picture, draw);
+  const unwatch = onWidth(picture, draw);
   return () => {
-    ended_();
+    unwatch();
     release();
   };
 }
