@@ -19,7 +19,8 @@ CELL = (
 )
 # Of each column its state, its weight as drawn, and the place of its mark on the vertical axis.
 MARKS = """root => [...root.querySelectorAll("[data-column]")].map(one => [one.dataset.state,
-    Number(one.dataset.weight), Number(one.getAttribute("cy") ?? Number(one.getAttribute("y")) + Number(one.getAttribute("height")) / 2)])"""
+    Number(one.dataset.weight), Number(one.getAttribute("cy") ??
+        Number(one.getAttribute("y")) + Number(one.getAttribute("height")) / 2)])"""
 LEVELS = """root => [...root.querySelectorAll("[data-level]")].map(
     line => [Number(line.dataset.level), Number(line.getAttribute("y1"))])"""
 ARROWS = """root => Object.fromEntries([...root.querySelectorAll("line[data-arrow]")].map(
@@ -46,7 +47,7 @@ class Rounding:
         return self.root.locator(f"[data-{name}]").all_text_contents()
 
     def check(self, **now):
-    XX
+        """The page is what Python says when its traits are these: marks, arrows, numbers, errors, and tables."""
         for name, value in now.items():
             setattr(self.widget, name, value)
         widget, n = self.widget, len(self.widget.columns)
