@@ -23,6 +23,7 @@ from .kv_cache import KVCacheStepper
 from .quantization import BitSlider
 from .quiz import Guess, Quiz
 from .rope import RoPERotator
+from .rounding import RoundingStepper
 from .tokenization import BPEStepper
 from .training import TrainingDashboard
 from .welcome import TokenTour
@@ -73,6 +74,7 @@ def examples() -> dict[str, Callable[[], LabWidget]]:
         "CostCalculator": lambda: CostCalculator("Llama-2-7B"),
         "HeadSharing": HeadSharing,
         "BitSlider": lambda: BitSlider(model, tokenizer),
+        "RoundingStepper": lambda: RoundingStepper(model, tokenizer),
         "Quiz": lambda: Quiz([QUESTION], tried=[[0]]),
         "Guess": lambda: Guess(PREDICTION),
         "HelpfulAnswer": lambda: HelpfulAnswer(AnswerExample(), lambda kind: AnswerExample()),
