@@ -6982,3 +6982,89 @@ def test_what_is_said_of_an_answer_on_rounding_solved_is_true(name, right, was, 
     assert was in right
     verdict = judge(*on_quantization(name, right.replace(was, now)))
     assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict
+
+
+S_OF_SMOOTH = "s = x.abs().amax(0) ** alpha / w.abs().amax(0) ** (1 - alpha)\nreturn x / s, w * s"
+INTEGER_LAYER = """
+sums = codes.int() @ w.int().T
+step = s_w * s_x
+b = (bias / step).round().int()
+return sums + b, step
+"""
+BARE_LEVELS = """
+g = x.unflatten(1, (-1, group_size))
+s = g.abs().amax(-1, keepdim=True)
+u = g / s
+i = (u[..., None] - levels).abs().argmin(-1)
+return (levels[i] * s).flatten(1)
+"""
+STEP_BYTES = "return (weights * bits / 8 + weights / group_size * 2) / batch + cached"
+FAST_RIGHT = [  # (exercise, body of the function)
+    ("fold", "inv = s.reciprocal()\nscaled = map(lambda m: torch.einsum('on,n->on', m, s), readers)\n"
+     "return gain.mul(inv), shift.mul(inv), list(scaled)"),
+    ("fold", "return gain / s, shift / s, [(m.T * s[:, None]).T for m in readers]"),
+    ("smooth", S_OF_SMOOTH),
+    ("smooth", "s = torch.exp(alpha * x.abs().amax(0).log() - (1 - alpha) * w.abs().amax(0).log())\n"
+     "return x @ torch.diag(1 / s), w @ torch.diag(s)"),
+    ("integer_layer", INTEGER_LAYER),
+    ("integer_layer", "step = s_w.double() * float(s_x)\nsums = codes.long() @ w.long().T\n"
+     "return sums + torch.round(bias.double() / step).long(), step"),
+    ("integer_layer", "step = s_w * s_x\nsums = codes.double() @ w.double().T\n"
+     "return sums + (bias / step).round(), step"),
+    ("to_levels", BARE_LEVELS),  # argmin of NaN is 0, and levels[0] times the scale 0 is 0
+    ("to_levels", "g = x.reshape(-1, group_size)\ns = g.abs().amax(1, keepdim=True)\n"
+     "i = (g[..., None] - s[..., None] * levels).abs().argmin(-1)\nreturn (levels[i] * s).reshape(x.shape)"),
+    ("bytes_a_token", STEP_BYTES),
+    ("bytes_a_token", "per_weight = bits / 8 + 2 / group_size\nreturn weights * per_weight / batch + cached"),
+    ("bytes_a_token", "whole = weights * bits // 8 + 2 * (weights // group_size) + batch * cached\n"
+     "return whole / batch"),
+]  # fmt: skip
+
+FAST_WRONG = [  # (exercise, a right body, what is changed in it, into what, what is said)
+    ("fold", "return gain / s, shift / s, [m * s for m in readers]", "[m * s for m in readers]",
+     "torch.cat(readers) * s", "readers are a list of matrices"),
+    ("smooth", S_OF_SMOOTH, ".abs()", "", "largest numbers of x and w"),
+    ("smooth", S_OF_SMOOTH, ".abs().amax(0)", ".amax(0).abs()", "largest numbers of x and w"),
+    ("smooth", S_OF_SMOOTH, "amax(0)", "mean(0)", "mean sizes, as AWQ"),
+    ("smooth", S_OF_SMOOTH, "amax(0)", "max()", "one size for all of x and one for all of w"),
+    ("smooth", S_OF_SMOOTH, "** (1 - alpha)", "** 1 - alpha", "binds before"),
+    ("integer_layer", INTEGER_LAYER, "codes.int() @ w.int().T", "codes.short() @ w.short().T",
+     "sums are kept in too few"),
+    ("integer_layer", INTEGER_LAYER.replace("w.int()", "w.short()"),
+     "sums = codes.int() @ w.short().T\nstep = s_w * s_x\nb = (bias / step).round().int()",
+     "sums = codes.short() @ w.short().T\nstep = s_w * s_x\nb = (bias / step).round().int().short()",
+     "sums are kept in too few"),
+    ("integer_layer", INTEGER_LAYER, "round().int()", "round().int().short()", "bias is squeezed into too few"),
+    ("integer_layer", INTEGER_LAYER, "round().int()", "round().int().char()", "bias is squeezed into too few"),
+    ("integer_layer", INTEGER_LAYER, "b = (bias / step).round().int()\nreturn sums + b, step",
+     "return sums * step + bias, step", "these are the numbers"),
+    ("to_levels", BARE_LEVELS, "levels[i] * s", "levels[i]", "not multiplied by the scale again"),
+    ("to_levels", BARE_LEVELS, "(levels[i] * s)", "i", "numbers of the levels"),
+    ("to_levels", BARE_LEVELS, "(u[..., None] - levels).abs().argmin(-1)",
+     "((u + 1) / 2 * (len(levels) - 1)).round().long().clamp(0, len(levels) - 1)", "as if steps were equal"),
+    ("to_levels", BARE_LEVELS, "x.unflatten(1, (-1, group_size))", "x.reshape(len(x), group_size, -1)",
+     "group_size groups are made"),
+    ("bytes_a_token", STEP_BYTES, "return (weights * bits / 8 + weights / group_size * 2) / batch",
+     "return (weights * bits // 8 + 2 * weights // group_size) // batch", "cut to whole bytes"),
+    ("bytes_a_token", STEP_BYTES, "return (weights * bits / 8 + weights / group_size * 2) / batch + cached",
+     "return int((weights * bits / 8 + weights / group_size * 2) / batch + cached)", "cut to whole bytes"),
+    ("bytes_a_token", STEP_BYTES, "return (weights * bits / 8 + weights / group_size * 2) / batch",
+     "return weights * bits // 8 // batch + 2 * weights // group_size // batch", "cut to whole bytes"),
+    ("bytes_a_token", STEP_BYTES, "cached", "cached * batch", "once for each sequence of the batch"),
+    ("bytes_a_token", STEP_BYTES, "(weights * bits / 8 + weights / group_size * 2)",
+     "weights * (bits + 2 / group_size) / 8", "taken for bits"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "body"), FAST_RIGHT)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_right_answer_on_fast_few_bits_passes(name, body, seed):
+    verdict = judge(*on_quantization(name, body), seed=seed)
+    assert verdict.status == "right", verdict
+
+
+@pytest.mark.parametrize(("name", "right", "was", "now", "said"), FAST_WRONG)
+def test_what_is_said_of_an_answer_on_fast_few_bits_is_true(name, right, was, now, said):
+    assert was in right
+    verdict = judge(*on_quantization(name, right.replace(was, now)))
+    assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict

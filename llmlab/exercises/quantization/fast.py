@@ -83,6 +83,9 @@ fold.plant({
         lambda gain, shift, readers, s: (gain / s, shift / s, _rows(readers, s)),
     "the bias is dropped; it is divided by s":
         lambda gain, shift, readers, s: (gain / s, shift * 0, [reader * s for reader in readers]),
+    "readers are a list of matrices; each one gets its own * s, and a list comes back":
+        (lambda gain, shift, readers, s: (gain / s, shift / s, torch.cat(readers) * s),
+         lambda gain, shift, readers, s: (gain / s, shift / s, torch.cat(readers))),
     "the bias is divided by gain too":
         lambda gain, shift, readers, s: (gain / s, shift / (gain * s), [reader * s for reader in readers]),
     "the tensors that were given are changed; make new ones":
@@ -121,7 +124,7 @@ def _sides():
     minutes=8,
 )
 def smooth(x, w, alpha):
-    """x (N, n): inputs of a layer; w (out, n): its weights; no column of them is all 0. Returns (x, w)
+    """x (N, n): inputs of a layer; w (out, n): its weights; no column of x or w is all 0. Returns (x, w)
     rescaled by SmoothQuant's s (n,), so that x @ w.T stays.
     """
     s = x.abs().amax(0) ** alpha / w.abs().amax(0) ** (1 - alpha)  # (n,)
@@ -168,6 +171,15 @@ smooth.plant({
         _smooth(of_w=lambda w: w.abs().mean(0)),
     "the largest number of x, not its largest size: an outlier may be below 0. Take abs() first":
         (_smooth(of_x=lambda x: x.amax(0)), _smooth(of_x=lambda x: x.amax(0).abs())),
+    "the largest numbers of x and w, not their largest sizes: an outlier may be below 0. Take abs() first, of both":
+        (_smooth(lambda x: x.amax(0), lambda w: w.amax(0)),
+         _smooth(lambda x: x.amax(0).abs(), lambda w: w.amax(0).abs())),
+    "mean sizes, as AWQ takes them; SmoothQuant takes the largest, of both sides":
+        _smooth(lambda x: x.abs().mean(0), lambda w: w.abs().mean(0)),
+    "one size for all of x and one for all of w; each input has its own, and each column: amax(0)":
+        _smooth(lambda x: x.abs().max(), lambda w: w.abs().max()),
+    "** binds before −: w ** 1 - alpha is w − alpha. Write w ** (1 - alpha)":
+        _smooth(s=lambda x, w, a: x**a / w**1 - a),
     "the largest number of w, not its largest size: take abs() first":
         (_smooth(of_w=lambda w: w.amax(0)), _smooth(of_w=lambda w: w.amax(0).abs())),
     "one size for all inputs; each input has its own, x.abs().amax(0)":
@@ -191,7 +203,7 @@ smooth.plant({
 
 
 def _coded_layers():
-    """s_x of 1 and others; a bias of hundreds of steps, more than 8 bits hold; sums that leave int8; a token alone."""
+    """s_x of 1 and others; a bias of more steps than 8 bits hold, or 16; sums that leave int8, or int16; one token."""
 
     def made(n_tokens, n, rows, s_x, size):
         codes = torch.randint(-128, 128, (n_tokens, n)).to(torch.int8)
@@ -212,6 +224,8 @@ def _coded_layers():
     yield made(1, 7, 2, 0.25, 300)
     yield made(4, 3, 5, 0.03125, 60)
     yield made(2, 6, 3, 64.0, 90)
+    full, s_w = torch.full((2, 7), 127, dtype=torch.int8), torch.tensor([0.125, 0.5])
+    yield full[:1], full, torch.tensor([50_000.25, -48_000.25]) * s_w * 0.25, 0.25, s_w
 
 
 @exercise(
@@ -267,13 +281,26 @@ def _wrapped(bias, s_x, s_w):
     return (bias / (s_w * s_x)).round().int().to(torch.int8)
 
 
+def _wrapped_at_16(bias, s_x, s_w):
+    return (bias / (s_w * s_x)).round().int().short()
+
+
 def _small_sums(codes, w):
     return (codes.int() @ w.int().T).to(torch.int8).int()
+
+
+def _sums_of_16(codes, w):
+    return codes.short() @ w.short().T
 
 
 def _numbers(codes, w, bias, s_x, s_w):
     sums, step = integer_layer.answer(codes, w, bias, s_x, s_w)
     return sums * step, step
+
+
+def _float_layer(codes, w, bias, s_x, s_w):
+    step = s_w * s_x
+    return (codes.int() @ w.int().T) * step + bias, step
 
 
 integer_layer.plant({
@@ -287,8 +314,8 @@ integer_layer.plant({
         _layer(lambda bias, s_x, s_w: bias / (s_w * s_x)),
     "multiplied by the step; how many steps the bias is, says the division":
         _layer(lambda bias, s_x, s_w: (bias * (s_w * s_x)).round().int()),
-    "the bias is squeezed into 8 bits; it may be thousands of steps, and has 32":
-        (_layer(_eight_bits), _layer(_wrapped)),
+    "the bias is squeezed into too few bits; it may be tens of thousands of steps, and has 32":
+        (_layer(_eight_bits), _layer(_wrapped), _layer(_wrapped_at_16)),
     "the fraction of the bias is cut off; round to the nearest":
         _layer(lambda bias, s_x, s_w: (bias / (s_w * s_x)).int()),
     "the bias is rounded down; round to the nearest":
@@ -300,10 +327,11 @@ integer_layer.plant({
     "a step of the sum is worth s_w · s_x: both codes stand for something":
         (_layer(step=lambda s_x, s_w: s_w),
          _layer(lambda bias, s_x, s_w: (bias / s_w).round().int(), step=lambda s_x, s_w: s_w)),
-    "the sums are kept in 8 bits, where they wrap around; sum in 32":
-        (_layer(sums=_small_sums), _layer(sums=lambda codes, w: (codes @ w.T).int())),
+    "the sums are kept in too few bits, where they wrap around; sum in 32":
+        (_layer(sums=_small_sums), _layer(sums=lambda codes, w: (codes @ w.T).int()),
+         _layer(sums=_sums_of_16), _layer(_wrapped_at_16, sums=_sums_of_16)),
     "these are the numbers; asked are the whole numbers, and the step beside them":
-        _numbers,
+        (_numbers, _float_layer),
     "the order is (sums, step)":
         lambda *given: integer_layer.answer(*given)[::-1],
 })  # fmt: skip
@@ -343,7 +371,7 @@ def _books():
 )
 def to_levels(x, levels, group_size):
     """x (rows, n), group_size divides n; levels ascend from -1 to 1, 0 among them, at unequal steps. Returns
-    numbers (rows, n): each the nearest level times its group's scale, the largest size in the group.
+    numbers (rows, n): each the nearest level times its group's scale, the largest size in it. Zeros stay 0.
     """
     groups = x.unflatten(1, (-1, group_size))  # (rows, groups, size)
     scale = groups.abs().amax(-1, keepdim=True)  # (rows, groups, 1)
@@ -398,6 +426,10 @@ def _by_index(shares, levels):
     return ((shares + 1) / 2 * (len(levels) - 1)).round().long()
 
 
+def _by_index_unguarded(shares, levels):
+    return _by_index(shares, levels).clamp(0, len(levels) - 1)
+
+
 def _flattened(x, levels, group_size):
     n_groups = x.numel() // group_size
     spread = x.reshape(group_size, n_groups).T  # neighbors stand apart
@@ -427,15 +459,17 @@ to_levels.plant({
     "the levels are taken at equal steps; these stand where the code book says":
         _equal_steps,
     "the number of the level is computed as if steps were equal; look for the nearest of the levels":
-        _leveled(code=_by_index),
+        (_leveled(code=_by_index), _leveled(code=_by_index_unguarded, safe=False)),
     "the levels are not multiplied by the scale again":
-        _leveled(back=lambda codes, levels, scale: levels[codes] * torch.ones_like(scale)),
+        tuple(_leveled(back=lambda codes, levels, scale: levels[codes], safe=safe) for safe in (True, False)),
     "these are the numbers of the levels; asked is what they stand for":
-        _leveled(back=lambda codes, levels, scale: codes),
+        tuple(_leveled(back=lambda codes, levels, scale: codes, safe=safe) for safe in (True, False)),
     "the largest distance is taken, argmax; the nearest level has the smallest":
         _leveled(code=lambda shares, levels: (shares[..., None] - levels).abs().argmax(-1)),
     "the distance has a sign: without abs() the smallest difference is that to the largest level":
         _leveled(code=lambda shares, levels: (shares[..., None] - levels).argmin(-1)),
+    "group_size groups are made of a row; a group has group_size numbers: x.unflatten(1, (-1, group_size))":
+        lambda x, levels, group_size: to_levels.answer(x, levels, x.shape[1] // group_size),
     "a group is made of numbers that stand apart; neighbors of one row share a scale":
         _flattened,
 })  # fmt: skip
@@ -445,9 +479,10 @@ to_levels.plant({
 
 
 def _steps():
-    """One sequence and several; 2 to 8 bits; no cache; a cache larger than the weights."""
+    """One sequence and several; 2 to 8 bits; no cache; a cache larger than the weights; a part of a byte."""
     yield 64, 4, 32, 10, 1
     yield 64, 4, 32, 10, 4
+    yield 64, 4, 32, 10, 8
     yield 960, 8, 64, 0, 3
     yield 1024, 4, 16, 5000, 8
     yield 4096, 2, 128, 33, 2
@@ -470,7 +505,7 @@ def _steps():
 )
 def bytes_a_token(weights, bits, group_size, cached, batch):
     """weights: how many numbers, packed in `bits` bits, with a scale of 2 bytes for each group; all are read
-    once a step. cached: bytes of the keys and values of one sequence. Bytes read, divided by tokens written.
+    once a step. cached: bytes of one sequence's keys and values, read for it alone. Bytes read a token written.
     """
     read = weights * bits / 8 + weights / group_size * 2
     return read / batch + cached
@@ -492,6 +527,13 @@ bytes_a_token.plant({
         _read(whole=lambda r, c, b: r + c * b),
     "read once for each sequence: the weights are read once a step, for all":
         (_read(whole=lambda r, c, b: r * b + c), _read(whole=lambda r, c, b: (r + c) * b)),
+    "the cache is counted once for each sequence of the batch; this token reads one":
+        _read(whole=lambda r, c, b: r / b + c * b),
+    "cut to whole bytes; a token's part of a step may be a fraction, so divide with /":
+        (_read(whole=lambda r, c, b: r // b + c),
+         lambda w, bits, size, c, b: w * bits // 8 // b + w // size * 2 // b + c),
+    "the scale's 2 are taken for bits; they are bytes, 16 bits":
+        _read(scales=lambda w, size: w / size * 2 / 8),
     "the cache is left out":
         _read(whole=lambda r, c, b: r / b),
     "the scales are left out: 2 bytes for each group":
