@@ -505,7 +505,7 @@ def _steps():
 )
 def bytes_a_token(weights, bits, group_size, cached, batch):
     """weights: how many numbers, packed in `bits` bits, with a scale of 2 bytes for each group; all are read
-    once a step. cached: bytes of one sequence's keys and values, read for it alone. Bytes read a token written.
+    once a step. cached: bytes of one sequence's keys and values, read for it alone. Returns bytes read per token written.
     """
     read = weights * bits / 8 + weights / group_size * 2
     return read / batch + cached
