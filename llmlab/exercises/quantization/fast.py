@@ -504,8 +504,8 @@ def _steps():
     minutes=5,
 )
 def bytes_a_token(weights, bits, group_size, cached, batch):
-    """weights: how many numbers, packed in `bits` bits, with a scale of 2 bytes for each group; all are read
-    once a step. cached: bytes of one sequence's keys and values, read for it alone. Returns bytes read per token written.
+    """weights: how many, packed in `bits` bits, each group with a scale of 2 bytes; all read once a step.
+    cached: bytes of one sequence's keys and values, read for it alone. Returns the bytes read per token.
     """
     read = weights * bits / 8 + weights / group_size * 2
     return read / batch + cached
