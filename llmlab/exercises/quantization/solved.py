@@ -106,7 +106,7 @@ def _rows():
     inputs=_rows,
     keeps=("weight", "inputs"),
     difficulty=3,
-    minutes=8,
+    minutes=9,
 )
 def best_rounding(weight, scale, inputs):
     """weight (n,) of one row, scale: a number, inputs (N, n). The codes (n,), each one rounded up or down from
