@@ -6882,6 +6882,23 @@ inside = (codes >= -highest) & (codes <= highest)
 return torch.where(inside, gradient, torch.zeros_like(gradient))
 """
 
+BY_PAIRS = """
+low = (weight / scale).floor()
+codes = torch.cartesian_prod(*[torch.tensor([a, a + 1]) for a in low.tolist()]).to(weight)
+off = (weight - codes * scale) @ inputs.T
+return codes[(off ** 2).sum(1).argmin()]
+"""
+ONE_FLIP = """
+low = (weight / scale).floor()
+codes = START
+for i in range(len(weight)):
+    for c in (low[i], low[i] + 1):
+        other = codes.clone()
+        other[i] = c
+        if ((inputs @ (weight - other * scale)) ** 2).sum() < ((inputs @ (weight - codes * scale)) ** 2).sum():
+            codes = other
+return codes
+"""
 SOLVED_RIGHT = [
     ("output_error", OFF),
     ("output_error", BY_ROWS),
@@ -6893,6 +6910,11 @@ SOLVED_RIGHT = [
     ("best_rounding", BEST.replace("found = error, codes", "found = error, codes.int()")),
     ("best_rounding", BEST.replace("return found", "return found.tolist()")),
     ("best_rounding", BEST.replace("low = torch.floor(weight / scale)", "low = torch.ceil(weight / scale) - 1")),
+    ("best_rounding", BY_PAIRS),
+    ("best_rounding", "from itertools import product\npairs = [(math.floor(w / scale), math.ceil(w / scale)) for w in "
+     "weight.tolist()]\nmissed = lambda c: float(((inputs @ (torch.tensor(c).to(weight) * scale - weight)) ** 2)"
+     ".sum())\n"
+     "return torch.tensor(min(product(*pairs), key=missed))"),
     ("compensate", MOVE),
     ("compensate", SOLVE),
     ("compensate", MOVE.replace("linalg.inv(hessian)", "cholesky_inverse(torch.linalg.cholesky(hessian))")),
@@ -6907,6 +6929,7 @@ SOLVED_RIGHT = [
     ("fresh_scale", LOOP.replace("inverse[0]\n", "inverse[:, 0]\n").replace("torch.inverse", "torch.linalg.pinv")),
     ("straight_through", THROUGH),
     ("straight_through", "return gradient * ((x / scale).round().abs() <= highest).float()"),
+    ("straight_through", "inside = (x / scale).round().abs() <= highest\nreturn gradient * inside"),
     ("straight_through", "c = (x / scale).round()\nreturn gradient * (c == c.clamp(-highest, highest))"),
     ("straight_through", "new = gradient.clone()\nnew[(x / scale).round().abs() > highest] = 0\nreturn new"),
     ("straight_through", "x = x.clone().requires_grad_()\n"
@@ -6924,7 +6947,17 @@ SOLVED_WRONG = [
     ("output_error", OFF, "e = weight - rounded", "e = (weight - rounded)[:1]", "first row"),
     ("output_error", OFF, " / 2", " / 2 / len(weight)", "number of outputs"),
     ("output_error", BY_ROWS, "total / 2", "(total / 2) ** 0.5", "root"),
+    ("output_error", "return ((weight - rounded) @ hessian * (weight - rounded)).sum() / 2",
+     "return ((weight - rounded) @ hessian * (weight - rounded)).sum() / 2",
+     "return (weight - rounded) @ hessian @ (weight - rounded).T / 2", "all pairs of rows; each row"),
     ("best_rounding", BEST, "torch.floor(weight / scale)", "torch.trunc(weight / scale)", "toward 0"),
+    ("best_rounding", BEST, "torch.floor(weight / scale)", "torch.floor(weight)", "the scale is left out"),
+    ("best_rounding", BEST, "weight - codes * scale", "weight - codes", "the scale is left out"),
+    ("best_rounding", ONE_FLIP, "START", "(weight / scale).round()", "one after another"),
+    ("best_rounding", ONE_FLIP, "START", "low.clone()", "one after another"),
+    ("best_rounding", BEST.replace("torch.floor(", "torch.round("), "[0, 1]", "[-1, 0, 1]", "further than the next"),
+    ("best_rounding", BEST.replace("codes = low + torch.tensor(ups)", "codes = shared.copy_(low + torch.tensor(ups))"),
+     "best, found = None, None", "best, found, shared = None, None, weight.clone()", "clone it"),
     ("best_rounding", BEST, "error < best", "error > best", "worst"),
     ("best_rounding", BEST, "return found", "return found * scale", "before the scale"),
     ("best_rounding", BEST, "return found", "return torch.tensor(best)", "asked are its codes"),
@@ -6934,9 +6967,17 @@ SOLVED_WRONG = [
     ("best_rounding", BEST, "weight / scale", "weight", ""),
     ("best_rounding", BEST, "** 2).sum()", "** 2).amax()", "largest error"),
     ("best_rounding", BY_BITS, "(weight / scale).floor() + ups", "(weight / scale).round() + ups", ""),
-    ("compensate", MOVE, "-= factor", "+= factor", ""),
+    ("compensate", MOVE, "-= factor", "+= factor", "Mind the sign"),
+    ("compensate", MOVE, " / inverse[column, column]\n", "\n", "not divided by the diagonal"),
+    ("compensate", MOVE.replace("new[i] -= factor *", "new[i] -= (weight[column] - q) / inverse[column, column] *"),
+     "inverse[column, column] * ", "inverse[i, i] * ", "the whole diagonal"),
+    ("compensate", MOVE, "factor = (weight[column] - q) / inverse[column, column]",
+     "factor = (weight[column] - q) / hessian[column, column]", "it is that of the inverse"),
+    ("compensate", MOVE.replace("torch.linalg.inv(hessian)", "torch.linalg.pinv(hessian[column:, column:])")
+     .replace("inverse[column, column]", "inverse[0, 0]"),
+     "range(len(weight)):\n    new[i] -= factor * inverse[i, column]",
+     "range(column, len(weight)):\n    new[i] -= factor * inverse[i - column, 0]", "only later columns"),
     ("compensate", MOVE, "torch.linalg.inv(hessian)", "hessian", "H itself"),
-    ("compensate", MOVE, " / inverse[column, column]", "", ""),
     ("compensate", MOVE, "/ inverse[column", "* inverse[column", ""),
     ("compensate", MOVE, "range(len(weight))", "range(column, len(weight))", "only later columns"),
     ("compensate", MOVE, "range(len(weight))", "[column]", "make up for nothing"),
@@ -6949,6 +6990,14 @@ SOLVED_WRONG = [
     ("fresh_scale", LOOP, "for j in range(len(w)):", "for j in range(len(w)):\n    scale = w[j:].abs().max() / highest",
      "still free"),
     ("fresh_scale", LOOP, "torch.stack(done), scale", "torch.stack(done), w.abs().max() / highest", "which may reach"),
+    ("fresh_scale", LOOP.replace("scale = weight.abs().max() / highest\n", "first = weight.abs().max() / highest\n", 1)
+     .replace("torch.stack(done), scale", "torch.stack(done), first"),
+     "for j in range(len(w)):", "for j in range(len(w)):\n    scale = w.abs().max() / highest",
+     "is right, but in the loop"),
+    ("fresh_scale", LOOP, "for j in range(len(w)):", "for j in range(len(w)):\n    scale = w[j].abs() / highest",
+     "a scale of its own"),
+    ("fresh_scale", LOOP, "w[j] - code * scale", "w[j] - code", "the number that it stands for"),
+    ("fresh_scale", LOOP, " / inverse[0, 0]", "", "the corner of the inverse"),
     ("fresh_scale", LOOP, ".clamp(-highest, highest)", "", "not clamped"),
     ("fresh_scale", LOOP, "torch.round(", "torch.floor(", "rounded down"),
     ("fresh_scale", LOOP, "-= (w[j]", "+= (w[j]", "wrong way"),
@@ -6956,6 +7005,8 @@ SOLVED_WRONG = [
     ("fresh_scale", LOOP, "torch.inverse(hessian[j:, j:])", "hessian[j:, j:]", "H itself"),
     ("fresh_scale", LOOP, "torch.stack(done), scale", "torch.stack(done) * scale, scale", "asked are codes"),
     ("fresh_scale", LOOP, "weight.abs().max()", "weight.max()", "largest size"),
+    ("straight_through", THROUGH, "inside = ", "if codes.abs().max() <= highest:\n    return gradient\n"
+     "return torch.zeros_like(gradient)\ninside = ", ""),
     ("straight_through", THROUGH, "(codes >= -highest) & ", "", "too small"),
     ("straight_through", THROUGH, " & (codes <= highest)", "", "too large"),
     ("straight_through", THROUGH, "gradient, torch.zeros_like(gradient))", "0.0, gradient)", "other way around"),
@@ -7068,3 +7119,21 @@ def test_what_is_said_of_an_answer_on_fast_few_bits_is_true(name, right, was, no
     assert was in right
     verdict = judge(*on_quantization(name, right.replace(was, now)))
     assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict
+
+
+def test_how_outputs_are_compared_is_not_taken_for_dimensions():
+    """A crash names the sizes of the inputs by what the docstring calls them."""
+    answer = catalog.find("exercise", "quantization.best_rounding").answer
+    assert set(dimensions(answer).values()) == {"n", "N, n"}
+
+
+def test_sizes_of_errors_are_refused_whatever_is_drawn():
+    """Squares choose (2, 1) on one input that is not drawn, 0.75 against 1.0; sizes (2, 2), 1.0 against 1.5."""
+    exercise, answer = on_quantization("best_rounding", BEST.replace("** 2).sum()", ".abs()).sum()"))
+    assert {judge(exercise, answer, seed=seed).status for seed in range(6)} == {"wrong"}
+
+
+def test_all_or_nothing_is_not_called_zero_everywhere():
+    body = "return torch.zeros_like(gradient) if (x / scale).round().abs().max() > highest else gradient"
+    verdict = judge(*on_quantization("straight_through", body))
+    assert verdict.status == "wrong" and "0 everywhere" not in verdict.reason, verdict

@@ -4,7 +4,7 @@ What a layer gives should change little: the smallest Σ ‖(W − Ŵ) x‖² ov
 matrices Ŵ on a grid. Each row w of W has the same second derivatives, H = 2 Σ x xᵀ. Rounding one of its numbers adds
 the least error if the free ones then move by what solves the least squares again (Hassibi and Stork 1993, "Optimal
 Brain Surgeon"; Frantar and Alistarh 2022, "OBC"). GPTQ takes the columns in one order for all rows, so that a single
-Cholesky factor of H⁻¹ holds what all steps need (Frantar et al. 2022, section 3).
+Cholesky factor of H⁻¹ holds what all steps need (Frantar et al. 2022, "GPTQ", step 3: Cholesky reformulation).
 """
 
 from __future__ import annotations
@@ -150,9 +150,9 @@ def quantize_by_gptq(
     """A copy of the model in few bits, whose linear layers are rounded one after another by GPTQ.
 
     Each layer's inputs are what the model gives it on `batches`, tokens (B, T) or those of `llmlab.training`, once all
-    layers before it are rounded, so that it can make up for their errors too. Embeddings have no inputs to sum over:
-    they are rounded to nearest before all else. So is a table that is tied to the head: rounding to nearest moves its
-    rows least, and they are what the model reads; what GPTQ takes off the error of the logits moves them further.
+    layers before it are rounded: those it will really get. Embeddings have no inputs to sum over: they are rounded to
+    nearest before all else. So is a table that is tied to the head: rounding to nearest moves its rows least, and they
+    are what the model reads; what GPTQ takes off the error of the logits moves them further.
     Layers that the batches never reach, such as an unused expert, are rounded to nearest too.
     `bits`, `skip` and the rest are those of `quantize_model` and `gptq_by_hessian`. Raises ValueError for no batches.
     """

@@ -10,7 +10,7 @@ from ..records import Prediction, Question, exercise
 
 
 def _hessian(n, n_rows=40):
-    """Of inputs that hang together and have unequal sizes."""
+    """Of inputs that come together and have unequal sizes."""
     x = torch.randn(n_rows, n, dtype=torch.float64) @ torch.randn(n, n, dtype=torch.float64) + 0.5
     return 2 * x.T @ x / n_rows
 
@@ -51,11 +51,13 @@ output_error.plant({
         lambda weight, rounded, hessian: (((weight - rounded) @ hessian) * (weight - rounded)).sum().item(),
     "that is the error of the weights; what counts is the error of the outputs, and H says which weights matter in it":
         lambda weight, rounded, hessian: ((weight - rounded) ** 2).sum().item(),
-    "only H's diagonal is used: as if inputs did not hang together. Errors of two columns may cancel or add up":
+    "only H's diagonal is used: as if no two inputs came together. Errors of two columns may cancel or add up":
         lambda weight, rounded, hessian: ((weight - rounded) ** 2 * hessian.diagonal()).sum().item() / 2,
     "that is (weight − rounded) H (weight − rounded)ᵀ, summed over all pairs of rows; each output has its own error, "
     "so take the diagonal only":
         lambda weight, rounded, hessian: ((weight - rounded) @ hessian @ (weight - rounded).T).sum().item() / 2,
+    "that has all pairs of rows; each row's own error is on the diagonal: sum that":
+        lambda weight, rounded, hessian: (weight - rounded) @ hessian @ (weight - rounded).T / 2,
     "divided by the number of outputs; asked is the sum":
         lambda weight, rounded, hessian: output_error.answer(weight, rounded, hessian) / len(weight),
     "only the first row is looked at; sum over all outputs":
@@ -75,23 +77,17 @@ output_error.plant({
 
 
 def _rows():
-    """Nearest is best, and is not; inputs alike, opposite, of unequal size; one weight; a scale that is not 1."""
+    """Nearest is best, and is not; inputs alike, opposite, of unequal size; a scale that is not 1; squares and sizes
+    of the errors that choose differently."""
     alike = torch.tensor([[1.0, 1.0], [2.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
     yield torch.tensor([0.4, 0.3], dtype=torch.float64), 1.0, alike
     yield torch.tensor([0.4, -0.3], dtype=torch.float64), 1.0, alike
     apart = torch.tensor([[1.0, -1.0], [3.0, -2.0]], dtype=torch.float64)
-    yield (
-        torch.tensor(
-            [
-                1.7,
-                -0.6,
-            ],
-            dtype=torch.float64,
-        ),
-        0.5,
-        apart,
-    )
-    yield torch.tensor([-0.9], dtype=torch.float64), 0.25, torch.tensor([[2.0], [-1.0]], dtype=torch.float64)
+    yield torch.tensor([1.7, -0.6], dtype=torch.float64), 0.5, apart
+    unlike = torch.tensor([[2.0, 1.0], [-1.0, 1.0]], dtype=torch.float64)
+    yield torch.tensor([-0.9, 0.3], dtype=torch.float64), 0.25, unlike
+    three = torch.tensor([[3.0, 1.0], [-2.0, 1.0], [2.0, -1.0]], dtype=torch.float64)
+    yield torch.tensor([0.8, 0.6], dtype=torch.float64), 0.5, three
     for n, scale, n_rows in ((3, 0.5, 7), (4, 0.75, 2), (5, 2.0, 9), (6, 0.3, 3), (7, 1.0, 4)):
         shared = torch.randn(n_rows, 1, dtype=torch.float64)
         yield 2 * torch.randn(n, dtype=torch.float64), scale, shared + 0.6 * torch.randn(n_rows, n, dtype=torch.float64)
@@ -114,12 +110,10 @@ def _rows():
 )
 def best_rounding(weight, scale, inputs):
     """weight (n,) of one row, scale: a number, inputs (N, n). The codes (n,), each one rounded up or down from
-    weight / scale, whose outputs inputs @ (codes * scale) are nearest to inputs @ weight (least squares).
+    weight / scale, whose outputs inputs @ (codes * scale) are nearest, by least squares, to inputs @ weight.
     """
     low = (weight / scale).floor()  # (n,)
-    choices = torch.cartesian_prod(*[torch.arange(2, dtype=weight.dtype)] * len(weight)).reshape(
-        -1, len(weight)
-    )  # (2ⁿ, n)
+    choices = torch.cartesian_prod(*[torch.arange(2, dtype=weight.dtype)] * len(weight))  # (2ⁿ, n)
     codes = low + choices  # (2ⁿ, n)
     off = (weight - codes * scale) @ inputs.T  # (2ⁿ, N)
     return codes[(off**2).sum(1).argmin()]
@@ -136,21 +130,39 @@ def _best_by(error, pick=torch.argmin, codes=None):
     return wrong
 
 
+def _without_scale(weight, scale, inputs):
+    """The right codes to choose from, compared with the weights as they are."""
+    choices = torch.cartesian_prod(*[torch.arange(2, dtype=weight.dtype)] * len(weight))
+    codes = (weight / scale).floor() + choices
+    return codes[_squares(weight - codes, inputs).argmin()]
+
+
 def _squares(off, inputs):
     return ((off @ inputs.T) ** 2).sum(1)
 
 
-def _one_by_one(weight, scale, inputs):
-    """Each weight's best direction with the others not rounded yet: the nearest. Then, keeping those, nothing."""
-    codes = (weight / scale).floor()
-    for j in range(len(weight)):
-        tries = []
-        for up in (0, 1):
-            one = codes.clone()
-            one[j] += up
-            tries.append((((weight - one * scale) @ inputs.T) ** 2).sum())
-        codes[j] += float(tries[1] < tries[0])
-    return codes
+def _one_by_one(start, sweeps=1):
+    """Each weight's best direction, one after another, while the others are as in start(weight / scale)."""
+
+    def wrong(weight, scale, inputs):
+        low, codes = (weight / scale).floor(), start(weight / scale).clone()
+        for j in list(range(len(weight))) * sweeps:
+            tries = []
+            for up in (0, 1):
+                one = codes.clone()
+                one[j] = low[j] + up
+                tries.append((((weight - one * scale) @ inputs.T) ** 2).sum())
+            codes[j] = low[j] + float(tries[1] < tries[0])
+        return codes
+
+    return wrong
+
+
+def _further(weight, scale, inputs):
+    """Three codes for each weight: the nearest, and one less and one more."""
+    steps = torch.cartesian_prod(*[torch.arange(-1, 2, dtype=weight.dtype)] * len(weight))  # (3ⁿ, n)
+    codes = (weight / scale).round() + steps
+    return codes[_squares(weight - codes * scale, inputs).argmin()]
 
 
 best_rounding.plant({
@@ -167,14 +179,19 @@ best_rounding.plant({
     "rounded toward 0, or one more: below 0 that is not down or up":
         _best_by(_squares, codes=lambda w, s, choices: torch.trunc(w / s) + choices),
     "the weights are chosen one after another and never again: two that must change together are missed. Try all":
-        _one_by_one,
+        (_one_by_one(torch.floor), _one_by_one(torch.round), _one_by_one(lambda x: x),
+         _one_by_one(torch.round, sweeps=9)),
+    "a code further than the next one up or down is tried":
+        _further,
     "these are the rounded weights; asked are their codes, before the scale":
         lambda weight, scale, inputs: best_rounding.answer(weight, scale, inputs) * scale,
-    "the scale is left out: the codes are compared with the weights themselves":
-        lambda weight, scale, inputs: best_rounding.answer(weight, 1.0, inputs),
+    "the scale is left out: codes come from weight / scale, and codes * scale is compared with the weights":
+        (lambda weight, scale, inputs: best_rounding.answer(weight, 1.0, inputs),
+         _best_by(_squares, codes=lambda w, s, choices: w.floor() + choices),
+         _without_scale),
     "every weight is rounded down":
         lambda weight, scale, inputs: (weight / scale).floor(),
-    "every weight is rounded up":
+    "every weight is rounded up, or one tensor was kept and written over: clone it":
         lambda weight, scale, inputs: (weight / scale).ceil(),
     "that is the error of the best one; asked are its codes":
         lambda weight, scale, inputs: _squares(
@@ -215,8 +232,8 @@ def _steps():
     ),
     inputs=_steps,
     keeps=("weight", "hessian"),
-    difficulty=3,
-    minutes=9,
+    difficulty=2,
+    minutes=6,
 )
 def compensate(weight, hessian, column, q):
     """weight (n,) of one row, hessian (n, n) of its inputs, column: a place, q: the rounded number for it.
@@ -226,20 +243,32 @@ def compensate(weight, hessian, column, q):
     return weight - (weight[column] - q) / inverse[column, column] * inverse[:, column]
 
 
-def _moved(move):
-    """A row moved by move(error, H, inverse, column), with q in its place."""
+def _moved(move, pinned=True):
+    """A row moved by move(error, H, inverse, column), with q put in its place or not."""
 
     def wrong(weight, hessian, column, q):
         new = weight + move(weight[column] - q, hessian, torch.linalg.inv(hessian), column)
-        new[column] = q
+        if pinned:
+            new[column] = q
         return new
 
     return wrong
 
 
+def _both(move):
+    return _moved(move), _moved(move, pinned=False)
+
+
 def _later_only(weight, hessian, column, q):
     new = compensate.answer(weight, hessian, column, q)
     new[:column] = weight[:column]
+    return new
+
+
+def _later_part(weight, hessian, column, q):
+    inverse = torch.linalg.inv(hessian[column:, column:])
+    new = weight.clone()
+    new[column:] -= (weight[column] - q) / inverse[0, 0] * inverse[0]
     return new
 
 
@@ -253,21 +282,23 @@ compensate.plant({
     "nothing but the one weight is changed: that is rounding, and the others make up for nothing":
         _moved(lambda error, h, inverse, j: 0 * h[j]),
     "the wrong way: the others are moved so that the error grows. Mind the sign":
-        _moved(lambda error, h, inverse, j: error / inverse[j, j] * inverse[:, j]),
+        _both(lambda error, h, inverse, j: error / inverse[j, j] * inverse[:, j]),
     "H itself is used; the move is made of its inverse":
         _moved(lambda error, h, inverse, j: -error / h[j, j] * h[:, j]),
     "not divided by the diagonal entry of the inverse: how far the others go depends on the units of the inputs":
-        _moved(lambda error, h, inverse, j: -error * inverse[:, j]),
+        _both(lambda error, h, inverse, j: -error * inverse[:, j]),
     "divided by the diagonal entry of H; it is that of the inverse":
-        _moved(lambda error, h, inverse, j: -error / h[j, j] * inverse[:, j]),
-    "multiplied by the diagonal entry of H: it equals 1 over the inverse's only where inputs do not hang together":
-        _moved(lambda error, h, inverse, j: -error * h[j, j] * inverse[:, j]),
+        _both(lambda error, h, inverse, j: -error / h[j, j] * inverse[:, j]),
+    "multiplied by the diagonal entry of H: it equals 1 over the inverse's only where no two inputs come together":
+        _both(lambda error, h, inverse, j: -error * h[j, j] * inverse[:, j]),
     "multiplied by the diagonal entry of the inverse; divide":
-        _moved(lambda error, h, inverse, j: -error * inverse[j, j] * inverse[:, j]),
+        _both(lambda error, h, inverse, j: -error * inverse[j, j] * inverse[:, j]),
+    "divided by the whole diagonal of the inverse; one number divides all: that of the column that is rounded":
+        _moved(lambda error, h, inverse, j: -error / inverse.diagonal() * inverse[:, j]),
     "the error is shared out evenly among the others: H says which of them can make up for it":
         _moved(lambda error, h, inverse, j: torch.full_like(h[j], 1.0) * error / max(len(h) - 1, 1)),
     "only later columns are moved; here all others are free":
-        _later_only,
+        (_later_only, _later_part),
     "each other weight is moved as if it alone made up for it: together they do too much":
         _moved(lambda error, h, inverse, j: error * h[:, j] / h.diagonal()),
     "that is the move; asked is the new row":
@@ -307,8 +338,8 @@ def _loops():
 @exercise(
     "quantization.fresh_scale",
     title="What the codes mean",
-    prompt="This loop rounds a row column by column, and the free columns make up for it. But codes × scale is further "
-    "from the row's outputs than it should be. Mend it.",
+    prompt="This loop rounds a row column by column, and the free columns make up for it. But codes × scale, "
+    "with the scale that it returns, are not the numbers that it rounded to and made up for. Mend it.",
     hints=(
         "Print the scale in each step. What did a code of the first column mean when it was chosen, and what does it "
         "mean at the end?",
@@ -316,8 +347,8 @@ def _loops():
     ),
     inputs=_loops,
     keeps=("weight", "hessian"),
-    difficulty=3,
-    minutes=7,
+    difficulty=2,
+    minutes=6,
 )
 def round_row(weight, hessian, highest):
     """weight (n,), hessian (n, n) of its inputs. Codes (n,) from −highest to highest, rounded one after another while
@@ -348,7 +379,21 @@ def _scale_anew(weight, hessian, highest):
     return codes, scale
 
 
-def _loop(scale_of=None, inverse_of=None, moves=True, clamp=True, to_whole=torch.round, sign=-1, final=None):
+def _off(free, j, code, scale):
+    return free[j] - code * scale
+
+
+def _loop(
+    scale_of=None,
+    inverse_of=None,
+    moves=True,
+    clamp=True,
+    to_whole=torch.round,
+    sign=-1,
+    final=None,
+    off=_off,
+    divided=True,
+):
     """The loop with one part replaced."""
 
     def wrong(weight, hessian, highest):
@@ -360,9 +405,9 @@ def _loop(scale_of=None, inverse_of=None, moves=True, clamp=True, to_whole=torch
             code = to_whole(free[j] / scale)
             codes[j] = code.clamp(-highest, highest) if clamp else code
             inverse = torch.linalg.inv(hessian[j:, j:]) if inverse_of is None else inverse_of(hessian, j)
-            error = free[j] - codes[j] * scale
+            error = off(free, j, codes[j], scale) / (inverse[0, 0] if divided else 1)
             if moves:
-                free[j:] += sign * error / inverse[0, 0] * inverse[:, 0]
+                free[j:] += sign * error * inverse[:, 0]
         return codes, scale if final is None else final(free, codes, weight, scale, highest)
 
     return wrong
@@ -372,6 +417,17 @@ round_row.plant({
     "the scale is made anew from the weights that are still free, so each code has another one and only the last is "
     "returned":
         _loop(scale_of=lambda free, j: free[j:].abs().max()),
+    "the scale that is returned is right, but in the loop a fresh one is still used":
+        _loop(scale_of=lambda free, j: free.abs().max(),
+              final=lambda free, codes, weight, scale, highest: weight.abs().max() / highest),
+    "each column has a scale of its own; the row has one":
+        (_loop(scale_of=lambda free, j: free[j].abs()),
+         _loop(scale_of=lambda free, j: free[j].abs(),
+               final=lambda free, codes, weight, scale, highest: weight.abs().max() / highest)),
+    "a code is taken for the number that it stands for: the error is free[j] − codes[j] * scale":
+        _loop(off=lambda free, j, code, scale: free[j] - code),
+    "the error is not divided by the corner of the inverse":
+        _loop(divided=False),
     "the codes are right; the scale that is returned is made of the rounded weights, which may reach less far or "
     "further. Return the one that they were rounded with":
         (_loop(final=lambda free, codes, weight, scale, highest: free.abs().max() / highest),
@@ -402,12 +458,13 @@ round_row.plant({
 
 
 def _gradients():
-    """Numbers inside, outside on both sides, and just beyond the last code, where they still round to it."""
+    """Numbers inside, outside on both sides, just beyond the last code, where they still round to it; none outside."""
     x = torch.tensor([0.2, -0.9, 4.0, -5.0, 1.7], dtype=torch.float64)
     yield torch.tensor([1.0, 2.0, 3.0, -4.0, 5.0], dtype=torch.float64), x, 0.5, 3
     edge = torch.tensor([[1.6, 1.8, -1.7], [-1.8, 0.0, -0.3]], dtype=torch.float64)
     yield torch.tensor([[3.0, -1.0, 2.0], [0.5, -4.0, 7.0]], dtype=torch.float64), edge, 0.5, 3
     yield torch.tensor([-2.0, 0.5], dtype=torch.float64), torch.tensor([30.0, -0.01], dtype=torch.float64), 2.0, 1
+    yield torch.tensor([1.0, -2.0], dtype=torch.float64), torch.tensor([0.2, -0.9], dtype=torch.float64), 0.5, 3
     for shape, scale, highest in (((3, 5), 0.3, 3), ((2, 3, 4), 0.9, 1), ((40,), 0.1, 7)):
         yield torch.randn(shape, dtype=torch.float64), torch.randn(shape, dtype=torch.float64), scale, highest
 
@@ -419,19 +476,20 @@ def _gradients():
     "they are given a gradient, though moving them changes nothing. Mend it.",
     hints=(
         "A number is cut off where (x / scale).round() is above highest or below −highest. Its gradient is 0.",
-        "inside = (x / scale).round().abs() <= highest; then gradient * inside.",
+        "inside = (x / scale).round().abs() <= highest; then torch.where(inside, gradient, 0.0).",
     ),
     inputs=_gradients,
     keeps=("gradient", "x"),
     difficulty=2,
-    minutes=5,
+    minutes=4,
 )
 def straight_through(gradient, x, scale, highest):
     """The gradient with respect to x, of rounding x to codes from −highest to highest times scale: that of the
-    rounded numbers, `gradient`, as it comes; but 0 where a code was cut off (clamped). All in one shape.
+    rounded numbers, `gradient`, as it comes; but 0 where a code was cut off (clamped). gradient and x in one
+    shape; scale and highest: numbers.
     """
     inside = (x / scale).round().abs() <= highest
-    return gradient * inside
+    return torch.where(inside, gradient, 0.0)
 
 
 @straight_through.mend(
@@ -481,7 +539,7 @@ PREDICTIONS = (
     Prediction(
         id="quantization.nearest_best",
         text=(
-            "A row of five weights in 3 bits, with inputs that hang together. Of 100 such rows, in how many is "
+            "A row of five weights in 3 bits, with inputs that mostly come together. Of 100 such rows, in how many is "
             "rounding each weight to its nearest code the best rounding of all, for what the row gives?"
         ),
         unit="rows",
@@ -504,7 +562,7 @@ PREDICTIONS = (
 QUESTIONS = (
     Question(
         id="quantization.uncorrelated",
-        text="The inputs of a layer have no correlation: H has numbers on its diagonal only. What does GPTQ do there?",
+        text="No two inputs of a layer come together: H has numbers on its diagonal only. What does GPTQ do there?",
         options=(
             "It finds better codes than rounding to nearest, as everywhere",
             "It rounds to nearest: nothing can make up for anything",
