@@ -60,9 +60,9 @@ def stepper():
 def settings(stepper, *, compensate=(False, True)):
     """Goes through all settings; gives the row of weights (n,) in each."""
     for row, bits, apart, helped in itertools.product(stepper.rows, (2, 3, 4), (False, True), compensate):
-        stepper.row, stepper.bits, stepper.uncorrelated, stepper.compensate = row, bits, apart, helped
+        stepper.row, stepper.bits, stepper.diagonal, stepper.compensate = row, bits, apart, helped
         yield WEIGHT[row, stepper.columns]
-    stepper.uncorrelated, stepper.compensate, stepper.step = False, True, 1
+    stepper.diagonal, stepper.compensate, stepper.step = False, True, 1
 
 
 # Numbers ------------------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def test_the_last_codes_are_those_of_gptq(case):
     stepper.step = n
     for w in settings(stepper, compensate=[True]):
         curvature = quantization.hessian(x[:, stepper.columns])
-        if stepper.uncorrelated:
+        if stepper.diagonal:
             curvature = curvature.diag().diag()
         made = gptq_by_hessian(w[None], curvature, stepper.bits, damping=0.0)
         assert stepper.codes == made.codes[0].tolist()
@@ -86,7 +86,7 @@ def test_each_step_is_least_squares_solved_again(case):
     x, stepper = case
     x = x[:, stepper.columns]
     for w in settings(stepper, compensate=[True]):
-        if stepper.uncorrelated:
+        if stepper.diagonal:
             continue
         for step in range(1, len(w)):
             now = torch.from_numpy(stepper._path[step])
@@ -107,7 +107,7 @@ def test_each_column_goes_to_the_nearest_code_of_what_it_has_become(case):
         for j in range(len(w)):
             code = min(most, max(-most, round(path[j, j] / scale)))
             assert path[j + 1 :, j] == pytest.approx(code * scale, abs=1e-6)
-            if not stepper.compensate or stepper.uncorrelated:
+            if not stepper.compensate or stepper.diagonal:
                 np.testing.assert_array_equal(path[j + 1, j + 1 :], path[0, j + 1 :])
 
 
@@ -118,7 +118,7 @@ def test_the_errors_are_those_of_a_loop_over_the_inputs(case):
         for step in (0, 1, len(w) // 2, len(w)):
             stepper.step = step
             off = w - torch.from_numpy(stepper._path[step])
-            if stepper.uncorrelated:  # each input alone
+            if stepper.diagonal:  # each input alone
                 looped = sum(((off[j] * x[:, j]) ** 2).sum().item() for j in range(len(w)))
             else:
                 looped = sum(gives * gives for gives in (x @ off).tolist())
@@ -136,12 +136,12 @@ def test_the_best_is_found_by_trying_every_way():
         ends = [(math.floor(one / scale), math.ceil(one / scale)) for one in w.tolist()]
         for codes in itertools.product(*ends):
             off = w - torch.tensor([min(most, max(-most, code)) for code in codes]).double() * scale
-            parts = (x * off) ** 2 if stepper.uncorrelated else (x @ off) ** 2
+            parts = (x * off) ** 2 if stepper.diagonal else (x @ off) ** 2
             found.append(parts.sum().item())
         assert stepper.best_error == pytest.approx(min(found), rel=1e-5)
         stepper.step = len(w)
         assert stepper.nearest_error >= stepper.best_error * 0.99999
-        if stepper.uncorrelated:
+        if stepper.diagonal:
             assert stepper.nearest_error == pytest.approx(stepper.best_error, rel=1e-5)
 
 
@@ -176,7 +176,7 @@ def test_what_the_notebook_says_of_the_first_view(stepper):
     assert stepper.output_error < 0.5 * stepper.nearest_error
     stepper.step = 12
     assert stepper.best_error < stepper.output_error < stepper.nearest_error
-    stepper.uncorrelated, stepper.step = True, 1
+    stepper.diagonal, stepper.step = True, 1
     assert [one for one in stepper.moves if one] == [moves[0]] and stepper.beside == [1.0] + [0.0] * 11
 
 
@@ -184,7 +184,7 @@ def test_greed_has_a_price_in_some_rows(stepper):
     worse = best = 0
     stepper.step = 12
     for _ in settings(stepper, compensate=[True]):
-        if not stepper.uncorrelated:
+        if not stepper.diagonal:
             worse += stepper.output_error > stepper.nearest_error * 1.001
             best += stepper.output_error < stepper.best_error * 1.001
     assert worse == 1 and best > 8
@@ -264,9 +264,9 @@ def test_the_tables_say_what_is_shown(stepper):
         errors.rows[0][1] == _figure(stepper.output_error)
         and errors.rows[2][0] == "best of 4,096 ways, each up or down"
     )
-    stepper.compensate, stepper.uncorrelated, stepper.step = False, True, 0
+    stepper.compensate, stepper.diagonal, stepper.step = False, True, 0
     weights, errors = stepper.tables()
-    assert weights.caption.endswith("0 of 12 columns rounded, the others stay, inputs uncorrelated")
+    assert weights.caption.endswith("0 of 12 columns rounded, the others stay, only the diagonal of H")
     assert {row[3] for row in weights.rows} == {"free"} and {row[4] for row in weights.rows} == {"0.00"}
     assert errors.rows[0][1] == errors.rows[1][1] == "0" and errors.rows[0][2] == errors.rows[1][2]
 
@@ -281,7 +281,7 @@ def test_the_text_of_numbers():
 def test_repr_and_tables_are_the_same_on_every_run(stepper):
     other = RoundingStepper(MODEL, TOKENIZER)
     assert repr(stepper) == repr(other) == (
-        "RoundingStepper('blocks.3.attention.q_proj', row=4, bits=3, step=1, compensate=True, uncorrelated=False; "
+        "RoundingStepper('blocks.3.attention.q_proj', row=4, bits=3, step=1, compensate=True, diagonal=False; "
         "12 columns)"
     )  # fmt: skip
     assert stepper.tables() == other.tables()

@@ -34,7 +34,7 @@ class RoundingStepper(LabWidget):
     2,048 tokens of training documents; or give `inputs` (..., n_in), or their `hessian` (n_in, n_in) = 2 Σ x xᵀ.
 
     Read and set from Python: `step` (how many columns are rounded), `row`, `bits` (2, 3, 4), `compensate` (whether free
-    weights move), `uncorrelated` (the control: only the diagonal of H is kept), `chosen` (the place of a column that is
+    weights move), `diagonal` (the control: only the diagonal of H is kept), `chosen` (the place of a column that is
     looked at; −1 follows the step). `codes`, `output_error`, `nearest_error`, `best_error` say what is shown.
     Raises ValueError or TraitError that names what was given and what was expected.
     """
@@ -44,13 +44,13 @@ class RoundingStepper(LabWidget):
     row = traitlets.Int(0, help="the row of the matrix that is looked at").tag(sync=True)
     bits = traitlets.Enum(BITS, 3, help="bits of a code").tag(sync=True)
     compensate = traitlets.Bool(True, help="whether the free weights make up for the error").tag(sync=True)
-    uncorrelated = traitlets.Bool(False, help="whether only the diagonal of the hessian is kept").tag(sync=True)
+    diagonal = traitlets.Bool(False, help="whether only the diagonal of the hessian is kept").tag(sync=True)
     chosen = traitlets.Int(-1, min=-1, help="the place of the column that is looked at; -1: as the step").tag(sync=True)
 
     matrix = traitlets.Unicode(help="the path of the layer").tag(sync=True)
     columns = traitlets.List(help="the numbers of the inputs, in the order of rounding").tag(sync=True)
     rows = traitlets.List(help="the rows that can be looked at").tag(sync=True)
-    # Their first four dimensions are row, bits, whether uncorrelated, and whether the others compensate.
+    # Their first four dimensions are row, bits, whether only the diagonal, and whether the others compensate.
     weights = Array(help="(R, 3, 2, 2, n + 1, n), before all columns and after each")
     errors = Array(help="(R, 3, 2, 2, n + 1), Σ ((w − ŵ)·x)² so far")
     best_errors = Array(help="(R, 3, 2), of all ways to round each weight up or down")
@@ -112,7 +112,7 @@ class RoundingStepper(LabWidget):
 
     @property
     def _at(self) -> tuple[int, int, int]:
-        return self.rows.index(self.row), BITS.index(self.bits), int(self.uncorrelated)
+        return self.rows.index(self.row), BITS.index(self.bits), int(self.diagonal)
 
     @property
     def _path(self) -> np.ndarray:
@@ -153,7 +153,7 @@ class RoundingStepper(LabWidget):
     def beside(self) -> list[float]:
         """How much each input comes together with the one rounded last (at step 0: the first), −1 to 1."""
         place = max(0, self.step - 1)
-        if self.uncorrelated:
+        if self.diagonal:
             return [float(k == place) for k in range(len(self.columns))]
         return self.together[place].astype(np.float64).tolist()
 
@@ -181,7 +181,7 @@ class RoundingStepper(LabWidget):
 
     def _caption(self) -> str:
         others = "the others make up for it" if self.compensate else "the others stay"
-        inputs = ", inputs uncorrelated" if self.uncorrelated else ""
+        inputs = ", only the diagonal of H" if self.diagonal else ""
         return (
             f"{self.matrix}, row {self.row}, {self.bits} bits: {self.step} of {len(self.columns)} columns rounded, "
             f"{others}{inputs}"
@@ -203,7 +203,7 @@ class RoundingStepper(LabWidget):
     def __repr__(self) -> str:
         return (
             f"RoundingStepper({self.matrix!r}, row={self.row}, bits={self.bits}, step={self.step}, "
-            f"compensate={self.compensate}, uncorrelated={self.uncorrelated}; {len(self.columns)} columns)"
+            f"compensate={self.compensate}, diagonal={self.diagonal}; {len(self.columns)} columns)"
         )
 
 

@@ -14,7 +14,7 @@ MODEL, TOKENIZER = load_model()
 CELL = (
     "from llmlab import load_model\nfrom llmlab.widgets.rounding import RoundingStepper\n"
     "stepper = RoundingStepper(*load_model())\nstepper",
-    "print(stepper.step, stepper.row, stepper.bits, stepper.compensate, stepper.uncorrelated)",
+    "print(stepper.step, stepper.row, stepper.bits, stepper.compensate, stepper.diagonal)",
     "stepper.step, stepper.bits = 5, 2",
 )
 # Of each column its state, its weight as drawn, and the place of its mark on the vertical axis.
@@ -120,20 +120,20 @@ def test_every_setting_is_reached_by_keys(saved):
     rounding.check(step=12, bits=4)
     rounding.press("b", "c")
     rounding.check(bits=2, compensate=False)
-    rounding.press("u")
-    rounding.check(uncorrelated=True)
+    rounding.press("h")
+    rounding.check(diagonal=True)
     rounding.press("c", "r")
     rounding.check(compensate=True, row=5)
     assert "This is the best of all 4,096 ways" in rounding.said("headline")
-    rounding.press("u", "r", "r", "r")
-    rounding.check(uncorrelated=False, row=0)
+    rounding.press("h", "r", "r", "r")
+    rounding.check(diagonal=False, row=0)
     rounding.press("R", "R", "b")
     rounding.check(row=6, bits=3)
-    rounding.press("Home", "ArrowRight", "u")
-    rounding.check(step=1, uncorrelated=True)
+    rounding.press("Home", "ArrowRight", "h")
+    rounding.check(step=1, diagonal=True)
     assert "so nothing else moves" in rounding.said("headline")
-    rounding.press("u", "c")
-    rounding.check(uncorrelated=False, compensate=False)
+    rounding.press("h", "c")
+    rounding.check(diagonal=False, compensate=False)
     assert "The 11 others stay as they are." in rounding.said("headline")
 
 
@@ -162,7 +162,7 @@ def test_the_pointer_rounds_up_to_a_column_and_looks_at_one(saved):
     rounding.root.locator("[data-apart]").click()
     rounding.root.locator("[data-helps]").click()
     rounding.root.focus()
-    rounding.check(bits=4, row=2, uncorrelated=True, compensate=False)
+    rounding.check(bits=4, row=2, diagonal=True, compensate=False)
 
 
 def test_inputs_columns_and_rows_of_ones_own(saved):

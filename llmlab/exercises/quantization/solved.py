@@ -561,7 +561,7 @@ PREDICTIONS = (
 
 QUESTIONS = (
     Question(
-        id="quantization.uncorrelated",
+        id="quantization.diagonal",
         text="No two inputs of a layer come together: H has numbers on its diagonal only. What does GPTQ do there?",
         options=(
             "It finds better codes than rounding to nearest, as everywhere",

@@ -4,7 +4,7 @@
  * input comes together with the one just rounded; the error of the outputs so far, with the others' help and without.
  * All steps of all settings come from Python; nothing is computed here but differences.
  * Reads: matrix, columns, rows, weights, errors, best_errors, scales, together, scale, view, offline.
- * Reads and writes: step, row, bits, compensate, uncorrelated, chosen. Writes: view.
+ * Reads and writes: step, row, bits, compensate, diagonal, chosen. Writes: view.
  */
 
 const BITS = [2, 3, 4];
@@ -33,7 +33,7 @@ function render({ model, el }) {
   // What is shown, from the arrays.
   const atRow = () => Math.max(0, get("rows").indexOf(get("row")));
   const grid = () => atRow() * BITS.length + BITS.indexOf(get("bits"));
-  const setting = () => grid() * 2 + Number(get("uncorrelated"));
+  const setting = () => grid() * 2 + Number(get("diagonal"));
   const size = () => arrays.scales[grid()];
   const path = (t, helped = get("compensate")) => {
     const first = ((setting() * 2 + Number(helped)) * (n() + 1) + t) * n();
@@ -43,7 +43,7 @@ function render({ model, el }) {
   const best = () => arrays.best_errors[setting()];
   const ways = () => grouped(2 ** n());
   const moves = () => path(step()).map((w, k) => (w - path(Math.max(0, step() - 1))[k]) / size());
-  const beside = () => Array.from({ length: n() }, (_, k) => (get("uncorrelated") ? Number(k === last()) : arrays.together[last() * n() + k]));
+  const beside = () => Array.from({ length: n() }, (_, k) => (get("diagonal") ? Number(k === last()) : arrays.together[last() * n() + k]));
   const code = (w) => Math.round(w / size());
 
   const go = (to) => set("step", within(to, n() + 1));
@@ -66,7 +66,7 @@ function render({ model, el }) {
       r: () => turn(1),
       R: () => turn(-1),
       c: () => set("compensate", !get("compensate")),
-      u: () => set("uncorrelated", !get("uncorrelated")),
+      h: () => set("diagonal", !get("diagonal")),
     },
     tables,
   });
@@ -78,7 +78,7 @@ function render({ model, el }) {
   const end = button("end", "End", "round all columns (key End)", () => go(n()));
   const start = button("start", "Start", "no column is rounded (key Home)", () => go(0));
   const helps = button("helps", "The others make up for it", "whether free weights move (key c)", () => set("compensate", !get("compensate")));
-  const apart = button("apart", "Inputs uncorrelated", "the control: only the diagonal of H (key u)", () => set("uncorrelated", !get("uncorrelated")));
+  const apart = button("apart", "Only the diagonal of H", "the control: as if no two inputs came together (key h)", () => set("diagonal", !get("diagonal")));
   const bits = chooser("bits of a code", BITS.map((b) => [b, `${b} bits`]), (value) => set("bits", Number(value)));
   const row = chooser("row of the matrix", get("rows").map((one) => [one, `row ${one}`]), (value) => set("row", Number(value)));
   bits.title = "bits of a code (key b)";
@@ -207,7 +207,7 @@ function render({ model, el }) {
     const line = `Input ${input}: its weight ${number(from)} is rounded to ${number(to)}, code ${whole(code(to))}: ${signed(moved[last()])} steps of the grid. `;
     if (!free) return `${line}No weight is free any more. ${ended()}`;
     if (!get("compensate")) return `${line}The ${free === 1 ? "other stays" : `${free} others stay`} as they are.`.replace("stays as they are", "stays as it is");
-    if (get("uncorrelated")) return `${line}No other input comes together with it, so nothing else moves.`;
+    if (get("diagonal")) return `${line}No other input comes together with it, so nothing else moves.`;
     const most = moved.reduce((far, value, k) => (k > last() && (far < 0 || Math.abs(value) > Math.abs(moved[far])) ? k : far), -1);
     if (fixed(moved[most]) === "0.00") return `${line}There is next to nothing to make up for.`;
     const who = free === 1 ? "The last free one makes" : `The ${free} free ones make`;
@@ -229,12 +229,12 @@ function render({ model, el }) {
     if (step() === n()) rows.push(...line("best", `best of ${ways()} ways up or down`, best(), false));
     else rows.push(h("span", { class: "llmlab-note" }, `best of ${ways()} ways up or down`), h("span"), h("span", { class: "llmlab-note" }, "at the end"));
     figures.replaceChildren(h("span", css("what")), ...rows);
-    figures.firstChild.textContent = `Error of the outputs so far, ${ERROR}${get("uncorrelated") ? ", for uncorrelated inputs" : ""}:`;
+    figures.firstChild.textContent = `Error of the outputs so far, ${ERROR}${get("diagonal") ? ", with only the diagonal of H" : ""}:`;
   }
 
   function tables() {
     const [first, now, moved, others] = [path(0), path(step()), moves(), beside()];
-    const inputs = get("uncorrelated") ? ", inputs uncorrelated" : "";
+    const inputs = get("diagonal") ? ", only the diagonal of H" : "";
     return [
       {
         caption: `${get("matrix")}, row ${get("row")}, ${get("bits")} bits: ${step()} of ${n()} columns rounded, the others ${get("compensate") ? "make up for it" : "stay"}${inputs}`,
@@ -258,7 +258,7 @@ function render({ model, el }) {
     bits.value = get("bits");
     row.value = get("row");
     helps.setAttribute("aria-pressed", String(get("compensate")));
-    apart.setAttribute("aria-pressed", String(get("uncorrelated")));
+    apart.setAttribute("aria-pressed", String(get("diagonal")));
     headline.textContent = told();
     about.textContent =
       `${get("matrix")}, ${n()} of its inputs, rounded in this order; all other weights stay as they are. Squares: rounded; circles: free; ` +
@@ -270,7 +270,7 @@ function render({ model, el }) {
   }
   load();
   on(["weights", "errors"], () => (load(), update()));
-  on(["step", "row", "bits", "compensate", "uncorrelated", "scale"], update);
+  on(["step", "row", "bits", "compensate", "diagonal", "scale"], update);
   on("chosen", drawDetail);
   update();
   const unwatch = onWidth(picture, draw);
