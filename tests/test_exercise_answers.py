@@ -6794,20 +6794,6 @@ QUANTIZATION_WRONG = [  # (exercise, a right body, what is changed in it, into w
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "body"), QUANTIZATION_RIGHT)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_right_answer_on_quantization_passes(name, body, seed):
-    verdict = judge(*on_quantization(name, body), seed=seed)
-    assert verdict.status == "right", verdict
-
-
-@pytest.mark.parametrize(("name", "right", "was", "now", "said"), QUANTIZATION_WRONG)
-def test_what_is_said_of_an_answer_on_quantization_is_true(name, right, was, now, said):
-    assert was in right
-    verdict = judge(*on_quantization(name, right.replace(was, now)))
-    assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict
-
-
 # Rounding, solved -----------------------------------------------------------------------------------------------------
 
 OFF = """
@@ -7021,20 +7007,6 @@ SOLVED_WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "body"), SOLVED_RIGHT)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_right_answer_on_rounding_solved_passes(name, body, seed):
-    verdict = judge(*on_quantization(name, body), seed=seed)
-    assert verdict.status == "right", verdict
-
-
-@pytest.mark.parametrize(("name", "right", "was", "now", "said"), SOLVED_WRONG)
-def test_what_is_said_of_an_answer_on_rounding_solved_is_true(name, right, was, now, said):
-    assert was in right
-    verdict = judge(*on_quantization(name, right.replace(was, now)))
-    assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict
-
-
 S_OF_SMOOTH = "s = x.abs().amax(0) ** alpha / w.abs().amax(0) ** (1 - alpha)\nreturn x / s, w * s"
 INTEGER_LAYER = """
 sums = codes.int() @ w.int().T
@@ -7107,20 +7079,6 @@ FAST_WRONG = [  # (exercise, a right body, what is changed in it, into what, wha
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "body"), FAST_RIGHT)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_right_answer_on_fast_few_bits_passes(name, body, seed):
-    verdict = judge(*on_quantization(name, body), seed=seed)
-    assert verdict.status == "right", verdict
-
-
-@pytest.mark.parametrize(("name", "right", "was", "now", "said"), FAST_WRONG)
-def test_what_is_said_of_an_answer_on_fast_few_bits_is_true(name, right, was, now, said):
-    assert was in right
-    verdict = judge(*on_quantization(name, right.replace(was, now)))
-    assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict
-
-
 def test_how_outputs_are_compared_is_not_taken_for_dimensions():
     """A crash names the sizes of the inputs by what the docstring calls them."""
     answer = catalog.find("exercise", "quantization.best_rounding").answer
@@ -7137,3 +7095,20 @@ def test_all_or_nothing_is_not_called_zero_everywhere():
     body = "return torch.zeros_like(gradient) if (x / scale).round().abs().max() > highest else gradient"
     verdict = judge(*on_quantization("straight_through", body))
     assert verdict.status == "wrong" and "0 everywhere" not in verdict.reason, verdict
+
+
+# All sittings on quantization -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "body"), [*QUANTIZATION_RIGHT, *SOLVED_RIGHT, *FAST_RIGHT])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_right_answer_on_quantization_passes(name, body, seed):
+    verdict = judge(*on_quantization(name, body), seed=seed)
+    assert verdict.status == "right", verdict
+
+
+@pytest.mark.parametrize(("name", "right", "was", "now", "said"), [*QUANTIZATION_WRONG, *SOLVED_WRONG, *FAST_WRONG])
+def test_what_is_said_of_an_answer_on_quantization_is_true(name, right, was, now, said):
+    assert was in right
+    verdict = judge(*on_quantization(name, right.replace(was, now)))
+    assert verdict.status in ("wrong", "crashed") and said in verdict.reason, verdict
